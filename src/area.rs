@@ -1,0 +1,261 @@
+//! The part of a picture that a sign covers, and its raster for one picture size.
+//!
+//! An [`Area`] is a union of polygons in *normalised* coordinates (0…1 of the picture's width and height, y down), so it survives a
+//! change of resolution. An [`AreaMask`] is its raster for one size, conservative: a pixel is inside only if the whole 2 × 2 block
+//! that shares its chroma sample lies inside one polygon. So neither a luma nor a chroma sample that carries anything from outside
+//! the area is ever read (C08).
+
+use std::sync::Arc;
+
+/// A vertex, normalised: (0, 0) is the picture's top-left corner, (1, 1) its bottom-right.
+pub type Vertex = [f64; 2];
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Area {
+    polygons: Arc<[Vec<Vertex>]>,
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AreaError {
+    #[error("an area needs at least one polygon")]
+    Empty,
+    #[error("polygon {polygon} has {count} vertices: at least 3 are needed, at most 64 allowed")]
+    VertexCount { polygon: usize, count: usize },
+    #[error("polygon {polygon}, vertex {vertex}: ({x}, {y}) is not within 0…1")]
+    OutOfPicture { polygon: usize, vertex: usize, x: f64, y: f64 },
+}
+
+impl Area {
+    pub fn new(polygons: Vec<Vec<Vertex>>) -> Result<Self, AreaError> {
+        if polygons.is_empty() {
+            return Err(AreaError::Empty);
+        }
+        for (polygon, vertices) in polygons.iter().enumerate() {
+            if !(3..=64).contains(&vertices.len()) {
+                return Err(AreaError::VertexCount { polygon, count: vertices.len() });
+            }
+            for (vertex, &[x, y]) in vertices.iter().enumerate() {
+                if !((0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y)) {
+                    return Err(AreaError::OutOfPicture { polygon, vertex, x, y });
+                }
+            }
+        }
+        Ok(Self { polygons: polygons.into() })
+    }
+
+    /// The whole picture.
+    pub fn whole() -> Self {
+        Self { polygons: vec![vec![[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]].into() }
+    }
+
+    pub fn polygons(&self) -> &[Vec<Vertex>] {
+        &self.polygons
+    }
+
+    /// Rasterises for a picture of `width` × `height` pixels.
+    pub fn rasterise(&self, width: u32, height: u32) -> AreaMask {
+        let mut rows: Vec<Vec<Span>> = vec![Vec::new(); height.div_ceil(2) as usize];
+        for polygon in self.polygons.iter() {
+            let scaled: Vec<Vertex> = polygon.iter().map(|p| [p[0] * f64::from(width), p[1] * f64::from(height)]).collect();
+            for (pair, spans) in rows.iter_mut().enumerate() {
+                let top = 2.0 * pair as f64;
+                let bottom = (top + 2.0).min(f64::from(height));
+                let inside = spans_within(&scaled, top, bottom, width);
+                *spans = union(spans, &inside);
+            }
+        }
+        AreaMask::new(width, height, rows)
+    }
+}
+
+/// Half-open range of columns `[start, end)`. `start` is even; `end` is even or the picture's width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+/// Where the scan line y crosses the polygon: sorted, pairs of (enter, leave) under the even-odd rule.
+fn crossings(polygon: &[Vertex], y: f64) -> Vec<f64> {
+    let mut xs = Vec::new();
+    for (i, &[x0, y0]) in polygon.iter().enumerate() {
+        let [x1, y1] = polygon[(i + 1) % polygon.len()];
+        if (y0 <= y) != (y1 <= y) {
+            xs.push(x0 + (y - y0) / (y1 - y0) * (x1 - x0));
+        }
+    }
+    xs.sort_by(f64::total_cmp);
+    xs
+}
+
+/// Columns that are inside `polygon` for *every* y in `[top, bottom]`.
+///
+/// Between two vertices' heights every edge is a straight line, so an interval that is inside at both ends of such a band is inside
+/// throughout; it is enough to intersect the scan lines just within the band's ends and around each vertex in between.
+fn spans_within(polygon: &[Vertex], top: f64, bottom: f64, width: u32) -> Vec<Span> {
+    const EPSILON: f64 = 1e-7;
+    let mut scan_lines = vec![top + EPSILON, bottom - EPSILON];
+    for &[_, y] in polygon {
+        if y > top && y < bottom {
+            scan_lines.extend([y - EPSILON, y + EPSILON]);
+        }
+    }
+    let mut inside: Option<Vec<(f64, f64)>> = None;
+    for y in scan_lines {
+        let xs = crossings(polygon, y);
+        let line: Vec<(f64, f64)> = xs.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+        inside = Some(match inside {
+            None => line,
+            Some(old) => intersect(&old, &line),
+        });
+    }
+    let mut spans = Vec::new();
+    for (enter, leave) in inside.unwrap_or_default() {
+        // The tolerance absorbs the scan lines' ε: a vertical border at x = 640 must not lose its column to rounding.
+        let start = ((enter - 1e-4).max(0.0) / 2.0).ceil() * 2.0;
+        let end = (leave + 1e-4).min(f64::from(width));
+        let end = if end >= f64::from(width) { f64::from(width) } else { (end / 2.0).floor() * 2.0 };
+        if start < end {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0…width")]
+            spans.push(Span { start: start as u32, end: end as u32 });
+        }
+    }
+    spans
+}
+
+fn intersect(a: &[(f64, f64)], b: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x.0.max(y.0), x.1.min(y.1))));
+    pairs.filter(|(start, end)| start < end).collect()
+}
+
+fn union(a: &[Span], b: &[Span]) -> Vec<Span> {
+    let mut all: Vec<Span> = a.iter().chain(b).copied().collect();
+    all.sort_by_key(|s| s.start);
+    let mut merged: Vec<Span> = Vec::with_capacity(all.len());
+    for span in all {
+        match merged.last_mut() {
+            Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
+            _ => merged.push(span),
+        }
+    }
+    merged
+}
+
+/// Pixels: `[x0, x1) × [y0, y1)`. x0 and y0 are even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelBounds {
+    pub x0: u32,
+    pub y0: u32,
+    pub x1: u32,
+    pub y1: u32,
+}
+
+impl PixelBounds {
+    pub const fn width(&self) -> u32 {
+        self.x1 - self.x0
+    }
+    pub const fn height(&self) -> u32 {
+        self.y1 - self.y0
+    }
+}
+
+/// The raster of an [`Area`] for one picture size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AreaMask {
+    width: u32,
+    height: u32,
+    /// One entry per *pair* of rows (they share chroma): sorted, disjoint spans.
+    rows: Vec<Vec<Span>>,
+    bounds: Option<PixelBounds>,
+}
+
+impl AreaMask {
+    fn new(width: u32, height: u32, rows: Vec<Vec<Span>>) -> Self {
+        let mut bounds: Option<PixelBounds> = None;
+        for (pair, spans) in rows.iter().enumerate() {
+            let (Some(first), Some(last)) = (spans.first(), spans.last()) else { continue };
+            #[expect(clippy::cast_possible_truncation, reason = "pair < height")]
+            let y0 = 2 * pair as u32;
+            let row = PixelBounds { x0: first.start, y0, x1: last.end, y1: (y0 + 2).min(height) };
+            bounds = Some(bounds.map_or(row, |b| PixelBounds { x0: b.x0.min(row.x0), y0: b.y0, x1: b.x1.max(row.x1), y1: row.y1 }));
+        }
+        Self { width, height, rows, bounds }
+    }
+
+    pub const fn width(&self) -> u32 {
+        self.width
+    }
+    pub const fn height(&self) -> u32 {
+        self.height
+    }
+    /// The smallest rectangle that holds every inside pixel; `None` when no pixel is inside.
+    pub const fn bounds(&self) -> Option<PixelBounds> {
+        self.bounds
+    }
+    /// The inside columns of row `y`: sorted, disjoint. Empty below the picture.
+    pub fn spans(&self, y: u32) -> &[Span] {
+        self.rows.get((y / 2) as usize).map_or(&[], Vec::as_slice)
+    }
+    pub fn contains(&self, x: u32, y: u32) -> bool {
+        y < self.height && self.spans(y).iter().any(|s| (s.start..s.end).contains(&x))
+    }
+    /// Whether a point in pixel coordinates (pixel (0, 0) covers [0, 1) × [0, 1)) lies on an inside pixel.
+    pub fn contains_point(&self, x: f32, y: f32) -> bool {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked non-negative")]
+        let inside = x >= 0.0 && y >= 0.0 && self.contains(x as u32, y as u32);
+        inside
+    }
+    /// True when every pixel is inside: the reader may skip masking.
+    pub fn is_whole(&self) -> bool {
+        self.rows.iter().all(|r| matches!(r.as_slice(), [Span { start: 0, end }] if *end == self.width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_picture_has_no_outside_at_any_size() {
+        for (w, h) in [(640, 480), (641, 479), (1, 1), (2, 3)] {
+            let mask = Area::whole().rasterise(w, h);
+            assert!(mask.is_whole(), "{w}×{h}");
+            assert_eq!(mask.bounds(), Some(PixelBounds { x0: 0, y0: 0, x1: w, y1: h }));
+        }
+    }
+
+    #[test]
+    fn a_triangle_holds_no_pixel_whose_block_pokes_out() {
+        let area = Area::new(vec![vec![[0.1, 0.9], [0.5, 0.05], [0.93, 0.81]]]).expect("valid");
+        let (w, h) = (173_u32, 99_u32);
+        let mask = area.rasterise(w, h);
+        let corner_inside = |x: f64, y: f64| {
+            let p: Vec<Vertex> = area.polygons()[0].iter().map(|v| [v[0] * f64::from(w), v[1] * f64::from(h)]).collect();
+            crossings(&p, y).chunks_exact(2).any(|c| c[0] - 1e-3 <= x && x <= c[1] + 1e-3)
+        };
+        let mut inside = 0;
+        for y in 0..h {
+            for x in 0..w {
+                if mask.contains(x, y) {
+                    inside += 1;
+                    let (bx, by) = (f64::from(x / 2 * 2), f64::from(y / 2 * 2));
+                    for (cx, cy) in [(0.0, 1e-6), (2.0, 1e-6), (0.0, 2.0 - 1e-6), (2.0, 2.0 - 1e-6)] {
+                        assert!(corner_inside(bx + cx, by + cy), "pixel {x},{y}");
+                    }
+                }
+            }
+        }
+        assert!(inside > 4_000, "{inside}");
+    }
+
+    #[test]
+    fn polygons_unite_and_bad_ones_are_named() {
+        let left = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        let right = vec![[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]];
+        assert!(Area::new(vec![left.clone(), right]).expect("valid").rasterise(64, 64).is_whole());
+        assert_eq!(Area::new(vec![]), Err(AreaError::Empty));
+        assert!(matches!(Area::new(vec![left[..2].to_vec()]), Err(AreaError::VertexCount { polygon: 0, count: 2 })));
+        assert!(matches!(Area::new(vec![vec![[0.0, 0.0], [1.5, 0.0], [0.0, 1.0]]]), Err(AreaError::OutOfPicture { vertex: 1, .. })));
+        assert!(Area::new(vec![vec![[f64::NAN, 0.0], [1.0, 0.0], [0.0, 1.0]]]).is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! `placard completions`: Print shell completions.
+
+use super::{Context, Exit, Failed, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_context: &Context, _args: Args) -> Outcome {
+    Err(Failed::new(Exit::Failure, anyhow::anyhow!("`placard completions` is not built yet")))
+}

@@ -1,0 +1,141 @@
+//! The command line: one file per subcommand. Each has `Args` and `run(&Context, Args) -> Outcome`.
+
+pub mod bench;
+pub mod check;
+pub mod commission;
+pub mod completions;
+pub mod demo;
+pub mod enrol;
+pub mod model;
+pub mod probe;
+pub mod run;
+pub mod search;
+#[cfg(feature = "rtsp-server")]
+pub mod serve_clips;
+pub mod sign;
+pub mod status;
+pub mod top;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::state::StateDirectory;
+
+/// How a command ended, as the process's exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Success = 0,
+    /// Something went wrong while doing it.
+    Failure = 1,
+    /// The command line makes no sense (clap's own status).
+    Usage = 2,
+    /// A configuration, site or register file is invalid.
+    Config = 3,
+    /// The law, or a quality gate, refused.
+    Refused = 4,
+    /// The service is not running.
+    NotRunning = 5,
+    /// A library, element or device that is needed is not there.
+    Missing = 6,
+}
+
+/// Why a command failed, and the exit status that says which kind of failure it was.
+#[derive(Debug)]
+pub struct Failed {
+    pub exit: Exit,
+    pub error: anyhow::Error,
+}
+
+impl Failed {
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Failure, error: error.into() }
+    }
+}
+
+pub type Outcome = Result<Exit, Failed>;
+
+#[derive(Parser)]
+#[command(name = "placard", version, about, max_term_width = 110)]
+#[command(
+    after_help = "Exit status: 0 done · 1 failed · 2 wrong usage · 3 invalid configuration · 4 refused · 5 service not running · 6 something missing"
+)]
+pub struct Cli {
+    /// The site's state directory.
+    #[arg(long, global = true, env = "PLACARD_STATE", default_value = crate::state::DEFAULT, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Print one JSON object (or one per line) instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command gets.
+pub struct Context {
+    pub state: StateDirectory,
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a pipeline.
+    Run(run::Args),
+    /// Validate a pipeline file without starting it.
+    Check(check::Args),
+    /// List cameras, decoders, CPU and GPU features.
+    Probe(probe::Args),
+    /// Make a site's state from one file.
+    Commission(commission::Args),
+    /// Add a subject to the gallery from image files.
+    Enrol(enrol::Args),
+    /// Search the gallery with an image.
+    Search(search::Args),
+    /// Add, list and show models.
+    Model(model::Args),
+    /// Withdraw a sign, or post it again.
+    Sign(sign::Args),
+    /// Show what the running service does, and why.
+    Status(status::Args),
+    /// Watch the running service live.
+    Top(top::Args),
+    /// Measure this machine: open-loop latency of a pipeline.
+    Bench(bench::Args),
+    /// Run the demonstration site.
+    Demo(demo::Args),
+    /// Print shell completions.
+    Completions(completions::Args),
+    /// Serve clips over RTSP (for demonstrations and tests).
+    #[cfg(feature = "rtsp-server")]
+    #[command(hide = true)]
+    ServeClips(serve_clips::Args),
+}
+
+/// Runs the parsed command.
+pub fn dispatch(cli: Cli) -> Outcome {
+    let context = Context { state: StateDirectory::new(cli.state), json: cli.json };
+    match cli.command {
+        Command::Run(args) => run::run(&context, args),
+        Command::Check(args) => check::run(&context, args),
+        Command::Probe(args) => probe::run(&context, args),
+        Command::Commission(args) => commission::run(&context, args),
+        Command::Enrol(args) => enrol::run(&context, args),
+        Command::Search(args) => search::run(&context, args),
+        Command::Model(args) => model::run(&context, args),
+        Command::Sign(args) => sign::run(&context, args),
+        Command::Status(args) => status::run(&context, args),
+        Command::Top(args) => top::run(&context, args),
+        Command::Bench(args) => bench::run(&context, args),
+        Command::Demo(args) => demo::run(&context, args),
+        Command::Completions(args) => completions::run(&context, args),
+        #[cfg(feature = "rtsp-server")]
+        Command::ServeClips(args) => serve_clips::run(&context, args),
+    }
+}

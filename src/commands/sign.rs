@@ -1,0 +1,10 @@
+//! `placard sign`: Withdraw a sign, or post it again.
+
+use super::{Context, Exit, Failed, Outcome};
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_context: &Context, _args: Args) -> Outcome {
+    Err(Failed::new(Exit::Failure, anyhow::anyhow!("`placard sign` is not built yet")))
+}

@@ -1,0 +1,1 @@
+//! Console: HTTP/JSON on the control socket; `/metrics`, `/live`, `/ready` on loopback.

@@ -1,0 +1,20 @@
+//! Embed: best shots → one unit vector a track.
+
+use crate::clock::CaptureTime;
+use crate::embedding::Embedding;
+use crate::frame::{BoundingBox, StreamIndex};
+use crate::track::TrackId;
+
+/// A track ready to be searched. The embedding is the normalised mean of its best shots.
+pub struct Query {
+    pub stream: StreamIndex,
+    pub track: TrackId,
+    pub embedding: Embedding,
+    /// How many shots went into the mean, and the best one's quality and box.
+    pub shots: usize,
+    pub quality: f32,
+    pub bounding_box: BoundingBox,
+    /// Of the frame that completed the query: latency to emission counts from here.
+    pub captured_at: CaptureTime,
+    pub frame_sequence: u64,
+}

@@ -1,0 +1,1 @@
+//! Emit: hits → journal (durable, first) → sinks (at least once).

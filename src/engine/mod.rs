@@ -1,0 +1,39 @@
+//! Networks behind one contract.
+//!
+//! A model is an ONNX file and a [`manifest::Manifest`]; an engine makes a [`Network`] of them. Engines: ONNX Runtime (`onnxruntime.rs`);
+//! the fused CPU executor and CUDA come later behind the same trait and the same test battery.
+
+pub mod manifest;
+
+use manifest::Manifest;
+
+/// One named output of a run. `data` is dense, row-major, `shape.iter().product()` long.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    pub name: &'a str,
+    pub shape: &'a [usize],
+    pub data: &'a [f32],
+}
+
+/// A loaded network. One worker owns it: `run` takes `&mut self` and uses the threads the engine was configured with (one, on a CPU).
+pub trait Network: Send {
+    fn manifest(&self) -> &Manifest;
+
+    /// Runs on an NCHW fp32 tensor that is already normalised as the manifest says. `read` sees the outputs in the manifest's order;
+    /// they live until it returns.
+    fn run(&mut self, input: &[f32], shape: [usize; 4], read: &mut dyn FnMut(&[Output<'_>])) -> Result<(), EngineError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(
+        "ONNX Runtime's library was not found at {path}: run `make deps`, or set `[engine] onnxruntime` or PLACARD_ONNXRUNTIME ({reason})"
+    )]
+    LibraryMissing { path: String, reason: String },
+    #[error("model `{model}`: {reason}")]
+    Load { model: String, reason: String },
+    #[error("model `{model}`: input of {got:?} does not fit {want}")]
+    InputShape { model: String, got: [usize; 4], want: String },
+    #[error("model `{model}`: {reason}")]
+    Run { model: String, reason: String },
+}

@@ -1,0 +1,224 @@
+//! A picture where the decoder left it.
+//!
+//! A [`Frame`] holds the decoder's buffer by reference and tells nothing of its pixels. The only way to them is [`Frame::read`],
+//! which takes a proof that they may be read *and where* ([`MayRead`], implemented by `policy`'s permits alone; `tests/tidy.rs`
+//! checks it), and hands out the planes together with the area mask. No proof, no pixel.
+
+use std::fmt;
+
+use crate::area::Area;
+use crate::clock::{CaptureTime, Monotonic, Stamp};
+
+/// Position of a stream in the pipeline file; index into every per-stream table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamIndex(pub u16);
+
+impl StreamIndex {
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How the planes are arranged. All are 8-bit, chroma sited left (MPEG-2) unless the stream says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PixelLayout {
+    /// Plane 0: Y, full size. Plane 1: interleaved U, V at half width and half height.
+    Nv12,
+    /// Planes Y, U, V; U and V at half width and half height.
+    I420,
+}
+
+impl PixelLayout {
+    pub const fn plane_count(self) -> usize {
+        match self {
+            Self::Nv12 => 2,
+            Self::I420 => 3,
+        }
+    }
+    /// (bytes of a row that carry pixels, rows) of `plane` for a picture of `width` × `height`.
+    pub const fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
+        let (w, h) = (width as usize, height as usize);
+        match (self, plane) {
+            (_, 0) => (w, h),
+            (Self::Nv12, _) => (w.div_ceil(2) * 2, h.div_ceil(2)),
+            (Self::I420, _) => (w.div_ceil(2), h.div_ceil(2)),
+        }
+    }
+}
+
+/// Which coefficients turn Y'CbCr into R'G'B'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColourMatrix {
+    /// ITU-R BT.601.
+    Bt601,
+    /// ITU-R BT.709.
+    Bt709,
+}
+
+/// Matrix and range. `full_range`: 0…255; otherwise Y 16…235, C 16…240.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Colorimetry {
+    pub matrix: ColourMatrix,
+    pub full_range: bool,
+}
+
+impl Colorimetry {
+    /// What an unlabelled stream is taken to be: BT.709 limited from 720 lines up, BT.601 limited below (as GStreamer does).
+    pub const fn assumed_for(height: u32) -> Self {
+        Self { matrix: if height >= 720 { ColourMatrix::Bt709 } else { ColourMatrix::Bt601 }, full_range: false }
+    }
+}
+
+/// Memory that a decoder or driver owns. Dropping it returns the buffer to its pool.
+pub trait FrameBuffer: Send + Sync {
+    /// Bytes of plane `plane`, from its first pixel on. Length ≥ stride × (rows − 1) + row bytes.
+    fn plane(&self, plane: usize) -> &[u8];
+}
+
+/// A heap buffer: still images, tests, the rendered concourse.
+pub struct OwnedBuffer {
+    pub planes: Vec<Vec<u8>>,
+}
+
+impl FrameBuffer for OwnedBuffer {
+    fn plane(&self, plane: usize) -> &[u8] {
+        &self.planes[plane]
+    }
+}
+
+/// Everything about a picture except its pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FrameHeader {
+    pub stream: StreamIndex,
+    /// Per stream, from 0, counting every frame that arrived (also those overwritten later).
+    pub sequence: u64,
+    pub captured_at: CaptureTime,
+    pub arrived_at: Stamp<Monotonic>,
+    /// Pixels.
+    pub width: u32,
+    pub height: u32,
+    pub layout: PixelLayout,
+    pub colorimetry: Colorimetry,
+    /// Bytes from one row to the next, per plane.
+    pub strides: [usize; 3],
+}
+
+/// A picture: header and the decoder's own memory.
+pub struct Frame {
+    pub header: FrameHeader,
+    buffer: Box<dyn FrameBuffer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("stream {stream}, frame {sequence}: picture of {width}×{height} pixels is outside 16×16 … 8192×8192")]
+    Size { stream: u16, sequence: u64, width: u32, height: u32 },
+    #[error("stream {stream}, frame {sequence}: plane {plane} has {have} bytes, {need} are needed (stride {stride})")]
+    ShortPlane { stream: u16, sequence: u64, plane: usize, have: usize, need: usize, stride: usize },
+}
+
+impl Frame {
+    /// Checks that every plane holds what the header claims, so that readers need no further bounds checks.
+    pub fn new(header: FrameHeader, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
+        let FrameHeader { stream: StreamIndex(stream), sequence, width, height, layout, .. } = header;
+        if !(16..=8192).contains(&width) || !(16..=8192).contains(&height) {
+            return Err(FrameError::Size { stream, sequence, width, height });
+        }
+        for plane in 0..layout.plane_count() {
+            let (row_bytes, rows) = layout.plane_size(plane, width, height);
+            let stride = header.strides[plane];
+            let need = stride.saturating_mul(rows - 1).saturating_add(row_bytes);
+            let have = buffer.plane(plane).len();
+            if stride < row_bytes || have < need {
+                return Err(FrameError::ShortPlane { stream, sequence, plane, have, need, stride });
+            }
+        }
+        Ok(Self { header, buffer })
+    }
+
+    /// The pixels, with the area they may be used in.
+    pub fn read<'a>(&'a self, permit: &'a impl MayRead) -> Result<Pixels<'a>, ReadRefused> {
+        if permit.stream() != self.header.stream {
+            return Err(ReadRefused { permit_stream: permit.stream().0, frame_stream: self.header.stream.0 });
+        }
+        let plane = |i: usize| if i < self.header.layout.plane_count() { self.buffer.plane(i) } else { &[] };
+        Ok(Pixels { header: &self.header, planes: [plane(0), plane(1), plane(2)], area: permit.area(), area_epoch: permit.area_epoch() })
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Frame").field(&self.header).finish()
+    }
+}
+
+/// A proof that pixels of one stream may be read, and where. Sealed: only this crate can implement it, and within it only
+/// `policy::lease` does.
+pub trait MayRead: sealed::Sealed {
+    fn stream(&self) -> StreamIndex;
+    fn area(&self) -> &Area;
+    /// Changes whenever `area` does: key for cached rasters.
+    fn area_epoch(&self) -> u64;
+}
+
+pub(crate) mod sealed {
+    pub trait Sealed {}
+}
+
+/// A permit of one stream was held up to a frame of another. Always a programming error; refused all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a permit for stream {permit_stream} does not open a frame of stream {frame_stream}")]
+pub struct ReadRefused {
+    permit_stream: u16,
+    frame_stream: u16,
+}
+
+/// Borrowed planes of a frame, and the area outside which nothing may be used. Whoever reads applies the area *while* reading.
+#[derive(Clone, Copy)]
+pub struct Pixels<'a> {
+    pub header: &'a FrameHeader,
+    /// Unused planes are empty.
+    pub planes: [&'a [u8]; 3],
+    pub area: &'a Area,
+    pub area_epoch: u64,
+}
+
+/// A point in a frame: pixels, (0, 0) at the top-left pixel's top-left corner.
+#[derive(Clone, Copy, Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Point {
+    pub x: f32,
+    pub y: f32,
+}
+
+/// An axis-parallel box in a frame, pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct BoundingBox {
+    pub x0: f32,
+    pub y0: f32,
+    pub x1: f32,
+    pub y1: f32,
+}
+
+impl BoundingBox {
+    pub fn width(&self) -> f32 {
+        (self.x1 - self.x0).max(0.0)
+    }
+    pub fn height(&self) -> f32 {
+        (self.y1 - self.y0).max(0.0)
+    }
+    pub fn centre(&self) -> Point {
+        Point { x: 0.5 * (self.x0 + self.x1), y: 0.5 * (self.y0 + self.y1) }
+    }
+    /// Intersection over union, 0…1.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let w = (self.x1.min(other.x1) - self.x0.max(other.x0)).max(0.0);
+        let h = (self.y1.min(other.y1) - self.y0.max(other.y0)).max(0.0);
+        let intersection = w * h;
+        let union = self.width() * self.height() + other.width() * other.height() - intersection;
+        if union > 0.0 { intersection / union } else { 0.0 }
+    }
+}
+
+/// Five landmarks in the ArcFace order: the eye on the picture's left, the eye on its right, nose tip, mouth corner on the left, on
+/// the right.
+pub type Landmarks = [Point; 5];

@@ -1,0 +1,1 @@
+//! Ingest: cameras and files → frames.

@@ -1,0 +1,381 @@
+//! Leases and permits: the law as a type.
+//!
+//! The policy thread alone holds the [`LeaseWriter`]; it publishes, per stream, the *terms* (state, purposes, area) and a
+//! *not-after* instant at most [`MAX_LEASE`] ahead. Workers hold the [`LeaseTable`] and ask it for a [`Permit`] of their stage. If the
+//! writer stops for any reason, every slot runs out by itself: fail-closed without a code path.
+//!
+//! ```text
+//! slot ─┬─ terms: ArcSwapOption<LeaseTerms>     replaced when the terms change
+//!       ├─ not_after_ns: AtomicI64              renewed at ≥ 2 Hz; 0 = never
+//!       └─ epoch: AtomicU64                     bumped whenever the terms change or are revoked
+//! ```
+//!
+//! A permit is live while its epoch is the slot's and the slot's not-after lies ahead: two atomic loads and a clock reading.
+//! Order of publication: `narrow` stores not-after 0 and bumps the epoch *before* it swaps the terms; `publish` stores not-after
+//! *last*. So at no instant do new terms carry an old permit or the reverse.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicI64, AtomicU64,
+    Ordering::{Acquire, Release},
+};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::area::Area;
+use crate::clock::{Monotonic, Stamp};
+use crate::frame::{MayRead, StreamIndex, sealed};
+use crate::purpose::Purpose;
+
+/// No lease runs longer than this beyond the moment it was renewed.
+pub const MAX_LEASE: Duration = Duration::from_millis(500);
+
+/// What may happen on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamState {
+    /// Nothing. The default, also at boot.
+    Off,
+    /// The signal's liveness may be watched; no pixel is read.
+    CaptureOnly,
+    /// Faces may be found and counted; no identity.
+    Detect,
+    /// Detect, embed, match and emit, for the purposes granted.
+    Recognise,
+}
+
+impl StreamState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::CaptureOnly => "capture-only",
+            Self::Detect => "detect",
+            Self::Recognise => "recognise",
+        }
+    }
+}
+
+/// One purpose that a lease grants, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    pub purpose: Purpose,
+    /// The legal basis: statute and authority, as the register has it.
+    pub basis: Arc<str>,
+}
+
+/// The terms of a lease; replaced as a whole when anything in them changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseTerms {
+    pub stream: StreamIndex,
+    pub state: StreamState,
+    pub grants: Vec<Grant>,
+    pub area: Area,
+    /// SHA-256 of the register (facts and rules) that these terms were decided from.
+    pub profile_hash: [u8; 32],
+}
+
+/// Why there is no permit. Shown as it is to operators; the code is what metrics count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Withheld {
+    #[error("no lease was ever granted for this stream")]
+    NoLease,
+    #[error("the lease has run out: the policy thread has not renewed it for 500 ms")]
+    Expired,
+    #[error("the stream's state `{}` does not include this stage", state.name())]
+    State { state: StreamState },
+    #[error("the lease does not grant this purpose on this stream")]
+    Purpose,
+}
+
+/// A stage of the journey that needs a permit of its own.
+pub trait Stage: stage::Sealed + 'static {
+    const NAME: &'static str;
+    /// The least state that includes the stage.
+    const NEEDS: StreamState;
+}
+
+mod stage {
+    pub trait Sealed {}
+}
+
+/// Reading pixels to find faces.
+#[derive(Debug)]
+pub enum Detect {}
+/// Reading pixels to make an embedding.
+#[derive(Debug)]
+pub enum Embed {}
+/// Searching the gallery of one purpose.
+#[derive(Debug)]
+pub enum Match {}
+/// Telling anyone about a match, for one purpose.
+#[derive(Debug)]
+pub enum Emit {}
+
+macro_rules! stages {
+    ($($stage:ident $name:literal $needs:ident),*) => {$(
+        impl stage::Sealed for $stage {}
+        impl Stage for $stage { const NAME: &'static str = $name; const NEEDS: StreamState = StreamState::$needs; }
+    )*};
+}
+stages!(Detect "detect" Detect, Embed "embed" Recognise, Match "match" Recognise, Emit "emit" Recognise);
+
+/// A stage whose permit opens pixels.
+pub trait PixelStage: Stage {}
+impl PixelStage for Detect {}
+impl PixelStage for Embed {}
+
+/// A stage whose permit is bound to one purpose.
+pub trait PurposeStage: Stage {}
+impl PurposeStage for Match {}
+impl PurposeStage for Emit {}
+
+struct Slot {
+    terms: ArcSwapOption<(u64, LeaseTerms)>,
+    not_after_ns: AtomicI64,
+    epoch: AtomicU64,
+}
+
+/// Leave to do one stage on one stream, now. Only [`LeaseTable`] makes one, only from a live lease; it cannot be cloned, stored on disk
+/// or made by hand. It goes stale when the lease ends or its terms change: long work asks [`Permit::is_live`] again before it
+/// lets anything out.
+pub struct Permit<S: Stage> {
+    terms: Arc<(u64, LeaseTerms)>,
+    slots: Arc<[Slot]>,
+    grant: usize,
+    stage: PhantomData<fn() -> S>,
+}
+
+impl<S: Stage> Permit<S> {
+    pub fn stream(&self) -> StreamIndex {
+        self.terms.1.stream
+    }
+    /// Identifies the lease terms: equal for two permits exactly if they were decided together.
+    pub fn epoch(&self) -> u64 {
+        self.terms.0
+    }
+    pub fn profile_hash(&self) -> &[u8; 32] {
+        &self.terms.1.profile_hash
+    }
+    /// Whether the lease still stands, unchanged. A few nanoseconds.
+    pub fn is_live(&self, now: Stamp<Monotonic>) -> bool {
+        let slot = &self.slots[self.terms.1.stream.index()];
+        slot.epoch.load(Acquire) == self.terms.0 && now.ns() < slot.not_after_ns.load(Acquire)
+    }
+}
+
+impl<S: PurposeStage> Permit<S> {
+    pub fn purpose(&self) -> &Purpose {
+        &self.terms.1.grants[self.grant].purpose
+    }
+    pub fn basis(&self) -> &Arc<str> {
+        &self.terms.1.grants[self.grant].basis
+    }
+    /// SHA-256 over profile hash, stream, epoch, stage, purpose and basis: what an event cites as its permit.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.terms.1.profile_hash);
+        hash.update(self.stream().0.to_le_bytes());
+        hash.update(self.epoch().to_le_bytes());
+        for part in [S::NAME, &self.purpose().to_string(), self.basis()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
+impl<S: Stage> fmt::Debug for Permit<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit<{}>(stream {}, epoch {})", S::NAME, self.stream().0, self.epoch())
+    }
+}
+
+impl<S: PixelStage> sealed::Sealed for Permit<S> {}
+impl<S: PixelStage> MayRead for Permit<S> {
+    fn stream(&self) -> StreamIndex {
+        self.terms.1.stream
+    }
+    fn area(&self) -> &Area {
+        &self.terms.1.area
+    }
+    fn area_epoch(&self) -> u64 {
+        self.terms.0
+    }
+}
+
+/// The workers' side: reads leases, makes permits.
+#[derive(Clone)]
+pub struct LeaseTable {
+    slots: Arc<[Slot]>,
+}
+
+impl LeaseTable {
+    pub fn stream_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn live_terms<S: Stage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Arc<(u64, LeaseTerms)>, Withheld> {
+        let slot = self.slots.get(stream.index()).ok_or(Withheld::NoLease)?;
+        let terms = slot.terms.load_full().ok_or(Withheld::NoLease)?;
+        if now.ns() >= slot.not_after_ns.load(Acquire) || slot.epoch.load(Acquire) != terms.0 {
+            return Err(Withheld::Expired);
+        }
+        if terms.1.state < S::NEEDS {
+            return Err(Withheld::State { state: terms.1.state });
+        }
+        Ok(terms)
+    }
+
+    /// Leave to read pixels of `stream` for stage `S`.
+    pub fn permit<S: PixelStage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Permit<S>, Withheld> {
+        let terms = self.live_terms::<S>(stream, now)?;
+        Ok(Permit { terms, slots: Arc::clone(&self.slots), grant: 0, stage: PhantomData })
+    }
+
+    /// Leave to match or emit for `purpose` on `stream`.
+    pub fn permit_for<S: PurposeStage>(
+        &self,
+        stream: StreamIndex,
+        purpose: &Purpose,
+        now: Stamp<Monotonic>,
+    ) -> Result<Permit<S>, Withheld> {
+        let terms = self.live_terms::<S>(stream, now)?;
+        let identifying = |g: &Grant| g.purpose == *purpose && purpose.kind().identifies();
+        let grant = terms.1.grants.iter().position(identifying).ok_or(Withheld::Purpose)?;
+        Ok(Permit { terms, slots: Arc::clone(&self.slots), grant, stage: PhantomData })
+    }
+
+    /// Leave to match for every identifying purpose that the lease grants on `stream`.
+    pub fn match_permits(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Vec<Permit<Match>>, Withheld> {
+        let terms = self.live_terms::<Match>(stream, now)?;
+        let granted = terms.1.grants.iter().enumerate().filter(|(_, g)| g.purpose.kind().identifies());
+        Ok(granted
+            .map(|(grant, _)| Permit { terms: Arc::clone(&terms), slots: Arc::clone(&self.slots), grant, stage: PhantomData })
+            .collect())
+    }
+
+    /// What is in force now: for status pages. `Off` when nothing is.
+    pub fn state(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> StreamState {
+        let Some(slot) = self.slots.get(stream.index()) else { return StreamState::Off };
+        let live = now.ns() < slot.not_after_ns.load(Acquire);
+        slot.terms.load().as_ref().filter(|t| live && t.0 == slot.epoch.load(Acquire)).map_or(StreamState::Off, |t| t.1.state)
+    }
+}
+
+/// The policy thread's side: the only thing that can grant. One per table, not `Clone`.
+pub struct LeaseWriter {
+    slots: Arc<[Slot]>,
+    next_epoch: u64,
+}
+
+impl LeaseWriter {
+    /// A table of `streams` slots, all off.
+    pub(in crate::policy) fn new(streams: usize) -> (Self, LeaseTable) {
+        let slot = || Slot { terms: ArcSwapOption::empty(), not_after_ns: AtomicI64::new(0), epoch: AtomicU64::new(0) };
+        let slots: Arc<[Slot]> = (0..streams).map(|_| slot()).collect();
+        (Self { slots: Arc::clone(&slots), next_epoch: 1 }, LeaseTable { slots })
+    }
+
+    /// Puts `terms` in force until `now + MAX_LEASE`. Unchanged terms are renewed (one atomic store); changed terms first end what
+    /// was in force.
+    pub(in crate::policy) fn publish(&mut self, terms: &LeaseTerms, now: Stamp<Monotonic>) {
+        let Some(slot) = self.slots.get(terms.stream.index()) else { return };
+        let unchanged = slot.terms.load().as_ref().is_some_and(|t| t.1 == *terms && t.0 == slot.epoch.load(Acquire));
+        if !unchanged {
+            let epoch = self.next_epoch;
+            self.next_epoch += 1;
+            slot.not_after_ns.store(0, Release);
+            slot.epoch.store(epoch, Release);
+            slot.terms.store(Some(Arc::new((epoch, terms.clone()))));
+        }
+        slot.not_after_ns.store(now.plus(MAX_LEASE).ns(), Release);
+    }
+
+    /// Ends whatever is in force on `stream`, at once.
+    pub(in crate::policy) fn revoke(&mut self, stream: StreamIndex) {
+        let Some(slot) = self.slots.get(stream.index()) else { return };
+        slot.not_after_ns.store(0, Release);
+        slot.epoch.store(self.next_epoch, Release);
+        self.next_epoch += 1;
+        slot.terms.store(None);
+    }
+}
+
+/// Permits for unit tests of the steps: a table whose lease the test holds in hand.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) struct Granted {
+        pub writer: LeaseWriter,
+        pub table: LeaseTable,
+    }
+
+    /// One stream (index 0) in `state` for `purposes`, within `area`, from `now` on.
+    pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stamp<Monotonic>) -> Granted {
+        let (mut writer, table) = LeaseWriter::new(1);
+        let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
+        writer.publish(&LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] }, now);
+        Granted { writer, table }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::grant;
+    use super::*;
+
+    const T0: Stamp<Monotonic> = Stamp::from_ns(1_000_000_000);
+
+    #[test]
+    fn a_lease_runs_out_by_itself() {
+        let g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
+        let permit = g.table.permit::<Detect>(StreamIndex(0), T0).expect("live");
+        let end = T0.plus(MAX_LEASE);
+        assert!(permit.is_live(Stamp::from_ns(end.ns() - 1)));
+        assert!(!permit.is_live(end));
+        assert_eq!(g.table.permit::<Detect>(StreamIndex(0), end).err(), Some(Withheld::Expired));
+        assert_eq!(g.table.state(StreamIndex(0), end), StreamState::Off);
+    }
+
+    #[test]
+    fn revoking_ends_permits_already_handed_out() {
+        let mut g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
+        let permit = g.table.permit::<Embed>(StreamIndex(0), T0).expect("live");
+        g.writer.revoke(StreamIndex(0));
+        assert!(!permit.is_live(T0));
+        assert_eq!(g.table.permit::<Embed>(StreamIndex(0), T0).err(), Some(Withheld::NoLease));
+    }
+
+    #[test]
+    fn a_change_of_terms_ends_old_permits_and_a_renewal_does_not() {
+        let mut g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
+        let permit = g.table.permit::<Detect>(StreamIndex(0), T0).expect("live");
+        let mut terms = permit.terms.1.clone();
+        g.writer.publish(&terms, T0.plus(Duration::from_millis(400)));
+        assert!(permit.is_live(T0.plus(Duration::from_millis(800))));
+        terms.area = Area::new(vec![vec![[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]]).expect("valid");
+        g.writer.publish(&terms, T0.plus(Duration::from_millis(500)));
+        assert!(!permit.is_live(T0.plus(Duration::from_millis(501))));
+    }
+
+    #[test]
+    fn each_stage_needs_its_state_and_each_purpose_its_grant() {
+        let g = grant(StreamState::Detect, &["mask-check"], Area::whole(), T0);
+        let s = StreamIndex(0);
+        assert!(g.table.permit::<Detect>(s, T0).is_ok());
+        assert_eq!(g.table.permit::<Embed>(s, T0).err(), Some(Withheld::State { state: StreamState::Detect }));
+        let g = grant(StreamState::Recognise, &["missing-person:1", "mask-check"], Area::whole(), T0);
+        let ask = |p: &str| g.table.permit_for::<Match>(s, &p.parse().expect("purpose"), T0);
+        assert_eq!(ask("missing-person:1").expect("granted").purpose().to_string(), "missing-person:1");
+        assert_eq!(ask("missing-person:2").err(), Some(Withheld::Purpose));
+        assert_eq!(ask("mask-check").err(), Some(Withheld::Purpose), "a mask check never identifies");
+        assert_eq!(g.table.match_permits(s, T0).expect("granted").len(), 1);
+        assert_eq!(g.table.permit::<Detect>(StreamIndex(9), T0).err(), Some(Withheld::NoLease));
+    }
+}

@@ -1,0 +1,3 @@
+//! The policy thread: facts and rules in, leases out.
+
+pub mod lease;

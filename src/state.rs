@@ -1,0 +1,78 @@
+//! Where a site's state lies. One place, so that no two parts disagree.
+//!
+//! ```text
+//! STATE/  site.toml             name, mode, controller, contact: written by `commission`
+//!         register.toml         the facts the policy thread reads; replaced as a whole (temporary file, fsync, rename)
+//!         keys/site.key         0600; a systemd credential `placard-site-key` takes its place where there is one
+//!         models/NAME/          model.onnx, manifest.toml
+//!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
+//!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
+//!         control.sock          unless the state directory is the default: then /run/placard/control.sock
+//! ```
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub const DEFAULT: &str = "/var/lib/placard";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDirectory {
+    root: PathBuf,
+}
+
+impl StateDirectory {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    pub fn site(&self) -> PathBuf {
+        self.root.join("site.toml")
+    }
+    pub fn register(&self) -> PathBuf {
+        self.root.join("register.toml")
+    }
+    pub fn site_key(&self) -> PathBuf {
+        match std::env::var_os("CREDENTIALS_DIRECTORY").map(|d| Path::new(&d).join("placard-site-key")) {
+            Some(credential) if credential.exists() => credential,
+            _ => self.root.join("keys/site.key"),
+        }
+    }
+    pub fn models(&self) -> PathBuf {
+        self.root.join("models")
+    }
+    pub fn vault(&self) -> PathBuf {
+        self.root.join("gallery/vault.redb")
+    }
+    pub fn identities(&self) -> PathBuf {
+        self.root.join("gallery/identities.redb")
+    }
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+    pub fn control_socket(&self) -> PathBuf {
+        if self.root == Path::new(DEFAULT) { PathBuf::from("/run/placard/control.sock") } else { self.root.join("control.sock") }
+    }
+}
+
+/// Replaces `path` so that a power cut leaves the old contents or the new, never a mixture: temporary file in the same directory,
+/// fsync, rename, fsync of the directory.
+pub fn replace_file(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| std::io::Error::other("path has no file name"))?;
+    let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let written = (|| {
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        std::fs::File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        // The error to report is the first one; a leftover temporary file is harmless and overwritten next time.
+        let _leftover = std::fs::remove_file(&temporary);
+    }
+    written
+}
