@@ -1,5 +1,7 @@
 //! What a model is, in TOML beside its ONNX file: task, input, decode recipe, licence, intended use, measured accuracy, digests.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -104,4 +106,20 @@ pub enum Decode {
     Embedding { output: String, dim: usize, normalised: bool },
     /// One output of class logits.
     Logits { output: String, classes: Vec<String> },
+}
+
+/// The strides of the detectors that read a pyramid.
+const STRIDES: [u32; 3] = [8, 16, 32];
+
+impl Decode {
+    /// The outputs that the layout reads, in the order in which [`super::Network::run`] shows them: for YuNet `cls_8, cls_16, cls_32,
+    /// obj_8, …, kps_32`; for SCRFD as listed; for RFB scores, then boxes.
+    pub fn output_names(&self) -> Vec<Cow<'_, str>> {
+        match self {
+            Self::Yunet => ["cls", "obj", "bbox", "kps"].iter().flat_map(|kind| STRIDES.map(|s| format!("{kind}_{s}").into())).collect(),
+            Self::Scrfd { outputs } => outputs.iter().map(|name| name.as_str().into()).collect(),
+            Self::Rfb => vec!["scores".into(), "boxes".into()],
+            Self::Embedding { output, .. } | Self::Logits { output, .. } => vec![output.as_str().into()],
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! the fused CPU executor and CUDA come later behind the same trait and the same test battery.
 
 pub mod manifest;
+pub mod onnxruntime;
 
 use manifest::Manifest;
 
