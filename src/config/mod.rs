@@ -2,3 +2,4 @@
 //! derives and asserts.
 
 pub mod schema;
+pub mod source;
