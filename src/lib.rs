@@ -19,6 +19,7 @@ pub mod counters;
 pub mod embedding;
 pub mod frame;
 pub mod latency;
+pub mod progress;
 pub mod purpose;
 pub mod queue;
 pub mod shutdown;
