@@ -110,7 +110,7 @@ impl CaptureTime {
 }
 
 /// Both clocks, read together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
     pub monotonic: Stamp<Monotonic>,
     pub utc: Stamp<Utc>,

@@ -1,1 +1,41 @@
-//! Decide: is it a hit, and was it told already. A hit is a task for a human, never an act (C32).
+//! Decide: hits → tasks for a human.
+//!
+//! Nothing in this program acts on a person. What leaves this step is a [`ReviewTask`]: somebody is asked to look and to judge. The
+//! permit to tell anyone is asked for later still, at the moment of emission.
+
+use std::sync::Arc;
+
+use crate::clock::{CaptureTime, Now};
+use crate::frame::{BoundingBox, StreamIndex};
+use crate::gallery::Candidate;
+use crate::purpose::Purpose;
+use crate::track::TrackId;
+
+/// A request that a human compare a person in the picture with the subjects named here. It is a suggestion with a score, never a
+/// finding, and carries no instruction other than to look.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReviewTask {
+    pub stream: StreamIndex,
+    pub track: TrackId,
+    pub purpose: Purpose,
+    /// The legal basis that the search was done under.
+    pub basis: Arc<str>,
+    /// Identifies the lease terms that the search was done under.
+    pub lease_epoch: u64,
+    /// At or above `threshold`, best first; never empty.
+    pub candidates: Vec<Candidate>,
+    /// The stream's threshold, cosine similarity.
+    pub threshold: f32,
+    pub gallery_version: u64,
+    /// Name of the embedder.
+    pub model: Arc<str>,
+    pub captured_at: CaptureTime,
+    pub frame_sequence: u64,
+    /// Where the person was in that frame: full-resolution pixels.
+    pub bounding_box: BoundingBox,
+    /// Of the best shot, 0…1.
+    pub quality: f32,
+    /// How many shots the embedding is the mean of.
+    pub shots: usize,
+    pub decided_at: Now,
+}

@@ -1,11 +1,20 @@
 //! Match: one query against the galleries of the purposes that the stream's lease grants, and no others.
+//!
+//! Invariant: the query's embedding is consumed. Whatever the search finds, it is wiped before the call returns (C09).
+
+use std::sync::Arc;
 
 use crate::gallery::Candidate;
-use crate::policy::lease::{Match, Permit};
+use crate::purpose::Purpose;
 
 /// Candidates at or above the threshold for one purpose, best first; never empty.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
-    pub permit: Permit<Match>,
+    pub purpose: Purpose,
+    /// The legal basis of the permit that the search was done under.
+    pub basis: Arc<str>,
+    /// Identifies the lease terms that the search was done under.
+    pub lease_epoch: u64,
     pub candidates: Vec<Candidate>,
     pub gallery_version: u64,
 }
