@@ -1,0 +1,38 @@
+# Two commands on a fresh Debian or Ubuntu machine with Rust: `make demo` and `make test`.
+
+PLACARD_TEST_DATA ?= $(CURDIR)/../shared/data
+export PLACARD_TEST_DATA
+
+.PHONY: help demo test deps build lint bench-journey clean-demo
+
+help:
+	@echo "make demo   install what is missing, build, run the demonstration site for 30 s"
+	@echo "make test   install what is missing, run every test"
+	@echo "make lint   formats, clippy, cargo deny"
+	@echo "make build  the release binary, target/release/placard"
+	@echo "make bench-journey   frames per CPU-second beside the usual programs"
+
+deps:
+	@scripts/install-packages.sh
+	@scripts/fetch-onnxruntime.sh
+
+build: deps
+	cargo build --release --locked
+
+demo: build
+	target/release/placard demo --site demo-site
+
+test: deps
+	cargo test --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	@command -v cargo-deny >/dev/null || cargo install --locked --version 0.20.2 cargo-deny
+	cargo deny check bans licenses sources
+
+bench-journey: build
+	benches/journey/compare.sh
+
+clean-demo:
+	rm -rf demo-site
