@@ -51,4 +51,6 @@ pub mod emit;
 
 pub mod console;
 
+pub mod render;
+
 pub mod commands;

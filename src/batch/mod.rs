@@ -17,7 +17,10 @@ mod gather;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::{AcqRel, Acquire, Release}};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Release},
+};
 
 pub use gather::{Feed, Gatherer};
 pub use worker::{Batcher, run};
