@@ -1,5 +1,7 @@
 //! Track: faces → persons in one stream, and the choice of their best shots.
 
+pub mod quality;
+
 use crate::detect::Face;
 use crate::frame::{Frame, StreamIndex};
 
@@ -37,4 +39,11 @@ pub struct Selection {
     pub conclude: Vec<TrackId>,
     /// Tracks that are over: whatever was gathered for them and not concluded is wiped.
     pub ended: Vec<TrackId>,
+}
+
+/// Feedback from the match step: this track was recognised, so nothing more of it need be embedded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identified {
+    pub stream: StreamIndex,
+    pub track: TrackId,
 }

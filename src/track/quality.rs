@@ -1,0 +1,178 @@
+//! How much of a face is left in a picture: a number from 0 to 1 that decides whether a shot is worth an embedding, and what `enrol`
+//! refuses.
+//!
+//! `score = size · sharpness · frontality`. Each factor is 0…1 and estimates the share of a good portrait's similarity that the shot
+//! keeps, so the product reads as one.
+//!
+//! * **size**, from the face's width w in full-resolution pixels: `1 − e^((10 − w) / 13)`. Fitted to the measured mean cosine of pasted
+//!   faces to another photo of the same person (mobileface_v2, 115 people): .22 at 16 px, .42 at 24, .59 at 32, .65 at 40, .71 at 96,
+//!   each divided by .71.
+//! * **sharpness**: root mean square of the luma's Laplacian over the face's middle, divided by the luma's standard deviation there, so
+//!   that light and contrast cancel. Its taps lie w/64 pixels apart: the scale that survives the warp to 112 × 112; what is finer
+//!   never reaches the network. After the "variance of the Laplacian" focus measure (Pech-Pacheco et al., ICPR 2000; Pertuz et al.,
+//!   Pattern Recognition 46, 2013).
+//! * **frontality**: where the nose lies between the eyes (yaw) and between eyes and mouth (pitch), both in the frame that the eyes span,
+//!   and the eyes' roll. Without landmarks it is 0.
+//!
+//! Owner: the track worker (one [`Assessor`] a stream); `enrol` on its own thread. Reads luma only, inside the area only, at most
+//! 5 × 32 × 32 samples.
+
+use crate::area::AreaMask;
+use crate::detect::Face;
+use crate::frame::{BoundingBox, Landmarks, Pixels, Point};
+
+/// Sample points per side of the grid that sharpness is read on.
+const GRID: u16 = 32;
+/// The middle part of the face box that is read: hair, background and collar lie outside.
+const MIDDLE: f32 = 0.64;
+/// Width of a face box, in pixels, in the 112 × 112 crop that embedders see.
+const CROP_FACE_PX: f32 = 64.0;
+/// Laplacian over contrast of a face that has all the detail an embedder can use.
+const SHARP: f32 = 0.60;
+/// The same of one that has none left.
+const BLURRED: f32 = 0.10;
+/// Least share of the grid that must lie inside the area for its sharpness to mean anything.
+const LEAST_INSIDE: f32 = 0.5;
+
+/// What was measured of one face.
+#[derive(Clone, Copy, Debug, PartialEq, Default, serde::Serialize)]
+pub struct Quality {
+    /// Full-resolution pixels.
+    pub width_px: f32,
+    /// 0…1.
+    pub sharpness: f32,
+    /// 0…1; 0 without landmarks.
+    pub frontality: f32,
+}
+
+impl Quality {
+    /// 0…1.
+    pub fn score(&self) -> f32 {
+        size(self.width_px) * self.sharpness * self.frontality
+    }
+}
+
+/// Measures one face. For a stream of frames keep an [`Assessor`]: this makes the area's raster anew.
+pub fn assess(pixels: &Pixels<'_>, face: &Face) -> Quality {
+    Assessor::default().assess(pixels, face)
+}
+
+/// Measures faces and keeps the area's raster between frames.
+#[derive(Default)]
+pub struct Assessor {
+    raster: Option<Raster>,
+}
+
+struct Raster {
+    area_epoch: u64,
+    mask: AreaMask,
+    whole: bool,
+}
+
+impl Assessor {
+    pub fn assess(&mut self, pixels: &Pixels<'_>, face: &Face) -> Quality {
+        let (width, height) = (pixels.header.width, pixels.header.height);
+        let fits = |r: &Raster| r.area_epoch == pixels.area_epoch && r.mask.width() == width && r.mask.height() == height;
+        let raster = match self.raster.take().filter(fits) {
+            Some(raster) => raster,
+            None => {
+                let mask = pixels.area.rasterise(width, height);
+                Raster { area_epoch: pixels.area_epoch, whole: mask.is_whole(), mask }
+            }
+        };
+        let raster = self.raster.insert(raster);
+        Quality {
+            width_px: face.bounding_box.width(),
+            sharpness: sharpness(laplacian_over_contrast(pixels, raster, &face.bounding_box)),
+            frontality: face.landmarks.as_ref().map_or(0.0, frontality),
+        }
+    }
+}
+
+fn size(width_px: f32) -> f32 {
+    (1.0 - ((10.0 - width_px) / 13.0).exp()).clamp(0.0, 1.0)
+}
+
+fn sharpness(ratio: f32) -> f32 {
+    ((ratio - BLURRED) / (SHARP - BLURRED)).clamp(0.0, 1.0)
+}
+
+/// The focus measure: 0 where nothing can be measured.
+fn laplacian_over_contrast(pixels: &Pixels<'_>, raster: &Raster, face: &BoundingBox) -> f32 {
+    let (w, h) = (face.width() * MIDDLE, face.height() * MIDDLE);
+    let centre = face.centre();
+    if !(w >= 4.0 && h >= 4.0 && centre.x.is_finite() && centre.y.is_finite()) {
+        return 0.0;
+    }
+    let tap = (face.width() / CROP_FACE_PX).round().max(1.0);
+    let (picture_w, picture_h) = (pixels.header.width as f32, pixels.header.height as f32);
+    let (stride, luma) = (pixels.header.strides[0], pixels.planes[0]);
+    let (mut count, mut sum, mut squares, mut laplacians) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+    for j in 0..GRID {
+        let y = centre.y - 0.5 * h + h * (f32::from(j) + 0.5) / f32::from(GRID);
+        if y - tap < 0.0 || y + tap >= picture_h {
+            continue;
+        }
+        for i in 0..GRID {
+            let x = centre.x - 0.5 * w + w * (f32::from(i) + 0.5) / f32::from(GRID);
+            if x - tap < 0.0 || x + tap >= picture_w {
+                continue;
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 ≤ tap ≤ x, y < the picture's size")]
+            let (px, py, step) = (x as u32, y as u32, tap as u32);
+            let inside = |x, y| raster.mask.contains(x, y);
+            let all_inside =
+                || inside(px, py) && inside(px - step, py) && inside(px + step, py) && inside(px, py - step) && inside(px, py + step);
+            if !raster.whole && !all_inside() {
+                continue;
+            }
+            let at = |x: u32, y: u32| f64::from(luma[y as usize * stride + x as usize]);
+            let middle = at(px, py);
+            let around = at(px - step, py) + at(px + step, py) + at(px, py - step) + at(px, py + step);
+            count += 1.0;
+            sum += middle;
+            squares += middle * middle;
+            laplacians += (4.0 * middle - around).powi(2);
+        }
+    }
+    if count < f64::from(LEAST_INSIDE) * f64::from(GRID) * f64::from(GRID) {
+        return 0.0;
+    }
+    let variance = squares / count - (sum / count).powi(2);
+    // Below one grey level of contrast there is no face, only noise.
+    #[expect(clippy::cast_possible_truncation, reason = "a ratio of small numbers")]
+    let ratio = if variance < 1.0 { 0.0 } else { (laplacians / count / variance).sqrt() as f32 };
+    ratio
+}
+
+/// 1 for a face that looks into the camera, falling to 0 as it turns to profile, looks down or up, or lies on its side.
+fn frontality(landmarks: &Landmarks) -> f32 {
+    let [left_eye, right_eye, nose, left_mouth, right_mouth] = *landmarks;
+    let between = |a: Point, b: Point| Point { x: 0.5 * (a.x + b.x), y: 0.5 * (a.y + b.y) };
+    let (eyes, mouth) = (between(left_eye, right_eye), between(left_mouth, right_mouth));
+    let (across_x, across_y) = (right_eye.x - left_eye.x, right_eye.y - left_eye.y);
+    let eye_distance = across_x.hypot(across_y);
+    let face_height = (mouth.x - eyes.x).hypot(mouth.y - eyes.y);
+    if !(eye_distance > 1.0 && face_height > 1.0) {
+        return 0.0;
+    }
+    // Unit vectors along the eyes and down the face.
+    let (ux, uy) = (across_x / eye_distance, across_y / eye_distance);
+    let along = |p: Point| (p.x - eyes.x) * ux + (p.y - eyes.y) * uy;
+    let down = |p: Point| (p.y - eyes.y) * ux - (p.x - eyes.x) * uy;
+    // Frontal (the 112 × 112 template): nose and mouth on the axis, nose half-way down, eyes .87 of the face's height apart.
+    let mouth_down = down(mouth);
+    if mouth_down <= 0.0 {
+        return 0.0;
+    }
+    let axis_at_nose = along(mouth) * down(nose) / mouth_down;
+    let yaw = ((along(nose) - axis_at_nose).abs() / eye_distance).max(0.5 * along(mouth).abs() / eye_distance);
+    let pitch = (down(nose) / mouth_down - 0.5).abs();
+    let roll = across_y.atan2(across_x).abs();
+    fade(yaw, 0.10, 0.55) * fade(pitch, 0.12, 0.45) * fade(roll, 0.35, 1.40)
+}
+
+/// 1 up to `good`, 0 from `bad` on, straight in between.
+fn fade(value: f32, good: f32, bad: f32) -> f32 {
+    ((bad - value) / (bad - good)).clamp(0.0, 1.0)
+}
