@@ -8,6 +8,7 @@ use crossbeam::channel::Sender;
 use super::{Batch, FreeWorkers, Gatherer};
 use crate::clock::SharedClock;
 use crate::latency::StepRecorder;
+use crate::progress::Progress;
 use crate::queue::Doorbell;
 use crate::shutdown::Shutdown;
 
@@ -23,8 +24,7 @@ pub struct Batcher {
     /// From a frame's arrival to its hand-over.
     pub recorder: StepRecorder,
     pub shutdown: Shutdown,
-    /// Called once per turn of the loop: the watchdog's proof of life.
-    pub beat: Box<dyn FnMut() + Send>,
+    pub progress: Progress,
 }
 
 /// How long the thread sleeps when nothing rings: bounds how late it notices a shutdown, and releases withheld frames.
@@ -33,15 +33,14 @@ const IDLE: Duration = Duration::from_millis(100);
 /// Runs until shutdown, or until every detector worker is gone.
 pub fn run(mut batcher: Batcher) {
     while !batcher.shutdown.is_requested() {
-        (batcher.beat)();
         if !batcher.workers.any() {
-            batcher.bell.wait(IDLE);
+            batcher.rest();
             continue;
         }
         let mut batch = Batch::with_capacity(batcher.max_batch);
         batcher.gatherer.gather(&mut batch, batcher.max_batch, batcher.clock.monotonic());
         if batch.is_empty() {
-            batcher.bell.wait(IDLE);
+            batcher.rest();
             continue;
         }
         if batch.len() < batcher.max_batch && !batcher.max_wait.is_zero() {
@@ -51,8 +50,18 @@ pub fn run(mut batcher: Batcher) {
         batch.iter().for_each(|a| batcher.recorder.record_ns(now.since_ns(a.frame.header.arrived_at)));
         batcher.workers.take();
         if batcher.batches.send(batch).is_err() {
-            return;
+            // Every detector worker is gone: the appliance is stopping, or they are lost and the watchdog says so.
+            break;
         }
+    }
+    batcher.progress.finish();
+}
+
+impl Batcher {
+    fn rest(&self) {
+        self.progress.rest();
+        self.bell.wait(IDLE);
+        self.progress.start();
     }
 }
 

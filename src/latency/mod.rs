@@ -5,6 +5,8 @@
 //! idle holds its samples back, and a camera that goes dark makes a worker idle for hours. Values are nanoseconds from 1 µs to 1 h with
 //! three significant digits; negative latencies (a capturing clock ahead of ours) are counted apart, never clamped in silence.
 
+pub mod report;
+
 use std::sync::Arc;
 
 use hdrhistogram::{CreationError, Histogram};

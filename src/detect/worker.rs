@@ -1,0 +1,171 @@
+//! A detector worker: one thread, `detect-N`, one network, one frame after another.
+
+use crossbeam::channel::{Receiver, Sender};
+
+use super::{Detected, Face};
+use crate::batch::{Admitted, Batch, FreeWorkers};
+use crate::clock::SharedClock;
+use crate::frame::Frame;
+use crate::latency::StepRecorder;
+use crate::policy::lease::{Detect, Permit};
+use crate::progress::Progress;
+use std::sync::Arc;
+
+crate::counters! {
+    /// Shared by all detector workers.
+    pub struct DetectWorkerCounters for "detect" {
+        frames_detected: "Frames that the detector looked at.",
+        faces_found: "Faces found inside the signed areas.",
+        frames_revoked: "Frames whose permit ended while the detector looked: what was found was dropped.",
+        detector_errors: "Frames that the detector failed on.",
+    }
+}
+
+/// Everything the thread needs; `find` is the detector.
+pub struct DetectWorker<F> {
+    pub find: F,
+    pub batches: Receiver<Batch>,
+    pub detected: Sender<Detected>,
+    pub free: FreeWorkers,
+    pub clock: SharedClock,
+    /// Reading, network, decoding: per frame.
+    pub recorder: StepRecorder,
+    pub counters: Arc<DetectWorkerCounters>,
+    pub progress: Progress,
+}
+
+/// Runs until the batch thread hangs up.
+pub fn run<F, E>(mut worker: DetectWorker<F>)
+where
+    F: FnMut(&Frame, &Permit<Detect>) -> Result<Vec<Face>, E>,
+    E: std::fmt::Display,
+{
+    loop {
+        worker.free.offer();
+        worker.progress.rest();
+        let Ok(batch) = worker.batches.recv() else { break };
+        worker.progress.start();
+        for admitted in batch {
+            if !worker.look(admitted) {
+                // The tracker is gone: the appliance is stopping.
+                worker.progress.finish();
+                return;
+            }
+        }
+    }
+    worker.progress.finish();
+}
+
+impl<F, E> DetectWorker<F>
+where
+    F: FnMut(&Frame, &Permit<Detect>) -> Result<Vec<Face>, E>,
+    E: std::fmt::Display,
+{
+    /// False when nobody listens any more.
+    fn look(&mut self, Admitted { frame, permit, turn }: Admitted) -> bool {
+        let begun_at = self.clock.monotonic();
+        let found = (self.find)(&frame, &permit);
+        let now = self.clock.monotonic();
+        self.recorder.record_ns(now.since_ns(begun_at));
+        self.progress.beat();
+        let faces = match found {
+            Ok(faces) => faces,
+            Err(error) => {
+                self.counters.detector_errors.increment();
+                tracing::warn!(stream = frame.header.stream.0, frame = frame.header.sequence, %error, "detector failed on a frame");
+                return true;
+            }
+        };
+        self.counters.frames_detected.increment();
+        if !permit.is_live(now) {
+            self.counters.frames_revoked.increment();
+            return true;
+        }
+        self.counters.faces_found.add(faces.len() as u64);
+        let sent = self.detected.send(Detected { frame, permit, faces }).is_ok();
+        // Only now may the stream's next frame be handed out: the tracker receives a stream's frames in order.
+        drop(turn);
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::area::Area;
+    use crate::batch::{BatchCounters, Batcher, Feed, Gatherer};
+    use crate::clock::{CaptureTime, SystemClock};
+    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
+    use crate::latency::Latencies;
+    use crate::policy::lease::StreamState;
+    use crate::policy::lease::testing::grant;
+    use crate::progress::ProgressRegistry;
+    use crate::queue::{Doorbell, Ring};
+    use crate::shutdown::Shutdown;
+
+    fn frame(clock: &SharedClock, sequence: u64) -> Frame {
+        let now = clock.monotonic();
+        let header = FrameHeader {
+            stream: StreamIndex(0),
+            sequence,
+            captured_at: CaptureTime::Arrival(now),
+            arrived_at: now,
+            width: 16,
+            height: 16,
+            layout: PixelLayout::I420,
+            colorimetry: Colorimetry::assumed_for(16),
+            strides: [16, 8, 8],
+        };
+        Frame::new(header, Box::new(OwnedBuffer { planes: vec![vec![0; 256], vec![0; 64], vec![0; 64]] })).expect("valid")
+    }
+
+    /// Batch thread and three workers on real threads: every admitted frame reaches the tracker, in order.
+    #[test]
+    fn several_workers_keep_a_stream_in_order() {
+        let clock = SystemClock::shared();
+        let granted = grant(StreamState::Detect, &["mask-check"], Area::whole(), clock.monotonic().plus(Duration::from_secs(60)));
+        let (bell, shutdown, latencies, progress) = (Doorbell::new(), Shutdown::new(), Latencies::new(), ProgressRegistry::new());
+        let ring = Arc::new(Ring::new(256));
+        let counters: Arc<BatchCounters> = Arc::default();
+        (0..200).for_each(|i| ring.push(frame(&clock, i)));
+        let feed = Feed::new(StreamIndex(0), Arc::clone(&ring), 1, false, Arc::clone(&counters));
+        let (batches_in, batches_out) = crossbeam::channel::bounded(3);
+        let (detected_in, detected_out) = crossbeam::channel::bounded(4);
+        let free = FreeWorkers::new(Arc::clone(&bell));
+        let batcher = Batcher {
+            gatherer: Gatherer::new(vec![feed], granted.table.clone(), Arc::clone(&bell)),
+            bell,
+            workers: free.clone(),
+            batches: batches_in,
+            max_batch: 2,
+            max_wait: Duration::ZERO,
+            clock: clock.clone(),
+            recorder: latencies.recorder("batch").expect("bounds"),
+            shutdown: shutdown.clone(),
+            progress: progress.register("batch"),
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(move || crate::batch::run(batcher));
+            for n in 0..3 {
+                let worker = DetectWorker {
+                    find: |_: &Frame, _: &Permit<Detect>| Ok::<_, std::fmt::Error>(Vec::new()),
+                    batches: batches_out.clone(),
+                    detected: detected_in.clone(),
+                    free: free.clone(),
+                    clock: clock.clone(),
+                    recorder: latencies.recorder("detect").expect("bounds"),
+                    counters: Arc::default(),
+                    progress: progress.register(&format!("detect-{n}")),
+                };
+                scope.spawn(move || run(worker));
+            }
+            drop((detected_in, batches_out));
+            let received: Vec<u64> = detected_out.iter().take(200).map(|d| d.frame.header.sequence).collect();
+            assert_eq!(received, (0..200).collect::<Vec<_>>());
+            shutdown.request();
+        });
+        assert_eq!(counters.frames_batched.get(), 200);
+    }
+}
