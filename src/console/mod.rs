@@ -1,1 +1,58 @@
-//! Console: HTTP/JSON on the control socket; `/metrics`, `/live`, `/ready` on loopback.
+//! Console: the running appliance's ears and mouth. HTTP and JSON on a Unix socket (`api.rs`), metrics and health on loopback
+//! (`health.rs`, `metrics.rs`), and the client that commands use (`client.rs`).
+//!
+//! Everything goes through the [`Appliance`] trait: the console knows no step, and tests speak to a fake. One thread, `console`, runs
+//! a current-thread runtime; what may block (a register written to disk, a gallery opened) runs on that runtime's blocking
+//! threads, so a status page never waits for it. Nothing here is on a frame's path.
+
+pub mod view;
+
+use crate::counters::Counters;
+use crate::latency::StepSnapshot;
+use view::{Readiness, ReloadView, SignView, StatusView, TransitionView};
+
+/// What the console needs from the appliance. Reading methods return within milliseconds and take no lock that a worker holds for
+/// longer; the others may write to disk.
+pub trait Appliance: Send + Sync + 'static {
+    /// Everything at one moment.
+    fn status(&self) -> StatusView;
+    /// Each step's histogram, in the order of the journey.
+    fn latencies(&self) -> Vec<StepSnapshot>;
+    /// The latest events as they were journalled, newest last; at most `limit`.
+    fn recent_events(&self, limit: usize) -> Vec<serde_json::Value>;
+    /// Changes of streams' states, oldest first; at most `limit`.
+    fn policy_timeline(&self, limit: usize) -> Vec<TransitionView>;
+    /// Shows every component's counters to `each`.
+    fn visit_counters(&self, each: &mut dyn FnMut(&dyn Counters));
+    /// Ready: the policy thread's heartbeat is fresh, every worker moves or rests, the journal takes events.
+    fn readiness(&self) -> Readiness;
+
+    /// A sign was taken down (or found covered): streams that hang on it go dark. Durable before it returns.
+    fn withdraw_sign(&self, sign: &str) -> Result<SignView, ActionError>;
+    /// A sign was posted again.
+    fn post_sign(&self, sign: &str) -> Result<SignView, ActionError>;
+    /// Reads the pipeline file and the register again; on any error everything stays as it was.
+    fn reload(&self) -> Result<ReloadView, ActionError>;
+    /// Opens the galleries again (after an enrolment or a deletion).
+    fn reload_gallery(&self) -> Result<ReloadView, ActionError>;
+
+    /// Called by the console thread once a second: the moment to take samples for frame rates.
+    fn tick(&self) {}
+}
+
+/// Why the appliance did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// Nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The law, or a rule of the site, says no.
+    #[error("{0}")]
+    Refused(String),
+    /// A file is not valid; the old one stays in force.
+    #[error("{0}")]
+    Invalid(String),
+    /// Something broke while doing it.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,180 @@
+//! What the console shows, as plain values: the JSON of the control socket, and what `status` and `top` read back.
+//!
+//! Both ends are this crate, but not always the same version (a new `placard top` against a service that was not restarted yet), so
+//! reading is lenient: unknown fields are skipped, missing ones take their defaults. No view ever carries a subject id, a picture or an
+//! embedding. Times are RFC 3339 in UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`: everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusView {
+    /// The pipeline's name.
+    pub name: String,
+    /// The site's name.
+    pub site: String,
+    /// The site's mode (`commissioning`, `operational`).
+    pub mode: String,
+    /// Program version.
+    pub version: String,
+    pub pid: u32,
+    /// The pipeline file.
+    pub pipeline: String,
+    pub started_at: String,
+    pub uptime_s: f64,
+    pub policy: PolicyView,
+    pub streams: Vec<StreamView>,
+    pub steps: Vec<StepView>,
+    pub galleries: Vec<GalleryView>,
+    pub counters: Vec<CounterView>,
+    /// One sentence each: what needs a human now (journal full, policy thread silent, camera moved, …).
+    pub alarms: Vec<String>,
+}
+
+/// The policy thread.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyView {
+    /// Its heartbeat is fresh: it renews leases.
+    pub alive: bool,
+    /// Milliseconds since its last round.
+    pub heartbeat_age_ms: f64,
+    /// SHA-256 of the register in force, hex.
+    pub profile: String,
+}
+
+/// One camera or file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamView {
+    pub name: String,
+    /// Without anything secret (`SourceSpec`'s `Display`).
+    pub source: String,
+    /// `connecting`, `live`, `stalled`, `waiting` (for the next attempt), `ended`: ingest's own words.
+    pub health: String,
+    /// The last error of the source, in GStreamer's or the driver's words; empty when well.
+    pub health_detail: String,
+    /// `off`, `capture-only`, `detect`, `recognise`.
+    pub state: String,
+    /// Why it is in that state.
+    pub reason: String,
+    /// Purposes granted now.
+    pub purposes: Vec<String>,
+    /// When the state changes by itself (an inspection, a basis or an order runs out); empty: not foreseeable.
+    pub next_change: String,
+    pub fps_in: f64,
+    pub fps_detected: f64,
+    /// Pixels; 0 before the first frame.
+    pub width: u32,
+    pub height: u32,
+    /// Element or reader that decodes; empty before the first frame.
+    pub decoder: String,
+    /// Frames that arrived.
+    pub frames: u64,
+    /// Frames overwritten in the ring because the workers were busy.
+    pub overwritten: u64,
+    /// Frames released unread for want of a permit.
+    pub withheld: u64,
+    pub reconnects: u64,
+    /// Faces found, people (tracks) confirmed, hits handed to humans.
+    pub faces: u64,
+    pub tracks: u64,
+    pub hits: u64,
+}
+
+/// Latency of one step since the start, milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepView {
+    pub name: String,
+    pub count: u64,
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub p999_ms: f64,
+    pub max_ms: f64,
+    /// Latencies below zero (a capturing clock ahead of ours): counted, in no percentile.
+    pub negative: u64,
+}
+
+impl From<&crate::latency::StepSnapshot> for StepView {
+    fn from(step: &crate::latency::StepSnapshot) -> Self {
+        let p = step.percentiles_ms();
+        Self {
+            name: step.name.to_string(),
+            count: step.histogram.len(),
+            p50_ms: p.p50,
+            p90_ms: p.p90,
+            p99_ms: p.p99,
+            p999_ms: p.p999,
+            max_ms: p.max,
+            negative: step.negative,
+        }
+    }
+}
+
+/// The templates of one purpose.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GalleryView {
+    pub purpose: String,
+    pub templates: u64,
+    pub version: u64,
+}
+
+/// One counter or gauge, as its component declares it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CounterView {
+    pub component: String,
+    /// Empty where it is not about one stream.
+    pub stream: String,
+    pub name: String,
+    pub value: u64,
+}
+
+/// `GET /v1/policy/timeline`: one change of a stream's state, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransitionView {
+    pub at: String,
+    /// `CLOCK_MONOTONIC` of the same instant: comparable within one machine, across processes.
+    pub at_monotonic_ms: f64,
+    pub stream: String,
+    pub from: String,
+    pub to: String,
+    pub reason: String,
+}
+
+/// Answer to a sign's withdrawal or posting.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignView {
+    pub sign: String,
+    /// `posted` or `withdrawn`.
+    pub state: String,
+    /// Streams whose permits hang on this sign.
+    pub streams: Vec<String>,
+    pub at: String,
+    /// See [`TransitionView::at_monotonic_ms`].
+    pub at_monotonic_ms: f64,
+}
+
+/// Answer to a reload: what was taken over, and what only a restart changes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReloadView {
+    pub applied: Vec<String>,
+    pub needs_restart: Vec<String>,
+    pub galleries: Vec<GalleryView>,
+}
+
+/// `GET /ready`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why not; one sentence each.
+    pub reasons: Vec<String>,
+}
