@@ -1,11 +1,53 @@
 //! Gallery: who is looked for, per purpose. Searched exactly.
+//!
+//! ```text
+//! vault.redb (sealed templates) ── reload ──▶ set: purpose → scan ── search ──▶ candidates
+//! identities.redb (sealed names, another key; opened by commands, never by the pipeline)
+//! ```
+//!
+//! Templates are plain only in the memory of a scan, and wiped there when it is replaced.
+
+pub mod exact;
+pub mod identities;
+mod record;
+pub mod seal;
+pub mod set;
+pub mod vault;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use crate::clock::{Stamp, Utc};
 
 /// Opaque, random: the only name a subject has outside the identity file.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct SubjectId(pub Arc<str>);
+
+/// Hexadecimal digits of a subject id: 128 random bits.
+const SUBJECT_ID_DIGITS: usize = 32;
+
+impl SubjectId {
+    /// A new id; it says nothing about whom it stands for, nor when it was made.
+    pub fn random() -> Result<Self, seal::SealError> {
+        let mut bits = [0; SUBJECT_ID_DIGITS / 2];
+        aws_lc_rs::rand::fill(&mut bits).map_err(|_| seal::SealError::Library("give random bytes"))?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bits)).into()))
+    }
+}
+
+/// A text that is no subject id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a subject id: 32 lower-case hexadecimal digits")]
+pub struct NotASubjectId(String);
+
+impl FromStr for SubjectId {
+    type Err = NotASubjectId;
+    fn from_str(text: &str) -> Result<Self, NotASubjectId> {
+        let digits = text.len() == SUBJECT_ID_DIGITS && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+        if digits { Ok(Self(text.into())) } else { Err(NotASubjectId(text.to_owned())) }
+    }
+}
 
 impl fmt::Display for SubjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,6 +60,16 @@ impl fmt::Debug for SubjectId {
     }
 }
 
+/// The network that a template was made with. Templates of different networks cannot be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateModel {
+    pub name: Arc<str>,
+    /// SHA-256 of the prepared file, lower-case hex.
+    pub sha256: Arc<str>,
+    /// Values of an embedding.
+    pub dim: usize,
+}
+
 /// A subject and how similar it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -27,15 +79,24 @@ pub struct Candidate {
 }
 
 /// The templates of one purpose, searchable. Implementations return what an exhaustive fp32 search returns, in the same order (score
-/// falling, ties by slot).
+/// falling, ties by slot). A subject with several templates scores as its most similar one and appears once.
 pub trait Scan: Send + Sync {
     fn dim(&self) -> usize;
+    /// Templates.
     fn len(&self) -> usize;
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
     /// Grows with every change: cited in events.
     fn version(&self) -> u64;
-    /// Best `top_k` subjects with score ≥ `threshold`. `query` is a unit vector of `dim()` values.
+    /// Best `top_k` subjects with score ≥ `threshold`. `query` is a unit vector of `dim()` values; anything else finds nobody.
     fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate>;
+    /// When the first template must no longer be searched. `None`: never.
+    fn earliest_expiry(&self) -> Option<Stamp<Utc>> {
+        None
+    }
+    /// A copy without the templates that have expired at `now`, where [`earliest_expiry`](Self::earliest_expiry) has passed.
+    fn without_expired(&self, _now: Stamp<Utc>) -> Option<Arc<dyn Scan>> {
+        None
+    }
 }

@@ -1,0 +1,65 @@
+//! Names of subjects: another file, another key than the templates (C30). The pipeline never opens it; commands that talk to an operator
+//! do.
+//!
+//! Invariant: a row is `subject id → sealed name`, bound to that id. The id is the only thing that joins the two files.
+
+use std::path::PathBuf;
+
+use redb::{Database, ReadableDatabase, TableDefinition};
+
+use super::SubjectId;
+use super::seal::{SealError, SealingKey, SiteKey};
+use super::vault::{VaultError, durable_write, open_database};
+use crate::state::StateDirectory;
+
+const NAMES: TableDefinition<&str, &[u8]> = TableDefinition::new("names-1");
+
+pub struct Identities {
+    database: Database,
+    path: PathBuf,
+    key: SealingKey,
+}
+
+impl Identities {
+    /// Opens or makes the file. One process at a time: [`VaultError::Busy`] while another has it.
+    pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
+        let path = state.identities();
+        let database = open_database(&path, |write| write.open_table(NAMES).map(drop))?;
+        Ok(Self { database, path, key: key.derive("placard/1/identities")? })
+    }
+
+    fn bound(subject: &SubjectId) -> Vec<u8> {
+        format!("placard/1/name/{subject}").into_bytes()
+    }
+
+    /// Durable when it returns. Written *before* the template: a name without a template is swept by
+    /// [`retain`](Self::retain), a template without a name would match without anybody knowing whom.
+    pub fn put<'a>(&self, names: impl IntoIterator<Item = (&'a SubjectId, &'a str)>) -> Result<(), VaultError> {
+        let mut rows = Vec::new();
+        for (subject, name) in names {
+            rows.push((subject, self.key.seal(&Self::bound(subject), name.as_bytes())?));
+        }
+        durable_write(&self.database, &self.path, |write| {
+            let mut table = write.open_table(NAMES)?;
+            for (subject, sealed) in &rows {
+                table.insert(&*subject.0, sealed.as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// `None` where the subject has no name.
+    pub fn name(&self, subject: &SubjectId) -> Result<Option<String>, VaultError> {
+        let storage = |source: redb::Error| VaultError::storage(&self.path, source);
+        let read = self.database.begin_read().map_err(|e| storage(e.into()))?;
+        let table = read.open_table(NAMES).map_err(|e| storage(e.into()))?;
+        let Some(sealed) = table.get(&*subject.0).map_err(|e| storage(e.into()))? else { return Ok(None) };
+        let plain = self.key.open(&Self::bound(subject), sealed.value())?;
+        String::from_utf8(plain.to_vec()).map(Some).map_err(|_| SealError::NotAuthentic.into())
+    }
+
+    /// Removes every name that `keep` does not want: after deletions, and after an enrolment that was cut short.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Result<(), VaultError> {
+        durable_write(&self.database, &self.path, |write| write.open_table(NAMES)?.retain(|subject, _| keep(subject)).map_err(Into::into))
+    }
+}

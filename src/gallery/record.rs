@@ -1,0 +1,98 @@
+//! One sealed template as it lies in the vault.
+//!
+//! ```text
+//! 0      u16 LE   header length H
+//! 2      H bytes  header: JSON, readable; it is the associated data of what follows
+//! 2+H    sealed   nonce (12) | template, f32 little endian × dim | tag (16)
+//! ```
+//!
+//! Invariant: the header names subject, purpose and ordinal, and so does the row's key; both must agree, and the header is bound to the
+//! template by the AEAD. So a row that was moved to another purpose, subject or expiry does not open.
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::seal::{SealError, SealingKey};
+use super::{SubjectId, TemplateModel};
+use crate::purpose::Purpose;
+
+pub(super) const FORMAT: u16 = 1;
+
+/// How a template came to be. There is no channel for cameras: nobody is enrolled from a stream (C09).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// An image file that an operator handed over.
+    ImageFile,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub format: u16,
+    pub subject: SubjectId,
+    pub purpose: Purpose,
+    /// Which of the subject's templates for this purpose.
+    pub ordinal: u8,
+    pub model: String,
+    pub model_sha256: String,
+    pub dim: usize,
+    /// Unix time, UTC.
+    pub enrolled_at_ns: i64,
+    pub expires_at_ns: i64,
+    pub channel: Channel,
+}
+
+impl Header {
+    pub fn is_of(&self, model: &TemplateModel) -> bool {
+        *self.model == *model.name && *self.model_sha256 == *model.sha256 && self.dim == model.dim
+    }
+
+    /// Seals `template` under the subject's key. None of the plain bytes survive the call.
+    pub fn seal(&self, key: &SealingKey, template: &[f32]) -> Result<Vec<u8>, SealError> {
+        let header = serde_json::to_vec(self).map_err(|_| SealError::Library("write a record's header"))?;
+        let length = u16::try_from(header.len()).map_err(|_| SealError::Library("fit a record's header into 64 KiB"))?;
+        let mut plain = Zeroizing::new(Vec::with_capacity(size_of_val(template)));
+        for value in template {
+            let mut bytes = value.to_le_bytes();
+            plain.extend_from_slice(&bytes);
+            bytes.zeroize();
+        }
+        let sealed = key.seal(&header, &plain)?;
+        let mut record = Vec::with_capacity(2 + header.len() + sealed.len());
+        record.extend_from_slice(&length.to_le_bytes());
+        record.extend_from_slice(&header);
+        record.extend_from_slice(&sealed);
+        Ok(record)
+    }
+}
+
+/// A record whose header was read and found to belong where it lies. It is not authentic before [`Record::open`] succeeded.
+pub(super) struct Record<'a> {
+    pub header: Header,
+    bound: &'a [u8],
+    sealed: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// `key` is the row's key: (purpose, subject, ordinal).
+    pub fn parse(bytes: &'a [u8], key: (&str, &str, u8)) -> Result<Self, SealError> {
+        let (length, rest) = bytes.split_first_chunk::<2>().ok_or(SealError::NotAuthentic)?;
+        let (bound, sealed) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(SealError::NotAuthentic)?;
+        let header: Header = serde_json::from_slice(bound).map_err(|_| SealError::NotAuthentic)?;
+        let at_home =
+            header.format == FORMAT && header.purpose.to_string() == key.0 && *header.subject.0 == *key.1 && header.ordinal == key.2;
+        if at_home { Ok(Self { header, bound, sealed }) } else { Err(SealError::NotAuthentic) }
+    }
+
+    pub fn open(&self, key: &SealingKey) -> Result<Zeroizing<Vec<f32>>, SealError> {
+        let plain = key.open(self.bound, self.sealed)?;
+        if plain.len() != self.header.dim.saturating_mul(4) {
+            return Err(SealError::NotAuthentic);
+        }
+        let (values, _) = plain.as_chunks::<4>();
+        let mut template = Zeroizing::new(Vec::with_capacity(values.len()));
+        template.extend(values.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        Ok(template)
+    }
+}

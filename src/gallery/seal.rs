@@ -1,0 +1,218 @@
+//! Keys and sealed bytes: everything of the gallery that touches a disk goes through here.
+//!
+//! ```text
+//! site key (32 bytes, keys/site.key or a systemd credential)
+//!    ├─ HKDF-SHA-256 "placard/1/vault"       wraps each subject's own random key
+//!    │      └─ subject key                   seals that subject's templates
+//!    └─ HKDF-SHA-256 "placard/1/identities"  seals names
+//! ```
+//!
+//! Sealed bytes are `nonce (12) | ciphertext | tag (16)`, AES-256-GCM, nonce random. The nonce is safe by count: a subject key seals a
+//! handful of templates, a derived key far fewer than 2³² values. Plain keys are wiped when they go away.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, rand};
+use zeroize::Zeroizing;
+
+use crate::state::{StateDirectory, replace_file};
+
+pub const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("site key {path}: {source}; `placard commission` makes one")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("site key {path} has mode {mode:04o}, so others than its owner can read it: `chmod 0600 {path}`, then consider it disclosed")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("site key {path}: {found} bytes; it must be 32 random bytes, raw or as 64 hexadecimal digits")]
+    Malformed { path: PathBuf, found: usize },
+    #[error("site key {path} exists already: replacing it would make every enrolled template unreadable")]
+    Exists { path: PathBuf },
+    #[error("the cryptographic library could not {0}")]
+    Library(&'static str),
+    #[error("sealed value cannot be opened: it was altered, belongs elsewhere, or was sealed with another key")]
+    NotAuthentic,
+}
+
+/// The root of a site's gallery keys. Wiped on drop.
+pub struct SiteKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl SiteKey {
+    pub fn load(state: &StateDirectory) -> Result<Self, SealError> {
+        let path = state.site_key();
+        let read = |source| SealError::Read { path: path.clone(), source };
+        let mut file = std::fs::File::open(&path).map_err(read)?;
+        let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
+        // systemd hands a credential to the service's user by an access list, whose mask shows as group bits (0440) though the group
+        // itself has no access, in a directory nobody else can enter.
+        let forbidden = if path.starts_with(state.root()) { 0o077 } else { 0o037 };
+        if mode & forbidden != 0 {
+            return Err(SealError::Exposed { path, mode });
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(128));
+        file.by_ref().take(127).read_to_end(&mut text).map_err(read)?;
+        Self::parse(&text).ok_or(SealError::Malformed { path, found: text.len() })
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        if let Ok(raw) = <[u8; KEY_BYTES]>::try_from(text) {
+            return Some(Self(Zeroizing::new(raw)));
+        }
+        let digits = text.trim_ascii();
+        if digits.len() != 2 * KEY_BYTES {
+            return None;
+        }
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16);
+            *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+        }
+        Some(Self(key))
+    }
+
+    /// Makes the site's key: once, when the site is commissioned. Refuses where one exists.
+    pub fn create(state: &StateDirectory) -> Result<Self, SealError> {
+        let path = state.site_key();
+        if path.exists() {
+            return Err(SealError::Exists { path });
+        }
+        let key = random_key()?;
+        let written = (|| {
+            if let Some(directory) = path.parent() {
+                make_private_directory(directory)?;
+            }
+            replace_file(&path, &key[..], 0o600)
+        })();
+        written.map_err(|source| SealError::Read { path, source })?;
+        Ok(Self(key))
+    }
+
+    /// [`load`](Self::load), or [`create`](Self::create) where there is none: for demonstration sites.
+    pub fn load_or_create(state: &StateDirectory) -> Result<Self, SealError> {
+        match Self::load(state) {
+            Err(SealError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Self::create(state),
+            other => other,
+        }
+    }
+
+    /// A key for one use, independent of the keys for other uses.
+    pub(in crate::gallery) fn derive(&self, label: &'static str) -> Result<SealingKey, SealError> {
+        struct Length;
+        impl hkdf::KeyType for Length {
+            fn len(&self) -> usize {
+                KEY_BYTES
+            }
+        }
+        let mut derived = Zeroizing::new([0; KEY_BYTES]);
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"placard").extract(&self.0[..]);
+        let filled = root.expand(&[label.as_bytes()], Length).and_then(|okm| okm.fill(&mut derived[..]));
+        filled.map_err(|_| SealError::Library("derive a key"))?;
+        SealingKey::new(&derived)
+    }
+}
+
+pub(in crate::gallery) fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    rand::fill(&mut key[..]).map_err(|_| SealError::Library("give random bytes"))?;
+    Ok(key)
+}
+
+/// Seals and opens with one key.
+pub(in crate::gallery) struct SealingKey(LessSafeKey);
+
+impl SealingKey {
+    pub fn new(key: &[u8; KEY_BYTES]) -> Result<Self, SealError> {
+        let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::Library("set up AES-256-GCM"))?;
+        Ok(Self(LessSafeKey::new(key)))
+    }
+
+    /// `nonce | ciphertext | tag`. `bound` is not stored: it must be the same when the value is opened.
+    pub fn seal(&self, bound: &[u8], plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).map_err(|_| SealError::Library("give random bytes"))?;
+        // Encrypted in place in its final allocation: no second plain copy is made.
+        let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + TAG_BYTES);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = self.0.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound), &mut sealed[NONCE_LEN..]);
+        sealed.extend_from_slice(tag.map_err(|_| SealError::Library("seal"))?.as_ref());
+        Ok(sealed)
+    }
+
+    pub fn open(&self, bound: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError::NotAuthentic)?;
+        let mut plain = Zeroizing::new(rest.to_vec());
+        let opened = self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(bound), &mut plain);
+        let length = opened.map_err(|_| SealError::NotAuthentic)?.len();
+        plain.truncate(length);
+        Ok(plain)
+    }
+}
+
+/// A directory that its owner alone can enter; an existing one is left as it is.
+pub(in crate::gallery) fn make_private_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, StateDirectory) {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let state = StateDirectory::new(directory.path());
+        (directory, state)
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_read_back() {
+        let (_directory, state) = state();
+        assert!(matches!(SiteKey::load(&state), Err(SealError::Read { .. })));
+        let made = SiteKey::load_or_create(&state).expect("made");
+        assert_eq!(SiteKey::load(&state).expect("read").0, made.0);
+        assert_eq!(std::fs::metadata(state.site_key()).expect("exists").permissions().mode() & 0o777, 0o600);
+        assert!(matches!(SiteKey::create(&state), Err(SealError::Exists { .. })));
+    }
+
+    #[test]
+    fn keys_others_can_read_and_malformed_keys_are_refused() {
+        let (_directory, state) = state();
+        SiteKey::create(&state).expect("made");
+        let path = state.site_key();
+        for mode in [0o640, 0o604, 0o620, 0o700 | 0o001] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+            assert!(matches!(SiteKey::load(&state), Err(SealError::Exposed { .. })), "{mode:o}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        for (text, good) in [(&b"short"[..], false), (&[b'a'; 64], true), (&[b'g'; 64], false), (&[0; 200], false), (&[0; 32], true)] {
+            std::fs::write(&path, text).expect("write");
+            assert_eq!(SiteKey::load(&state).is_ok(), good, "{} bytes", text.len());
+        }
+        std::fs::write(&path, format!("{}\n", "0f".repeat(32))).expect("write");
+        assert_eq!(*SiteKey::load(&state).expect("hex").0, [0x0f; 32]);
+    }
+
+    #[test]
+    fn what_is_bound_must_come_back_and_labels_give_other_keys() {
+        let site = SiteKey(Zeroizing::new([9; 32]));
+        let (a, b) = (site.derive("one").expect("key"), site.derive("two").expect("key"));
+        let sealed = a.seal(b"bound", b"secret").expect("sealed");
+        assert_eq!(**a.open(b"bound", &sealed).expect("opens"), *b"secret");
+        assert_ne!(sealed, a.seal(b"bound", b"secret").expect("sealed"), "the nonce is new each time");
+        assert!(a.open(b"other", &sealed).is_err());
+        assert!(b.open(b"bound", &sealed).is_err());
+        assert!(a.open(b"bound", &sealed[..20]).is_err());
+        assert!(a.open(b"bound", &[]).is_err());
+        for byte in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[byte] ^= 1;
+            assert!(a.open(b"bound", &altered).is_err(), "byte {byte}");
+        }
+    }
+}

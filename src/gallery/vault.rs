@@ -1,0 +1,403 @@
+//! The vault: every enrolled template, sealed, in `gallery/vault.redb`. The truth that scans are loaded from.
+//!
+//! ```text
+//! templates-1  (purpose, subject, ordinal) → record (record.rs)
+//! keys-1       subject → its key, wrapped: nonce (12) | key (32) | tag (16), bound to the subject
+//! versions-1   purpose → version, grows with every change to that purpose
+//! ```
+//!
+//! Invariants: what a call acknowledged is on the disk (`Durability::Immediate`). A subject without a key is gone, whatever rows are left
+//! of it: deletion destroys the key first, in a commit of its own. redb writes to new pages, so a freed page may hold the
+//! *wrapped* key until it is used again; it opens nothing without the site key.
+//! One process at a time may have the file open: open, do the work, drop.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use zeroize::Zeroizing;
+
+pub use super::record::Channel;
+use super::record::{FORMAT, Header, Record};
+use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, make_private_directory, random_key};
+use super::{SubjectId, TemplateModel};
+use crate::clock::{Stamp, Utc};
+use crate::embedding::Embedding;
+use crate::purpose::Purpose;
+use crate::shutdown::Shutdown;
+use crate::state::StateDirectory;
+
+const TEMPLATES: TableDefinition<(&str, &str, u8), &[u8]> = TableDefinition::new("templates-1");
+const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("keys-1");
+const VERSIONS: TableDefinition<&str, u64> = TableDefinition::new("versions-1");
+
+/// Templates one subject may have for one purpose.
+pub const MAX_TEMPLATES: usize = 5;
+/// Sorts after every subject id: ids are hexadecimal digits.
+const AFTER_ALL_SUBJECTS: &str = "~";
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error("{path} is in use by another process; try again in a moment")]
+    Busy { path: PathBuf },
+    #[error("{path}: {source}")]
+    Storage { path: PathBuf, source: Box<redb::Error> },
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error("subject {subject} exists already")]
+    SubjectExists { subject: SubjectId },
+    #[error("{count} templates for one subject: 1 to {MAX_TEMPLATES} are allowed")]
+    TemplateCount { count: usize },
+    #[error("template {ordinal} has {found} values, model `{model}` makes {dim}")]
+    Dimension { ordinal: usize, found: usize, model: String, dim: usize },
+}
+
+impl VaultError {
+    pub(super) fn storage(path: &Path, source: redb::Error) -> Self {
+        match source {
+            redb::Error::DatabaseAlreadyOpen => Self::Busy { path: path.to_owned() },
+            source => Self::Storage { path: path.to_owned(), source: Box::new(source) },
+        }
+    }
+}
+
+/// Opens or makes a database that its owner alone can read, and its tables. A new file's directory entry is made durable too.
+pub(super) fn open_database(
+    path: &Path,
+    make_tables: impl Fn(&WriteTransaction) -> Result<(), redb::TableError>,
+) -> Result<Database, VaultError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file_error = |source| VaultError::File { path: path.to_owned(), source };
+    let directory = path.parent().unwrap_or(Path::new("."));
+    make_private_directory(directory).map_err(file_error)?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(file_error)?;
+    let backend = redb::backends::FileBackend::new(file).map_err(|e| VaultError::storage(path, e.into()))?;
+    let opened = Database::builder().create_with_backend(backend);
+    let database = opened.map_err(|e: DatabaseError| VaultError::storage(path, e.into()))?;
+    let empty = || Ok(database.begin_read()?.list_tables()?.next().is_none());
+    if empty().map_err(|source: redb::Error| VaultError::storage(path, source))? {
+        durable_write(&database, path, |write| Ok(make_tables(write)?))?;
+        std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(file_error)?;
+    }
+    Ok(database)
+}
+
+/// One transaction, on the disk when this returns `Ok`; nothing of it when it returns `Err`.
+pub(super) fn durable_write<T>(
+    database: &Database,
+    path: &Path,
+    work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+) -> Result<T, VaultError> {
+    let attempt = || {
+        let mut write = database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        let done = work(&write)?;
+        write.commit()?;
+        Ok(done)
+    };
+    attempt().map_err(|source: redb::Error| VaultError::storage(path, source))
+}
+
+/// A subject to enrol for one purpose.
+pub struct NewSubject<'a> {
+    pub subject: SubjectId,
+    pub purpose: &'a Purpose,
+    pub model: &'a TemplateModel,
+    /// 1 to [`MAX_TEMPLATES`].
+    pub templates: &'a [Embedding],
+    pub channel: Channel,
+    pub enrolled_at: Stamp<Utc>,
+    pub expires_at: Stamp<Utc>,
+}
+
+/// A subject as the vault has it for one purpose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enrolled {
+    pub subject: SubjectId,
+    pub purpose: Purpose,
+    pub templates: usize,
+    pub model: String,
+    pub channel: Channel,
+    pub enrolled_at: Stamp<Utc>,
+    pub expires_at: Stamp<Utc>,
+}
+
+/// An opened template. Wiped on drop.
+pub struct Template {
+    pub subject: SubjectId,
+    pub expires_at: Stamp<Utc>,
+    pub values: Zeroizing<Vec<f32>>,
+}
+
+/// What may be searched for one purpose, and what was left out.
+#[derive(Default)]
+pub struct PurposeTemplates {
+    pub version: u64,
+    /// In the order of subjects' ids, a subject's templates side by side.
+    pub templates: Vec<Template>,
+    /// Left out: past their end.
+    pub expired: usize,
+    /// Left out: made with another model.
+    pub other_model: usize,
+    /// Left out: rows that do not open. Altered, moved, or written under another site key: an alarm.
+    pub damaged: Vec<SubjectId>,
+}
+
+pub struct Vault {
+    database: Database,
+    path: PathBuf,
+    wrapping: SealingKey,
+}
+
+/// A row that opened; `values` are plain.
+struct Opened {
+    header: Header,
+    values: Zeroizing<Vec<f32>>,
+}
+
+impl Vault {
+    /// Opens or makes the file. One process at a time: [`VaultError::Busy`] while another has it.
+    pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
+        let path = state.vault();
+        let database = open_database(&path, |write| {
+            write.open_table(TEMPLATES)?;
+            write.open_table(KEYS)?;
+            write.open_table(VERSIONS).map(drop)
+        })?;
+        Ok(Self { database, path, wrapping: key.derive("placard/1/vault")? })
+    }
+
+    /// [`open`](Self::open), waiting up to `patience` for another process to be done with it.
+    pub fn open_patiently(state: &StateDirectory, key: &SiteKey, patience: Duration, shutdown: &Shutdown) -> Result<Self, VaultError> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let mut pauses_left = patience.as_millis() / PAUSE.as_millis();
+        loop {
+            match Self::open(state, key) {
+                Err(VaultError::Busy { .. }) if pauses_left > 0 && !shutdown.wait(PAUSE) => pauses_left -= 1,
+                other => return other,
+            }
+        }
+    }
+
+    /// Enrols all of `subjects` or none. Durable when it returns.
+    pub fn enrol(&self, subjects: &[NewSubject<'_>]) -> Result<(), VaultError> {
+        let mut rows = Vec::with_capacity(subjects.len());
+        let mut ids = BTreeSet::new();
+        for new in subjects {
+            if !ids.insert(&new.subject) {
+                return Err(VaultError::SubjectExists { subject: new.subject.clone() });
+            }
+            let key = random_key()?;
+            let wrapped = self.wrapping.seal(&bound_to_key(&new.subject.0), &key[..])?;
+            rows.push((new, wrapped, seal_templates(&SealingKey::new(&key)?, new)?));
+        }
+        let taken = durable_write(&self.database, &self.path, |write| {
+            let (mut templates, mut keys) = (write.open_table(TEMPLATES)?, write.open_table(KEYS)?);
+            for new in subjects {
+                if keys.get(&*new.subject.0)?.is_some() {
+                    return Ok(Some(new.subject.clone()));
+                }
+            }
+            for (new, wrapped, records) in &rows {
+                keys.insert(&*new.subject.0, wrapped.as_slice())?;
+                let purpose = new.purpose.to_string();
+                for (ordinal, record) in (0_u8..).zip(records) {
+                    templates.insert((purpose.as_str(), &*new.subject.0, ordinal), record.as_slice())?;
+                }
+            }
+            bump_versions(write, &subjects.iter().map(|s| s.purpose.to_string()).collect())?;
+            Ok(None)
+        })?;
+        taken.map_or(Ok(()), |subject| Err(VaultError::SubjectExists { subject }))
+    }
+
+    /// Deletes subjects from every purpose: first their keys, durably, then their rows. True if there was anything to delete. Their names
+    /// are in another file: see [`Identities::retain`](super::identities::Identities::retain).
+    pub fn delete(&self, subjects: &BTreeSet<SubjectId>) -> Result<bool, VaultError> {
+        let chosen = |subject: &str| subjects.iter().any(|s| *s.0 == *subject);
+        let affected = durable_write(&self.database, &self.path, |write| {
+            let mut keys = write.open_table(KEYS)?;
+            let mut found = false;
+            for subject in subjects {
+                found |= keys.remove(&*subject.0)?.is_some();
+            }
+            let mut purposes = BTreeSet::new();
+            for row in write.open_table(TEMPLATES)?.iter()? {
+                let (key, _) = row?;
+                if chosen(key.value().1) {
+                    purposes.insert(key.value().0.to_owned());
+                }
+            }
+            bump_versions(write, &purposes)?;
+            Ok(found || !purposes.is_empty())
+        })?;
+        durable_write(&self.database, &self.path, |write| Ok(write.open_table(TEMPLATES)?.retain(|key, _| !chosen(key.1))?))?;
+        Ok(affected)
+    }
+
+    /// Deletes every subject that is past its end for all its purposes, and names them.
+    pub fn purge_expired(&self, now: Stamp<Utc>) -> Result<BTreeSet<SubjectId>, VaultError> {
+        let all = self.list(None)?;
+        let (past, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| e.expires_at <= now);
+        let live: BTreeSet<SubjectId> = live.into_iter().map(|e| e.subject).collect();
+        let past: BTreeSet<SubjectId> = past.into_iter().map(|e| e.subject).filter(|s| !live.contains(s)).collect();
+        if !past.is_empty() {
+            self.delete(&past)?;
+        }
+        Ok(past)
+    }
+
+    /// Every subject that has a key.
+    pub fn subjects(&self) -> Result<BTreeSet<SubjectId>, VaultError> {
+        self.read(|read| {
+            let mut all = BTreeSet::new();
+            for row in read.open_table(KEYS)?.iter()? {
+                all.insert(SubjectId(row?.0.value().into()));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Purposes that ever had a subject, with their versions.
+    pub fn purposes(&self) -> Result<Vec<(Purpose, u64)>, VaultError> {
+        self.read(|read| {
+            let mut all = Vec::new();
+            for row in read.open_table(VERSIONS)?.iter()? {
+                let (purpose, version) = row?;
+                // Written from a `Purpose`; one that no longer exists in the product is never searched.
+                all.extend(purpose.value().parse().ok().map(|p| (p, version.value())));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Grows with every change to the purpose's subjects; 0 if it never had one.
+    pub fn version(&self, purpose: &Purpose) -> Result<u64, VaultError> {
+        self.read(|read| Ok(read.open_table(VERSIONS)?.get(purpose.to_string().as_str())?.map_or(0, |v| v.value())))
+    }
+
+    /// Who is enrolled, for one purpose or for all. Rows that do not open are not listed.
+    pub fn list(&self, purpose: Option<&Purpose>) -> Result<Vec<Enrolled>, VaultError> {
+        let purposes = match purpose {
+            Some(purpose) => vec![purpose.clone()],
+            None => self.purposes()?.into_iter().map(|(purpose, _)| purpose).collect(),
+        };
+        let mut all: Vec<Enrolled> = Vec::new();
+        for purpose in purposes {
+            self.open_rows(&purpose, &mut |_, opened| {
+                let Ok(Opened { header, .. }) = opened else { return };
+                match all.last_mut().filter(|e| e.subject == header.subject && e.purpose == purpose) {
+                    Some(entry) => entry.templates += 1,
+                    None => all.push(Enrolled {
+                        subject: header.subject,
+                        purpose: header.purpose,
+                        templates: 1,
+                        model: header.model,
+                        channel: header.channel,
+                        enrolled_at: Stamp::from_ns(header.enrolled_at_ns),
+                        expires_at: Stamp::from_ns(header.expires_at_ns),
+                    }),
+                }
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// The templates that may be searched for `purpose` at `now` with `model`.
+    pub fn load_purpose(&self, purpose: &Purpose, model: &TemplateModel, now: Stamp<Utc>) -> Result<PurposeTemplates, VaultError> {
+        // Read before the rows: a change in between makes the next reload look again.
+        let mut loaded = PurposeTemplates { version: self.version(purpose)?, ..PurposeTemplates::default() };
+        self.open_rows(purpose, &mut |subject, opened| match opened {
+            Err(_) => loaded.damaged.push(SubjectId(subject.into())),
+            Ok(Opened { header, .. }) if header.expires_at_ns <= now.ns() => loaded.expired += 1,
+            Ok(Opened { header, .. }) if !header.is_of(model) => loaded.other_model += 1,
+            Ok(Opened { header, values }) => {
+                loaded.templates.push(Template { subject: header.subject, expires_at: Stamp::from_ns(header.expires_at_ns), values })
+            }
+        })?;
+        Ok(loaded)
+    }
+
+    /// Visits every row of `purpose` whose subject still has a key, in the order of subjects and ordinals.
+    fn open_rows(&self, purpose: &Purpose, each: &mut dyn FnMut(&str, Result<Opened, SealError>)) -> Result<(), VaultError> {
+        let purpose = purpose.to_string();
+        self.read(|read| {
+            let (templates, keys) = (read.open_table(TEMPLATES)?, read.open_table(KEYS)?);
+            // A subject's rows lie side by side, so its key is unwrapped once.
+            let mut unwrapped: Option<(String, Result<SealingKey, SealError>)> = None;
+            for row in templates.range((purpose.as_str(), "", 0)..(purpose.as_str(), AFTER_ALL_SUBJECTS, 0))? {
+                let (key, record) = row?;
+                let (_, subject, _) = key.value();
+                if unwrapped.as_ref().is_none_or(|(of, _)| of != subject) {
+                    let Some(wrapped) = keys.get(subject)? else { continue };
+                    unwrapped = Some((subject.to_owned(), self.unwrap(subject, wrapped.value())));
+                }
+                let Some((_, Ok(subject_key))) = &unwrapped else {
+                    each(subject, Err(SealError::NotAuthentic));
+                    continue;
+                };
+                let opened = Record::parse(record.value(), key.value())
+                    .and_then(|record| Ok(Opened { values: record.open(subject_key)?, header: record.header }));
+                each(subject, opened);
+            }
+            Ok(())
+        })
+    }
+
+    fn unwrap(&self, subject: &str, wrapped: &[u8]) -> Result<SealingKey, SealError> {
+        let plain = self.wrapping.open(&bound_to_key(subject), wrapped)?;
+        let key: &[u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| SealError::NotAuthentic)?;
+        SealingKey::new(key)
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, VaultError> {
+        let attempt = || work(&self.database.begin_read()?);
+        attempt().map_err(|source: redb::Error| VaultError::storage(&self.path, source))
+    }
+}
+
+fn bound_to_key(subject: &str) -> Vec<u8> {
+    format!("placard/1/subject-key/{subject}").into_bytes()
+}
+
+fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>, VaultError> {
+    if !(1..=MAX_TEMPLATES).contains(&new.templates.len()) {
+        return Err(VaultError::TemplateCount { count: new.templates.len() });
+    }
+    let one = |(ordinal, template): (u8, &Embedding)| {
+        if template.dim() != new.model.dim {
+            let (ordinal, found, dim) = (usize::from(ordinal), template.dim(), new.model.dim);
+            return Err(VaultError::Dimension { ordinal, found, model: new.model.name.to_string(), dim });
+        }
+        let header = Header {
+            format: FORMAT,
+            subject: new.subject.clone(),
+            purpose: new.purpose.clone(),
+            ordinal,
+            model: new.model.name.to_string(),
+            model_sha256: new.model.sha256.to_string(),
+            dim: new.model.dim,
+            enrolled_at_ns: new.enrolled_at.ns(),
+            expires_at_ns: new.expires_at.ns(),
+            channel: new.channel,
+        };
+        Ok(header.seal(key, template.as_slice())?)
+    };
+    (0..).zip(new.templates).map(one).collect()
+}
+
+fn bump_versions(write: &WriteTransaction, purposes: &BTreeSet<String>) -> Result<(), redb::Error> {
+    let mut versions = write.open_table(VERSIONS)?;
+    for purpose in purposes {
+        let version = versions.get(purpose.as_str())?.map_or(0, |v| v.value());
+        versions.insert(purpose.as_str(), version + 1)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! The vault, its file, and what happens to rows that somebody moved.
+
+use super::super::identities::Identities;
+use super::super::set::GallerySet;
+use super::*;
+use crate::gallery::Scan;
+
+struct Site {
+    _directory: tempfile::TempDir,
+    state: StateDirectory,
+    key: SiteKey,
+}
+
+fn site() -> Site {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let state = StateDirectory::new(directory.path());
+    let key = SiteKey::load_or_create(&state).expect("key");
+    Site { _directory: directory, state, key }
+}
+
+impl Site {
+    fn vault(&self) -> Vault {
+        Vault::open(&self.state, &self.key).expect("opens")
+    }
+}
+
+fn model() -> TemplateModel {
+    TemplateModel { name: "test".into(), sha256: "aa".into(), dim: 4 }
+}
+
+fn purpose(text: &str) -> Purpose {
+    text.parse().expect("purpose")
+}
+
+const NOW: Stamp<Utc> = Stamp::from_ns(1_000);
+const END: Stamp<Utc> = Stamp::from_ns(2_000);
+
+fn embedding(axis: usize) -> Embedding {
+    let mut values = [0.0; 4];
+    values[axis] = 2.0;
+    Embedding::normalised(&mut values).expect("unit")
+}
+
+fn enrol(vault: &Vault, purpose: &Purpose, templates: &[Embedding]) -> SubjectId {
+    let subject = SubjectId::random().expect("random");
+    let new = NewSubject {
+        subject: subject.clone(),
+        purpose,
+        model: &model(),
+        templates,
+        channel: Channel::ImageFile,
+        enrolled_at: NOW,
+        expires_at: END,
+    };
+    vault.enrol(&[new]).expect("enrolled");
+    subject
+}
+
+#[test]
+fn what_was_enrolled_is_there_after_reopening_and_plain_nowhere_in_the_file() {
+    let site = site();
+    let p = purpose("missing-person:1");
+    let odd = Embedding::normalised(&mut [0.123_456_79, -0.3, 0.77, 0.5]).expect("unit");
+    let pattern: Vec<u8> = odd.as_slice().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let subject = enrol(&site.vault(), &p, std::slice::from_ref(&odd));
+    let vault = site.vault();
+    let loaded = vault.load_purpose(&p, &model(), NOW).expect("loads");
+    assert_eq!((loaded.version, loaded.templates.len(), loaded.damaged.len()), (1, 1, 0));
+    assert_eq!(loaded.templates[0].subject, subject);
+    assert_eq!(*loaded.templates[0].values, odd.as_slice());
+    let list = vault.list(None).expect("lists");
+    assert_eq!((list.len(), list[0].templates, list[0].enrolled_at, list[0].expires_at), (1, 1, NOW, END));
+    assert_eq!(vault.load_purpose(&purpose("missing-person:2"), &model(), NOW).expect("loads").templates.len(), 0);
+    drop(vault);
+    let bytes = std::fs::read(site.state.vault()).expect("readable");
+    assert!(!bytes.windows(8).any(|w| w == &pattern[..8]), "template bytes lie plain in the file");
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(site.state.vault()).expect("exists").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn other_models_and_expired_templates_are_left_out() {
+    let site = site();
+    let (vault, p) = (site.vault(), purpose("missing-person:1"));
+    enrol(&vault, &p, &[embedding(0), embedding(1)]);
+    let other = TemplateModel { sha256: "bb".into(), ..model() };
+    let loaded = vault.load_purpose(&p, &other, NOW).expect("loads");
+    assert_eq!((loaded.templates.len(), loaded.other_model), (0, 2));
+    let loaded = vault.load_purpose(&p, &model(), END).expect("loads");
+    assert_eq!((loaded.templates.len(), loaded.expired), (0, 2));
+    assert!(vault.purge_expired(NOW).expect("purges").is_empty());
+    assert_eq!(vault.purge_expired(END).expect("purges").len(), 1);
+    assert!(vault.subjects().expect("reads").is_empty() && vault.list(None).expect("lists").is_empty());
+}
+
+/// Changes a stored record behind the vault's back: `edit` gets the header's text.
+fn tamper(site: &Site, from: (&Purpose, &SubjectId), to: (&Purpose, &SubjectId), edit: impl Fn(String) -> String) {
+    let database = Database::open(site.state.vault()).expect("opens");
+    let write = database.begin_write().expect("begins");
+    {
+        let mut table = write.open_table(TEMPLATES).expect("table");
+        let (from_purpose, to_purpose) = (from.0.to_string(), to.0.to_string());
+        let record = table.remove((from_purpose.as_str(), &*from.1.0, 0)).expect("removes").expect("is there").value().to_vec();
+        let length = usize::from(u16::from_le_bytes([record[0], record[1]]));
+        let header = edit(String::from_utf8(record[2..2 + length].to_vec()).expect("JSON"));
+        let mut forged = u16::try_from(header.len()).expect("short").to_le_bytes().to_vec();
+        forged.extend_from_slice(header.as_bytes());
+        forged.extend_from_slice(&record[2 + length..]);
+        table.insert((to_purpose.as_str(), &*to.1.0, 0), forged.as_slice()).expect("inserts");
+    }
+    write.commit().expect("commits");
+}
+
+#[test]
+fn a_row_that_was_retagged_does_not_open() {
+    let (p, q) = (purpose("missing-person:1"), purpose("crime-prevention:1"));
+    let edits: [(&str, &str); 5] = [
+        ("missing-person:1", "crime-prevention:1"),
+        ("\"expires_at_ns\":2000", "\"expires_at_ns\":9000"),
+        ("\"enrolled_at_ns\":1000", "\"enrolled_at_ns\":1001"),
+        ("\"model_sha256\":\"aa\"", "\"model_sha256\":\"ab\""),
+        // The same meaning in other bytes is still not what was sealed.
+        ("\"dim\":4", "\"dim\": 4"),
+    ];
+    for (index, (old, new)) in edits.into_iter().enumerate() {
+        let site = site();
+        let subject = enrol(&site.vault(), &p, &[embedding(0)]);
+        let target = if index == 0 { &q } else { &p };
+        tamper(&site, (&p, &subject), (target, &subject), |header| {
+            assert!(header.contains(old), "{header}");
+            header.replace(old, new)
+        });
+        let vault = site.vault();
+        let loaded = vault.load_purpose(target, &model(), NOW).expect("loads");
+        assert_eq!((loaded.templates.len(), loaded.damaged), (0, vec![subject]), "{new}");
+    }
+}
+
+#[test]
+fn a_row_moved_to_another_purpose_or_subject_does_not_open() {
+    let (p, q) = (purpose("missing-person:1"), purpose("crime-prevention:1"));
+    let site = site();
+    let a = enrol(&site.vault(), &p, &[embedding(0)]);
+    let b = enrol(&site.vault(), &q, &[embedding(1)]);
+    tamper(&site, (&p, &a), (&q, &a), |header| header);
+    tamper(&site, (&q, &b), (&p, &a), |header| header.replace(&*b.0, &a.0).replace("crime-prevention", "missing-person"));
+    let vault = site.vault();
+    for purpose in [&p, &q] {
+        let loaded = vault.load_purpose(purpose, &model(), NOW).expect("loads");
+        assert_eq!((loaded.templates.len(), loaded.damaged), (0, vec![a.clone()]), "{purpose}");
+    }
+}
+
+#[test]
+fn another_site_s_key_opens_nothing() {
+    let (here, elsewhere) = (site(), site());
+    let p = purpose("missing-person:1");
+    enrol(&here.vault(), &p, &[embedding(0)]);
+    let vault = Vault::open(&here.state, &elsewhere.key).expect("the file itself opens");
+    let loaded = vault.load_purpose(&p, &model(), NOW).expect("loads");
+    assert_eq!((loaded.templates.len(), loaded.damaged.len()), (0, 1));
+}
+
+#[test]
+fn deletion_destroys_the_key_first_and_a_row_without_key_is_gone() {
+    let site = site();
+    let (vault, p) = (site.vault(), purpose("missing-person:1"));
+    let (a, b) = (enrol(&vault, &p, &[embedding(0), embedding(2)]), enrol(&vault, &p, &[embedding(1)]));
+    // As if the power went between the two commits of a deletion: the key is gone, the rows are left.
+    durable_write(&vault.database, &vault.path, |w| Ok(w.open_table(KEYS)?.remove(&*a.0)?.map(drop))).expect("removes");
+    let loaded = vault.load_purpose(&p, &model(), NOW).expect("loads");
+    assert_eq!((loaded.templates.len(), loaded.damaged.len()), (1, 0));
+    assert_eq!(vault.list(Some(&p)).expect("lists").len(), 1);
+    assert!(vault.delete(&BTreeSet::from([a.clone()])).expect("deletes"), "the rest of it can still be deleted");
+    assert!(!vault.delete(&BTreeSet::from([a])).expect("deletes"), "and then there is nothing left");
+    assert!(vault.delete(&BTreeSet::from([b])).expect("deletes"));
+    let read = vault.database.begin_read().expect("begins");
+    assert_eq!(read.open_table(TEMPLATES).expect("table").iter().expect("rows").count(), 0);
+    assert_eq!(vault.version(&p).expect("reads"), 4, "two enrolments, two deletions; one that found nothing changes nothing");
+}
+
+#[test]
+fn subjects_are_refused_whole() {
+    let site = site();
+    let (vault, p) = (site.vault(), purpose("missing-person:1"));
+    let taken = enrol(&vault, &p, &[embedding(0)]);
+    let new = |subject: &SubjectId, templates| NewSubject {
+        subject: subject.clone(),
+        purpose: &p,
+        model: Box::leak(Box::new(model())),
+        templates,
+        channel: Channel::ImageFile,
+        enrolled_at: NOW,
+        expires_at: END,
+    };
+    let (fresh, one) = (SubjectId::random().expect("random"), [embedding(0)]);
+    let both = vault.enrol(&[new(&fresh, &one), new(&taken, &one)]);
+    assert!(matches!(both, Err(VaultError::SubjectExists { subject }) if subject == taken));
+    assert!(matches!(vault.enrol(&[new(&fresh, &one), new(&fresh, &one)]), Err(VaultError::SubjectExists { .. })));
+    assert!(matches!(vault.enrol(&[new(&fresh, &[])]), Err(VaultError::TemplateCount { count: 0 })));
+    let short = [Embedding::normalised(&mut [1.0; 3]).expect("unit")];
+    assert!(matches!(vault.enrol(&[new(&fresh, &short)]), Err(VaultError::Dimension { found: 3, dim: 4, .. })));
+    assert_eq!((vault.subjects().expect("reads").len(), vault.version(&p).expect("reads")), (1, 1));
+}
+
+#[test]
+fn a_second_opener_is_told_to_wait_and_gets_its_turn() {
+    let site = site();
+    let held = site.vault();
+    assert!(matches!(Vault::open(&site.state, &site.key), Err(VaultError::Busy { .. })));
+    let stop = Shutdown::new();
+    stop.request();
+    let refused = Vault::open_patiently(&site.state, &site.key, Duration::from_secs(60), &stop);
+    assert!(matches!(refused, Err(VaultError::Busy { .. })), "a shutdown ends the wait");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| Vault::open_patiently(&site.state, &site.key, Duration::from_secs(60), &Shutdown::new()).map(drop));
+        drop(held);
+        assert!(waiting.join().expect("no panic").is_ok());
+    });
+}
+
+#[test]
+fn names_lie_apart_under_another_key() {
+    let site = site();
+    let (a, b) = (SubjectId::random().expect("random"), SubjectId::random().expect("random"));
+    let names = Identities::open(&site.state, &site.key).expect("opens");
+    names.put([(&a, "Zhang San"), (&b, "Li Si")]).expect("written");
+    assert_eq!(names.name(&a).expect("opens").as_deref(), Some("Zhang San"));
+    assert_eq!(names.name(&SubjectId::random().expect("random")).expect("reads"), None);
+    names.retain(|subject| *subject == *b.0).expect("swept");
+    assert_eq!((names.name(&a).expect("reads"), names.name(&b).expect("reads").is_some()), (None, true));
+    drop(names);
+    let bytes = std::fs::read(site.state.identities()).expect("readable");
+    assert!(!bytes.windows(5).any(|w| w == b"Li Si"));
+    let other = self::site();
+    let foreign = Identities::open(&site.state, &other.key).expect("opens");
+    assert!(foreign.name(&b).is_err(), "another site's key opens no name");
+}
+
+#[test]
+fn a_set_reloads_what_changed_and_keeps_what_did_not() {
+    let site = site();
+    let (vault, p, q) = (site.vault(), purpose("missing-person:1"), purpose("crime-prevention:1"));
+    enrol(&vault, &p, &[embedding(0)]);
+    let set = GallerySet::new(model());
+    assert!(set.for_purpose(&p).is_none());
+    assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, [p.clone()]);
+    let first = set.for_purpose(&p).expect("loaded");
+    assert!(set.for_purpose(&q).is_none());
+    assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, []);
+    assert!(std::sync::Arc::ptr_eq(&first, &set.for_purpose(&p).expect("loaded")), "nothing changed, nothing was replaced");
+    let subject = enrol(&vault, &q, &[embedding(1)]);
+    let done = set.reload(&vault, NOW).expect("reloads");
+    assert_eq!((done.changed, done.templates), (vec![q.clone()], 2));
+    assert!(std::sync::Arc::ptr_eq(&first, &set.for_purpose(&p).expect("loaded")));
+    assert_eq!(set.for_purpose(&q).expect("loaded").search(embedding(1).as_slice(), 0.9, 1)[0].subject, subject);
+    vault.delete(&BTreeSet::from([subject])).expect("deletes");
+    set.reload(&vault, NOW).expect("reloads");
+    assert!(set.for_purpose(&q).is_none_or(|s| s.is_empty()));
+    assert_eq!(first.len(), 1, "a search under way keeps its scan");
+    set.retire_expired(Stamp::from_ns(END.ns() - 1));
+    assert_eq!(set.for_purpose(&p).map(|s| s.len()), Some(1));
+    set.retire_expired(END);
+    assert_eq!(set.for_purpose(&p).map(|s| s.len()), Some(0), "expired while loaded");
+}
