@@ -4,6 +4,8 @@
 //! which takes a proof that they may be read *and where* ([`MayRead`], implemented by `policy`'s permits alone; `tests/tidy.rs`
 //! checks it), and hands out the planes together with the area mask. No proof, no pixel.
 
+pub mod still;
+
 use std::fmt;
 
 use crate::area::Area;

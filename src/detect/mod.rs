@@ -1,5 +1,7 @@
 //! Detect: pixels inside the area → faces. The first code that reads a pixel, hence the code that burns the mask in.
 
+pub mod mask_cache;
+pub mod preprocess;
 pub mod worker;
 
 use crate::frame::{BoundingBox, Frame, Landmarks};

@@ -1,0 +1,244 @@
+//! One pass from the decoder's planes to the detector's tensor: area mask, crop, letterbox or stretch, colour, normalisation.
+//!
+//! ```text
+//! for each tensor row:                                   (units: bytes, 16-bit fixed point, f32)
+//!   two luma rows, two rows of each chroma plane         where the decoder left them, or a masked copy (rows.rs)
+//!   blend:   vertical weights, black taken off           → one i16 row of Y, of Cb, of Cr, in the first-level cache
+//!   project: horizontal weights, matrix, mean, scale     → three f32 rows of the tensor
+//! ```
+//!
+//! Definition (the oracle in `oracle.rs` is this sentence in `f64`): outside the area luma becomes black and chroma neutral; each plane
+//! is resampled bilinearly between sample centres, clamped at the crop's border; then the matrix, a clamp to 0…255, and the manifest's
+//! mean and scale. Padding, and whatever lies outside the area, is pixel value 0.
+//!
+//! Only rows and columns of the area's bounding box are read. After the first frame of a (area, size) pair nothing is allocated. Owned by
+//! one worker.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod geometry;
+mod kernel;
+#[cfg(test)]
+mod oracle;
+mod portable;
+mod rows;
+mod taps;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::area::AreaMask;
+use crate::engine::manifest::Input;
+use crate::frame::{Colorimetry, PixelLayout, Pixels};
+
+use super::mask_cache::MaskCache;
+
+pub use geometry::{Geometry, Mapping, Target};
+pub use kernel::Kernel;
+use kernel::{Projection, RowPair};
+use rows::{MaskedRows, PlaneRows, Source};
+pub use taps::Matrix;
+use taps::{Across, Colour};
+
+/// Geometries kept per worker; beyond it the longest unused goes.
+const PLANS: usize = 32;
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PreprocessError {
+    #[error("the manifest's `resize = \"aligned-crop\"` belongs to embedders: a detector needs `letterbox` or `stretch`")]
+    NotADetector,
+    #[error("the manifest's input of {width}×{height} is outside 1×1 … 4096×4096")]
+    Size { width: u32, height: u32 },
+    #[error("input_px = {longest_px}, multiple_of = {multiple_of}: need 1 ≤ multiple_of ≤ 1024 and multiple_of ≤ input_px ≤ 4096")]
+    FreeSize { longest_px: u32, multiple_of: u32 },
+    #[error("the manifest's mean {mean:?} and scale {scale:?} must be finite")]
+    Normalisation { mean: [f32; 3], scale: [f32; 3] },
+}
+
+/// A tensor ready for the network, and the way back to the frame.
+pub struct Prepared<'a> {
+    /// NCHW.
+    pub tensor: &'a [f32],
+    pub shape: [usize; 4],
+    pub mapping: Mapping,
+    pub mask: &'a Arc<AreaMask>,
+}
+
+/// What is computed once per (crop, picture size, colorimetry).
+struct Plan {
+    geometry: Geometry,
+    colorimetry: Colorimetry,
+    across: Across,
+    colour: Colour,
+    used: u64,
+}
+
+/// Turns frames into tensors. One per worker and model.
+pub struct Preprocessor {
+    input: Input,
+    target: Target,
+    kernel: Kernel,
+    masks: MaskCache,
+    plans: Vec<Plan>,
+    clock: u64,
+    mask: Option<Arc<AreaMask>>,
+    tensor: Vec<f32>,
+    /// The (tensor, picture) sizes that `tensor` was last padded for.
+    padded_for: Option<((usize, usize), (usize, usize))>,
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    y: Vec<i16>,
+    u: Vec<i16>,
+    v: Vec<i16>,
+    luma: MaskedRows,
+    chroma: [MaskedRows; 2],
+}
+
+impl Preprocessor {
+    /// `input_px`: longest side for networks with a free input size.
+    pub fn new(input: &Input, input_px: Option<u32>) -> Result<Self, PreprocessError> {
+        Self::with_kernel(input, input_px, Kernel::fastest())
+    }
+
+    /// With a chosen version of the inner loops: tests and benchmarks compare them.
+    pub fn with_kernel(input: &Input, input_px: Option<u32>, kernel: Kernel) -> Result<Self, PreprocessError> {
+        let (mean, scale) = (input.mean, input.scale);
+        if !mean.iter().chain(&scale).all(|v| v.is_finite()) {
+            return Err(PreprocessError::Normalisation { mean, scale });
+        }
+        Ok(Self {
+            input: input.clone(),
+            target: Target::of(input, input_px)?,
+            kernel,
+            masks: MaskCache::default(),
+            plans: Vec::new(),
+            clock: 0,
+            mask: None,
+            tensor: Vec::new(),
+            padded_for: None,
+            scratch: Scratch::default(),
+        })
+    }
+
+    pub const fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// The tensor for the signed part of a picture; `None` where no pixel is inside the area.
+    pub fn prepare(&mut self, pixels: &Pixels<'_>) -> Option<Prepared<'_>> {
+        let mask = self.masks.mask(pixels);
+        let crop = mask.bounds()?;
+        let geometry = Geometry::new(self.target, crop);
+        let plan = self.plan(geometry, pixels.header.colorimetry);
+        self.pad(plan);
+        let plan = &self.plans[plan];
+        let source = Source { pixels: *pixels, mask: &mask, crop, black: plan.colour.black_bytes };
+        self.scratch.fit(plan);
+        fill(self.kernel, &source, plan, &mut self.scratch, &mut self.tensor);
+        let (width, height) = geometry.tensor;
+        let mask = self.mask.insert(mask);
+        Some(Prepared { tensor: &self.tensor, shape: [1, 3, height, width], mapping: geometry.mapping(), mask })
+    }
+
+    fn plan(&mut self, geometry: Geometry, colorimetry: Colorimetry) -> usize {
+        self.clock += 1;
+        if let Some(index) = self.plans.iter().position(|p| p.geometry == geometry && p.colorimetry == colorimetry) {
+            self.plans[index].used = self.clock;
+            return index;
+        }
+        if self.plans.len() >= PLANS
+            && let Some(oldest) = (0..self.plans.len()).min_by_key(|&i| self.plans[i].used)
+        {
+            self.plans.swap_remove(oldest);
+        }
+        let across = Across::new(geometry.picture.0, geometry.crop.width() as usize, geometry.steps().0);
+        let colour = Colour::new(&self.input, colorimetry, &across);
+        self.plans.push(Plan { geometry, colorimetry, across, colour, used: self.clock });
+        self.plans.len() - 1
+    }
+
+    /// Sizes the tensor and fills it with padding, unless the picture lies in it as the last one did.
+    fn pad(&mut self, plan: usize) {
+        let plan = &self.plans[plan];
+        let sizes = (plan.geometry.tensor, plan.geometry.picture);
+        if self.padded_for != Some(sizes) {
+            let plane = plan.geometry.tensor.0 * plan.geometry.tensor.1;
+            self.tensor.clear();
+            for value in plan.colour.padding() {
+                self.tensor.resize(self.tensor.len() + plane, value);
+            }
+            self.padded_for = Some(sizes);
+        }
+    }
+}
+
+impl Scratch {
+    fn fit(&mut self, plan: &Plan) {
+        let (luma, chroma) = plan.across.row_lens(plan.geometry.crop.width() as usize);
+        for (row, len) in [(&mut self.y, luma), (&mut self.u, chroma), (&mut self.v, chroma)] {
+            if row.len() < len {
+                row.resize(len, 0);
+            }
+        }
+        self.luma.restart();
+        self.chroma.iter_mut().for_each(MaskedRows::restart);
+    }
+}
+
+/// Row numbers, and the lower one's weight out of 2¹⁵.
+fn rows_at(source: f64, rows: usize) -> (usize, usize, i16) {
+    let (upper, fraction) = geometry::tap(source, rows);
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0…32767")]
+    let weight = (fraction * f64::from(1 << taps::DOWN_BITS)).round().min(f64::from(i16::MAX)) as i16;
+    // A row of weight 0 is not touched.
+    if weight == 0 { (upper, upper, 0) } else { (upper, (upper + 1).min(rows - 1), weight) }
+}
+
+fn fill(kernel: Kernel, source: &Source<'_>, plan: &Plan, scratch: &mut Scratch, tensor: &mut [f32]) {
+    let Geometry { crop, picture: (width, height), tensor: (stride, tensor_height) } = plan.geometry;
+    let (luma_rows, chroma_rows) = (crop.height() as usize, crop.height().div_ceil(2) as usize);
+    let (crop_width, chroma_width) = (crop.width() as usize, crop.width().div_ceil(2) as usize);
+    let step = plan.geometry.steps().1;
+    let last_row = geometry::last(luma_rows);
+    for destination in 0..height {
+        let at = geometry::luma_source(destination, step).clamp(0.0, last_row);
+        let (upper, lower, weight) = rows_at(at, luma_rows);
+        let (a, b) = scratch.luma.pair(source, PlaneRows::LUMA, upper, lower);
+        kernel.blend(RowPair { upper: a, lower: b, weight }, plan.colour.black.0, &mut scratch.y[..=crop_width]);
+
+        let (upper, lower, weight) = rows_at(geometry::chroma_row(at), chroma_rows);
+        let planes = PlaneRows::chroma(source.pixels.header.layout);
+        let black = plan.colour.black.1;
+        let (u, v) = (&mut scratch.u[..=chroma_width], &mut scratch.v[..=chroma_width]);
+        match source.pixels.header.layout {
+            PixelLayout::Nv12 => {
+                let (a, b) = scratch.chroma[0].pair(source, planes[0], upper, lower);
+                kernel.blend_interleaved(RowPair { upper: a, lower: b, weight }, black, u, v);
+            }
+            PixelLayout::I420 => {
+                for ((rows, &plane), out) in scratch.chroma.iter_mut().zip(planes).zip([u, v]) {
+                    let (a, b) = rows.pair(source, plane, upper, lower);
+                    kernel.blend(RowPair { upper: a, lower: b, weight }, black, out);
+                }
+            }
+        }
+        let projection = Projection { y: &scratch.y, u: &scratch.u, v: &scratch.v, across: &plan.across, channels: &plan.colour.channels };
+        kernel.project(&projection, output_rows(tensor, stride * tensor_height, destination * stride, width, plan.colour.planes));
+    }
+}
+
+/// The red, green and blue row that starts `start` values into each tensor plane.
+fn output_rows(tensor: &mut [f32], plane: usize, start: usize, width: usize, planes: [usize; 3]) -> [&mut [f32]; 3] {
+    let (first, rest) = tensor.split_at_mut(plane);
+    let (second, third) = rest.split_at_mut(plane);
+    let rows = [first, second, third].map(|plane| &mut plane[start..start + width]);
+    // Planes stand red first or blue first; green is always in the middle.
+    let [a, b, c] = rows;
+    if planes[0] == 0 { [a, b, c] } else { [c, b, a] }
+}
