@@ -109,9 +109,20 @@ pub enum Decode {
 }
 
 /// The strides of the detectors that read a pyramid.
-const STRIDES: [u32; 3] = [8, 16, 32];
+pub const STRIDES: [u32; 3] = [8, 16, 32];
 
 impl Decode {
+    /// As it is written in a manifest.
+    pub fn layout(&self) -> &'static str {
+        match self {
+            Self::Yunet => "yunet",
+            Self::Scrfd { .. } => "scrfd",
+            Self::Rfb => "rfb",
+            Self::Embedding { .. } => "embedding",
+            Self::Logits { .. } => "logits",
+        }
+    }
+
     /// The outputs that the layout reads, in the order in which [`super::Network::run`] shows them: for YuNet `cls_8, cls_16, cls_32,
     /// obj_8, …, kps_32`; for SCRFD as listed; for RFB scores, then boxes.
     pub fn output_names(&self) -> Vec<Cow<'_, str>> {
@@ -121,5 +132,178 @@ impl Decode {
             Self::Rfb => vec!["scores".into(), "boxes".into()],
             Self::Embedding { output, .. } | Self::Logits { output, .. } => vec![output.as_str().into()],
         }
+    }
+}
+
+/// Why a manifest cannot be used. The caller adds the file's name.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ManifestError {
+    #[error("{0}")]
+    Toml(String),
+    #[error("unknown key `{key}`")]
+    UnknownKey { key: String },
+    #[error("`{key}`: {reason}")]
+    Value { key: &'static str, reason: String },
+}
+
+/// What the outputs of a classifier may be called. Closed, so that a head for anything else cannot be described (C21).
+const MASK_CLASSES: [&str; 3] = ["background", "bare", "masked"];
+const LIVENESS_CLASSES: [&str; 2] = ["live", "spoof"];
+
+impl Manifest {
+    /// Reads a manifest; unknown keys are refused at every level.
+    pub fn from_toml(text: &str) -> Result<Self, ManifestError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ManifestError::Toml(error.to_string()))?;
+        let manifest: Self = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
+        // Serde lets unknown keys pass beside a unit variant of a tagged enum (`layout = "yunet"`): what does not come back was not known.
+        let known = toml::Table::try_from(&manifest).map_err(|error| ManifestError::Toml(error.to_string()))?;
+        if let Some(key) = first_unknown(&table, &known) {
+            return Err(ManifestError::UnknownKey { key });
+        }
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    pub fn to_toml(&self) -> Result<String, ManifestError> {
+        toml::to_string_pretty(self).map_err(|error| ManifestError::Toml(error.to_string()))
+    }
+
+    /// Values in range, and a task that fits the layout.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |key, reason: &str| Err(ManifestError::Value { key, reason: reason.to_owned() });
+        check_name(&self.name)?;
+        let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_digest(&self.sha256) {
+            return wrong("sha256", "64 lower-case hexadecimal digits, as `sha256sum FILE` prints them");
+        }
+        if self.prepared_sha256.as_deref().is_some_and(|text| !is_digest(text)) {
+            return wrong("prepared_sha256", "64 lower-case hexadecimal digits");
+        }
+        if self.licence.trim().is_empty() {
+            return wrong("licence", "must say under which licence the model may be used");
+        }
+        self.input.check()?;
+        let embeds = self.task == Task::FaceEmbedder;
+        if embeds != (self.input.resize == Resize::AlignedCrop) {
+            return wrong("input.resize", "`aligned-crop` belongs to face embedders, and only to them");
+        }
+        if embeds && (self.input.width, self.input.height) != (Some(112), Some(112)) {
+            return wrong("input.width", "an aligned crop is 112 × 112");
+        }
+        self.check_layout()
+    }
+
+    fn check_layout(&self) -> Result<(), ManifestError> {
+        let wrong = |reason: String| Err(ManifestError::Value { key: "decode", reason });
+        let closed = |classes: &[String], allowed: &[&str]| match classes.iter().find(|class| !allowed.contains(&class.as_str())) {
+            Some(class) => wrong(format!("class `{class}` is not one of {}", allowed.join(", "))),
+            None if classes.len() < 2 => wrong("a classifier has two classes or more".into()),
+            None => Ok(()),
+        };
+        match (self.task, &self.decode) {
+            (Task::FaceDetector, Decode::Scrfd { outputs }) => {
+                let unique = outputs.iter().collect::<std::collections::HashSet<_>>().len() == outputs.len();
+                if outputs.len() == 9 && unique { Ok(()) } else { wrong("SCRFD has nine different outputs".into()) }
+            }
+            (Task::FaceDetector, Decode::Yunet | Decode::Rfb) | (Task::MaskClassifier, Decode::Rfb) => Ok(()),
+            (Task::FaceEmbedder, Decode::Embedding { dim, .. }) => {
+                if (16..=4096).contains(dim) {
+                    Ok(())
+                } else {
+                    wrong(format!("dim = {dim}: an embedding has 16 to 4096 values"))
+                }
+            }
+            (Task::MaskClassifier, Decode::Logits { classes, .. }) => closed(classes, &MASK_CLASSES),
+            (Task::Liveness, Decode::Logits { classes, .. }) => closed(classes, &LIVENESS_CLASSES),
+            (task, decode) => wrong(format!("the layout `{}` does not fit the task {task:?}", decode.layout())),
+        }
+    }
+}
+
+/// A name is a directory of the model store: no separators, no leading dot.
+pub fn check_name(name: &str) -> Result<(), ManifestError> {
+    let allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    if !name.is_empty() && name.len() <= 64 && !name.starts_with('.') && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(ManifestError::Value { key: "name", reason: format!("`{name}`: 1 to 64 of a-z, 0-9, `-`, `_`, `.`, not starting with a dot") })
+}
+
+impl Input {
+    fn check(&self) -> Result<(), ManifestError> {
+        let wrong = |key, reason: &str| Err(ManifestError::Value { key, reason: reason.to_owned() });
+        if self.width.is_some() != self.height.is_some() {
+            return wrong("input.width", "give both width and height, or neither");
+        }
+        if !(1..=256).contains(&self.multiple_of) {
+            return wrong("input.multiple_of", "1 to 256");
+        }
+        let fits = |size: u32| (16..=4096).contains(&size) && size.is_multiple_of(self.multiple_of);
+        if ![self.width, self.height].into_iter().flatten().all(fits) {
+            return wrong("input.width", "width and height are 16 to 4096 pixels and multiples of `multiple_of`");
+        }
+        if !self.mean.iter().all(|m| m.is_finite()) {
+            return wrong("input.mean", "must be finite");
+        }
+        if !self.scale.iter().all(|s| s.is_finite() && *s != 0.0) {
+            return wrong("input.scale", "must be finite and not 0");
+        }
+        Ok(())
+    }
+}
+
+/// The dotted path of the first key of `given` that `known` lacks.
+fn first_unknown(given: &toml::Table, known: &toml::Table) -> Option<String> {
+    given.iter().find_map(|(key, value)| match (value, known.get(key)) {
+        (_, None) => Some(key.clone()),
+        (toml::Value::Table(given), Some(toml::Value::Table(known))) => first_unknown(given, known).map(|inner| format!("{key}.{inner}")),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::known;
+
+    #[test]
+    fn every_known_manifest_is_valid_and_comes_back_from_toml() {
+        for manifest in known::all() {
+            let text = manifest.to_toml().unwrap();
+            assert_eq!(Manifest::from_toml(&text).unwrap(), manifest, "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_named_at_every_level() {
+        let text = known::by_name("yunet-n-640").unwrap().to_toml().unwrap();
+        for (from, to, key) in [
+            ("task =", "tusk = 1\ntask =", "tusk"),
+            ("[input]", "[input]\ncolour = 1", "colour"),
+            ("layout = \"yunet\"", "layout = \"yunet\"\nanchors = 3", "decode.anchors"),
+        ] {
+            let error = Manifest::from_toml(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_head_for_anything_else_cannot_be_described() {
+        let mut manifest = known::by_name("minifasnet-v2").unwrap();
+        manifest.decode = Decode::Logits { output: "logits".into(), classes: vec!["female".into(), "male".into()] };
+        assert!(manifest.check().unwrap_err().to_string().contains("`female` is not one of live, spoof"));
+        manifest.task = Task::FaceDetector;
+        assert!(manifest.check().unwrap_err().to_string().contains("does not fit the task FaceDetector"));
+        let text = known::by_name("mobileface-v2").unwrap().to_toml().unwrap();
+        let error = Manifest::from_toml(&text.replace("face-embedder", "age-estimator")).unwrap_err().to_string();
+        assert!(error.contains("age-estimator"), "{error}");
+    }
+
+    #[test]
+    fn names_cannot_leave_the_store() {
+        for name in ["", ".", "..", ".hidden", "a/b", "../a", "A", "a b", "ä", &"x".repeat(65)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        assert!(check_name("yunet-n_640.v2").is_ok());
     }
 }

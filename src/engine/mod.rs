@@ -3,6 +3,7 @@
 //! A model is an ONNX file and a [`manifest::Manifest`]; an engine makes a [`Network`] of them. Engines: ONNX Runtime (`onnxruntime.rs`);
 //! the fused CPU executor and CUDA come later behind the same trait and the same test battery.
 
+pub mod import;
 pub mod known;
 pub mod manifest;
 pub mod onnx;

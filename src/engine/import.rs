@@ -1,0 +1,133 @@
+//! From a file that somebody published to one that is loaded: checks, then preparation.
+//!
+//! [`read`] decodes a file of bounded size; [`Candidate::prepare`] checks it against a manifest (`import/checks.rs`) and rewrites it
+//! (`import/rewrite.rs`). Everything is refused that the manifest does not account for: another digest, weights in other files, operators of
+//! other domains, subgraphs, functions, outputs of other names or shapes, weights that are not finite. The runtime never sees the published
+//! file, only the prepared one, encoded anew from what was checked.
+//!
+//! The same file and manifest always give the same prepared bytes, so their digest can be stored and checked at every load.
+
+mod checks;
+mod rewrite;
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use super::known::{self, By};
+use super::manifest::{Manifest, ManifestError};
+use super::onnx::{MAX_FILE_BYTES, ModelProto};
+
+pub use rewrite::TINY;
+
+/// Why a file is no model of ours. The caller adds the file's name.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ImportError {
+    #[error("{bytes} bytes: a model may have at most {} bytes ({} MiB)", MAX_FILE_BYTES, MAX_FILE_BYTES >> 20)]
+    TooLarge { bytes: u64 },
+    #[error("not an ONNX model: {reason}")]
+    NotOnnx { reason: String },
+    #[error("its SHA-256 is {got}, the manifest of `{model}` says {want}: this is another file, or a damaged one")]
+    WrongDigest { model: String, got: String, want: String },
+    #[error("tensor `{tensor}` keeps its data in another file (external data): export the model as one file")]
+    ExternalData { tensor: String },
+    #[error("node `{node}` uses operator `{op}` of domain `{domain}`: only standard ONNX operators are run")]
+    CustomOperator { node: String, op: String, domain: String },
+    #[error("node `{node}` ({op}) holds a graph of its own (If, Loop, Scan …): a network here is a single graph without control flow")]
+    Subgraph { node: String, op: String },
+    #[error("the model defines the function `{function}`: inline functions when exporting")]
+    Function { function: String },
+    #[error("the model holds {what}, which a model for inference does not need")]
+    Unwanted { what: String },
+    #[error("tensor `{tensor}`: {reason}")]
+    Tensor { tensor: String, reason: String },
+    #[error("tensor `{tensor}` has the weight {value} at place {place}: weights must be finite")]
+    NotFinite { tensor: String, place: usize, value: f64 },
+    #[error("input: {reason}")]
+    Input { reason: String },
+    #[error("outputs: {reason}; an output that the manifest's layout does not name is never accepted")]
+    Outputs { reason: String },
+    #[error("manifest: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+/// A file that is ONNX, and nothing more is known.
+pub struct Candidate {
+    model: ModelProto,
+    sha256: String,
+}
+
+/// What is written into the model store, and what was done to get there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    pub bytes: Vec<u8>,
+    pub report: ImportReport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ImportReport {
+    /// PRelu nodes that became `a·x + (1−a)·Relu(x)`.
+    pub prelu_rewritten: usize,
+    /// Weights below [`TINY`] that became 0.
+    pub weights_flushed: usize,
+    /// Weights that the published file also lists as inputs, which forbids the runtime to fold them.
+    pub inputs_fixed: usize,
+    pub original_sha256: String,
+    pub prepared_sha256: String,
+}
+
+/// Lower-case hex SHA-256.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Decodes a file. Bounded: at most [`MAX_FILE_BYTES`], nesting by prost's own limit.
+pub fn read(file: &[u8]) -> Result<Candidate, ImportError> {
+    if file.len() > MAX_FILE_BYTES {
+        return Err(ImportError::TooLarge { bytes: file.len() as u64 });
+    }
+    let model = ModelProto::decode(file).map_err(|error| ImportError::NotOnnx { reason: error.to_string() })?;
+    let missing = match &model.graph {
+        None => Some("no graph"),
+        Some(graph) if graph.node.is_empty() => Some("its graph has no nodes"),
+        Some(_) if model.ir_version.is_none() => Some("no IR version"),
+        Some(_) => None,
+    };
+    match missing {
+        Some(reason) => Err(ImportError::NotOnnx { reason: reason.into() }),
+        None => Ok(Candidate { model, sha256: sha256_hex(file) }),
+    }
+}
+
+/// Reads, checks and rewrites a file in one call.
+pub fn prepare(file: &[u8], manifest: &Manifest) -> Result<Prepared, ImportError> {
+    read(file)?.prepare(manifest)
+}
+
+impl Candidate {
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The manifest that this program has for the file, if it knows it.
+    pub fn recognise(&self) -> Option<(Manifest, By)> {
+        known::recognise(&self.sha256, self.model.graph.as_ref()?)
+    }
+
+    pub fn prepare(mut self, manifest: &Manifest) -> Result<Prepared, ImportError> {
+        manifest.check()?;
+        if self.sha256 != manifest.sha256 {
+            return Err(ImportError::WrongDigest { model: manifest.name.clone(), got: self.sha256, want: manifest.sha256.clone() });
+        }
+        checks::check(&self.model, manifest)?;
+        let counts = rewrite::rewrite(&mut self.model);
+        let bytes = self.model.encode_to_vec();
+        let report = ImportReport {
+            prelu_rewritten: counts.prelu_rewritten,
+            weights_flushed: counts.weights_flushed,
+            inputs_fixed: counts.inputs_fixed,
+            original_sha256: self.sha256,
+            prepared_sha256: sha256_hex(&bytes),
+        };
+        Ok(Prepared { bytes, report })
+    }
+}
