@@ -1,1 +1,145 @@
 //! Emit: hits → journal (durable, first) → sinks (at least once).
+//!
+//! ```text
+//! decide ──try_send──▶ worker ──seal, group commit──▶ journal ──▶ sink thread "mqtt"    (its own cursor)
+//!          (full: shed     (asks Permit<Emit> at        (acknowledged   ▶ sink thread "webhook"
+//!          and counted)     each attempt)                after fdatasync)
+//! ```
+//!
+//! Invariants: nothing is emitted without a [`Permit<Emit>`] that is live at that moment; nothing is acknowledged before it is durable;
+//! sinks read the journal, never the frame path, so no sink can slow a frame. The worker and every sink are threads of their own.
+
+pub mod event;
+pub mod journal;
+
+use std::sync::Arc;
+
+use crate::clock::{CaptureTime, Clock, Now};
+use crate::frame::{BoundingBox, StreamIndex};
+use crate::gallery::Candidate;
+use crate::policy::lease::{Emit, Permit};
+use crate::purpose::Purpose;
+
+use event::{Event, EventId};
+use journal::{Journal, JournalError, Position};
+
+/// What is to be told, before it has a permit, an id or a name for its stream.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub stream: StreamIndex,
+    pub purpose: Purpose,
+    /// Best first, never empty.
+    pub candidates: Vec<Candidate>,
+    /// The least score that made it a hit.
+    pub threshold: f32,
+    pub gallery_version: u64,
+    /// The track's public name: 16 hex digits.
+    pub track: String,
+    pub captured_at: CaptureTime,
+    pub decided_at: Now,
+    pub frame_sequence: u64,
+    /// Pixels of the full-resolution picture.
+    pub bounding_box: BoundingBox,
+    /// Width and height of that picture, where known.
+    pub picture_px: Option<(u32, u32)>,
+    /// 0…1, of the best shot.
+    pub quality: f32,
+    pub shots: usize,
+}
+
+/// What events call a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamNames {
+    pub name: Arc<str>,
+    pub zone: Option<Arc<str>>,
+}
+
+/// What every event of one appliance shares. Index of `streams`: [`StreamIndex`].
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub streams: Arc<[StreamNames]>,
+    /// Name of the embedder.
+    pub model: Arc<str>,
+}
+
+/// Proof that an event is durable.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    pub event: Arc<Event>,
+    /// The journal's end after the event's group.
+    pub position: Position,
+    /// When the disk had confirmed it.
+    pub at: Now,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EmitError {
+    #[error("event {index}: the permit to emit has ended: the event is withheld")]
+    NotLive { index: usize },
+    #[error("event {index}: the permit is for stream {permit_stream} and `{permit_purpose}`, the hit for stream {stream} and `{purpose}`")]
+    Mismatch { index: usize, permit_stream: u16, permit_purpose: String, stream: u16, purpose: String },
+    #[error("event {index}: stream {stream} has no name: the pipeline lists {count} streams")]
+    UnknownStream { index: usize, stream: u16, count: usize },
+    #[error("event {index} cannot be written as JSON: {source}")]
+    Unwritable { index: usize, source: serde_json::Error },
+    #[error("no random bytes for an event id: {0}")]
+    Random(String),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Tells of one hit: checks the permit at this very moment, then writes the event durably. `Err` means that nothing was acknowledged
+/// and nothing of the event is left in the journal.
+pub fn emit(
+    draft: &Draft,
+    permit: &Permit<Emit>,
+    context: &Context,
+    clock: &dyn Clock,
+    journal: &mut Journal,
+) -> Result<Acknowledged, EmitError> {
+    let mut acknowledged = emit_group(&[(draft, permit)], context, clock, journal)?;
+    acknowledged.pop().ok_or(EmitError::NotLive { index: 0 })
+}
+
+/// As [`emit`], for several hits with one fdatasync: all are acknowledged or none.
+pub fn emit_group(
+    hits: &[(&Draft, &Permit<Emit>)],
+    context: &Context,
+    clock: &dyn Clock,
+    journal: &mut Journal,
+) -> Result<Vec<Acknowledged>, EmitError> {
+    let mut lines = Vec::with_capacity(hits.len() * 1_024);
+    let mut events = Vec::with_capacity(hits.len());
+    let now = clock.now();
+    for (index, (draft, permit)) in hits.iter().enumerate() {
+        let event = seal(index, draft, permit, context, now)?;
+        let json = serde_json::to_vec(&event).map_err(|source| EmitError::Unwritable { index, source })?;
+        journal::line::seal(&json, &mut lines);
+        events.push(Arc::new(event));
+    }
+    // The last look at the law before anything leaves this thread.
+    let now = clock.now();
+    if let Some(index) = hits.iter().position(|(_, permit)| !permit.is_live(now.monotonic)) {
+        return Err(EmitError::NotLive { index });
+    }
+    let position = journal.append(&lines)?;
+    let at = clock.now();
+    Ok(events.into_iter().map(|event| Acknowledged { event, position, at }).collect())
+}
+
+fn seal(index: usize, draft: &Draft, permit: &Permit<Emit>, context: &Context, now: Now) -> Result<Event, EmitError> {
+    let stream = draft.stream;
+    if permit.stream() != stream || *permit.purpose() != draft.purpose {
+        return Err(EmitError::Mismatch {
+            index,
+            permit_stream: permit.stream().0,
+            permit_purpose: permit.purpose().to_string(),
+            stream: stream.0,
+            purpose: draft.purpose.to_string(),
+        });
+    }
+    let count = context.streams.len();
+    let names = context.streams.get(stream.index()).ok_or(EmitError::UnknownStream { index, stream: stream.0, count })?;
+    let id = EventId::random().map_err(|e| EmitError::Random(e.to_string()))?;
+    Ok(Event::new(id, draft, permit, names, &context.model, now))
+}
