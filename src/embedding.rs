@@ -65,6 +65,30 @@ impl Embedding {
 impl Drop for Embedding {
     fn drop(&mut self) {
         self.values.zeroize();
+        #[cfg(test)]
+        testing::note_drop(&self.values);
+    }
+}
+
+/// Lets tests of the steps see that embeddings went away, and how. Counts are per thread.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static WIPED: Cell<usize> = const { Cell::new(0) };
+        static LEFT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Looks at an embedding's own memory in its last moment.
+    pub(super) fn note_drop(values: &[f32]) {
+        let counter = if values.iter().all(|v| v.to_bits() == 0) { &WIPED } else { &LEFT };
+        counter.set(counter.get() + 1);
+    }
+
+    /// Embeddings that went away on this thread since the last call: (with nothing left in their memory, with something left).
+    pub(crate) fn take_drops() -> (usize, usize) {
+        (WIPED.take(), LEFT.take())
     }
 }
 

@@ -3,6 +3,9 @@
 //! Nothing in this program acts on a person. What leaves this step is a [`ReviewTask`]: somebody is asked to look and to judge. The
 //! permit to tell anyone is asked for later still, at the moment of emission.
 
+pub mod once;
+pub mod worker;
+
 use std::sync::Arc;
 
 use crate::clock::{CaptureTime, Now};

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the query's embedding is consumed. Whatever the search finds, it is wiped before the call returns (C09).
 
+pub mod identify;
+
 use std::sync::Arc;
 
 use crate::gallery::Candidate;

@@ -328,6 +328,13 @@ pub(crate) mod testing {
         pub table: LeaseTable,
     }
 
+    impl Granted {
+        /// Ends what was granted, at once.
+        pub(crate) fn revoke(&mut self) {
+            self.writer.revoke(StreamIndex(0));
+        }
+    }
+
     /// One stream (index 0) in `state` for `purposes`, within `area`, from `now` on.
     pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stamp<Monotonic>) -> Granted {
         let (mut writer, table) = LeaseWriter::new(1);

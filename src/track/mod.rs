@@ -9,6 +9,14 @@ use crate::frame::{Frame, StreamIndex};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrackId(pub(in crate::track) u64);
 
+#[cfg(test)]
+impl TrackId {
+    /// Tests of later steps need tracks without a tracker.
+    pub(crate) const fn for_test(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 impl std::fmt::Display for TrackId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)

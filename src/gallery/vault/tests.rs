@@ -3,7 +3,6 @@
 use super::super::identities::Identities;
 use super::super::set::GallerySet;
 use super::*;
-use crate::gallery::Scan;
 
 struct Site {
     _directory: tempfile::TempDir,

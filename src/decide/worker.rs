@@ -1,0 +1,160 @@
+//! The match and decide worker: one thread, `decide`, one query after another.
+//!
+//! It runs both steps because an embedding may not wait between them: a query comes in, is searched, wiped, and only what was found goes
+//! on. It ends when the embedders hang up. Handing a task on never waits: a full journal queue sheds the task, counted, and the track's
+//! next search tries again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+
+use super::ReviewTask;
+use super::once::Once;
+use crate::clock::SharedClock;
+use crate::embed::Query;
+use crate::gallery::set::GallerySet;
+use crate::latency::StepRecorder;
+use crate::matching::identify::identify;
+use crate::policy::lease::LeaseTable;
+use crate::progress::Progress;
+use crate::track::Identified;
+
+/// How often an idle worker looks whether templates have expired.
+const EXPIRY_CHECK: Duration = Duration::from_secs(1);
+
+crate::counters! {
+    pub struct MatchCounters for "match" {
+        queries: "Tracks that came to be searched.",
+        hits: "Searches that found somebody, one per purpose.",
+        unmatched: "Tracks that no gallery knew: their embedding was wiped in the same call.",
+        withheld: "Tracks that were not searched, or whose result was dropped, because no permit to match was live.",
+    }
+}
+
+crate::counters! {
+    pub struct DecideCounters for "decide" {
+        tasks: "Review tasks handed on.",
+        repeats: "Hits of a track that had led to the same task before.",
+        shed: "Review tasks dropped because the journal's queue was full.",
+        feedback_shed: "Times the tracker could not be told that a track was recognised.",
+    }
+}
+
+/// Everything the thread needs.
+pub struct DecideWorker {
+    pub queries: Receiver<Query>,
+    pub tasks: Sender<ReviewTask>,
+    /// Tells the tracker that nothing more of a track need be embedded.
+    pub identified: Sender<Identified>,
+    pub leases: LeaseTable,
+    pub set: Arc<GallerySet>,
+    /// Least cosine similarity of a hit, per stream.
+    pub thresholds: Vec<f32>,
+    /// Candidates in a task.
+    pub top_k: usize,
+    pub once: Once,
+    pub clock: SharedClock,
+    /// The search, all purposes.
+    pub match_recorder: StepRecorder,
+    /// From the end of the search until the task is handed on.
+    pub decide_recorder: StepRecorder,
+    pub match_counters: Arc<MatchCounters>,
+    pub decide_counters: Arc<DecideCounters>,
+    pub progress: Progress,
+}
+
+/// Runs until the embedders hang up, or the journal does.
+pub fn run(mut worker: DecideWorker) {
+    loop {
+        worker.progress.rest();
+        let query = match worker.queries.recv_timeout(EXPIRY_CHECK) {
+            Ok(query) => Some(query),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        worker.progress.start();
+        worker.set.retire_expired(worker.clock.utc());
+        if let Some(query) = query
+            && !worker.judge(query)
+        {
+            break;
+        }
+    }
+    worker.progress.finish();
+}
+
+impl DecideWorker {
+    /// False when nobody listens any more.
+    fn judge(&mut self, query: Query) -> bool {
+        let Query { stream, track, embedding, shots, quality, bounding_box, captured_at, frame_sequence } = query;
+        let begun_at = self.clock.monotonic();
+        self.match_counters.queries.increment();
+        // A stream without a threshold does not exist; should one turn up, nothing reaches it.
+        let threshold = self.thresholds.get(stream.index()).copied().unwrap_or(f32::INFINITY);
+        let permits = self.leases.match_permits(stream, begun_at).unwrap_or_default();
+        let found = identify(embedding, &permits, &self.set, threshold, self.top_k, &*self.clock);
+        let searched_at = self.clock.now();
+        self.match_recorder.record_ns(searched_at.monotonic.since_ns(begun_at));
+        self.match_counters.hits.add(found.hits.len() as u64);
+        if found.hits.is_empty() {
+            let withheld = permits.is_empty() || found.ended_permits > 0;
+            let counter = if withheld { &self.match_counters.withheld } else { &self.match_counters.unmatched };
+            counter.increment();
+            return true;
+        }
+        for hit in found.hits {
+            let task = ReviewTask {
+                stream,
+                track,
+                purpose: hit.purpose,
+                basis: hit.basis,
+                lease_epoch: hit.lease_epoch,
+                candidates: hit.candidates,
+                threshold,
+                gallery_version: hit.gallery_version,
+                model: self.set.model().name.clone(),
+                captured_at,
+                frame_sequence,
+                bounding_box,
+                quality,
+                shots,
+                decided_at: searched_at,
+            };
+            if !self.hand_on(task) {
+                return false;
+            }
+        }
+        self.decide_recorder.record_ns(self.clock.monotonic().since_ns(searched_at.monotonic));
+        true
+    }
+
+    /// False when nobody listens any more.
+    fn hand_on(&mut self, task: ReviewTask) -> bool {
+        let now = task.decided_at.monotonic;
+        let identified = Identified { stream: task.stream, track: task.track };
+        if self.once.is_new(&task, now) {
+            // Only a copy can be remembered *after* sending; hits are rare and a task is small.
+            match self.tasks.try_send(task.clone()) {
+                Ok(()) => {
+                    self.once.remember(&task, now);
+                    self.decide_counters.tasks.increment();
+                }
+                Err(TrySendError::Full(_)) => {
+                    self.decide_counters.shed.increment();
+                    return true;
+                }
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+        } else {
+            self.decide_counters.repeats.increment();
+        }
+        if let Err(TrySendError::Full(_)) = self.identified.try_send(identified) {
+            self.decide_counters.feedback_shed.increment();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

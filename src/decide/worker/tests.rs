@@ -1,0 +1,179 @@
+//! The worker on a real thread: queries in, tasks out.
+
+use crossbeam::channel::{bounded, unbounded};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::area::Area;
+use crate::clock::{CaptureTime, Clock, SimulatedClock, Stamp};
+use crate::embedding::Embedding;
+use crate::embedding::testing::take_drops;
+use crate::frame::{BoundingBox, StreamIndex};
+use crate::gallery::exact::ExactScan;
+use crate::gallery::vault::Template;
+use crate::gallery::{SubjectId, TemplateModel};
+use crate::latency::Latencies;
+use crate::policy::lease::StreamState;
+use crate::policy::lease::testing::{Granted, grant};
+use crate::progress::ProgressRegistry;
+use crate::track::TrackId;
+
+const EXPIRES_NS: i64 = 1_000_000_000_000;
+
+struct Bench {
+    worker: DecideWorker,
+    tasks: Receiver<ReviewTask>,
+    identified: Receiver<Identified>,
+    clock: Arc<SimulatedClock>,
+    _lease: Granted,
+}
+
+/// Two subjects, along the axes; room for `queue` tasks.
+fn bench(purposes: &[&str], queue: usize) -> Bench {
+    let clock = SimulatedClock::starting_at(Stamp::from_ns(0));
+    let lease = grant(StreamState::Recognise, purposes, Area::whole(), clock.monotonic());
+    let template = |name: &str, values: [f32; 2]| Template {
+        subject: SubjectId(name.into()),
+        expires_at: Stamp::from_ns(EXPIRES_NS),
+        values: Zeroizing::new(values.to_vec()),
+    };
+    let scan = ExactScan::new(2, 5, &[template("x", [1.0, 0.0]), template("y", [0.0, 1.0])]).expect("unit");
+    let model = TemplateModel { name: "embedder".into(), sha256: "00".into(), dim: 2 };
+    let purpose = "missing-person:1".parse().expect("purpose");
+    let set = GallerySet::of_scans(model, [(purpose, Arc::new(scan) as Arc<dyn crate::gallery::Scan>)]);
+    let (latencies, progress) = (Latencies::new(), ProgressRegistry::new());
+    let (task_sender, tasks) = bounded(queue);
+    let (identified_sender, identified) = unbounded();
+    let worker = DecideWorker {
+        queries: bounded(0).1,
+        tasks: task_sender,
+        identified: identified_sender,
+        leases: lease.table.clone(),
+        set: Arc::new(set),
+        thresholds: vec![0.65],
+        top_k: 3,
+        once: Once::new(Duration::from_secs(600)),
+        clock: clock.clone(),
+        match_recorder: latencies.recorder("match").expect("bounds"),
+        decide_recorder: latencies.recorder("decide").expect("bounds"),
+        match_counters: Arc::default(),
+        decide_counters: Arc::default(),
+        progress: progress.register("decide"),
+    };
+    take_drops();
+    Bench { worker, tasks, identified, clock, _lease: lease }
+}
+
+fn query(track: u64, direction: [f32; 2]) -> Query {
+    Query {
+        stream: StreamIndex(0),
+        track: TrackId::for_test(track),
+        embedding: Embedding::normalised(&mut direction.clone()).expect("unit"),
+        shots: 2,
+        quality: 0.8,
+        bounding_box: BoundingBox { x0: 1.0, y0: 2.0, x1: 51.0, y1: 62.0 },
+        captured_at: CaptureTime::Arrival(Stamp::from_ns(900)),
+        frame_sequence: 41,
+    }
+}
+
+fn counts(worker: &DecideWorker) -> [u64; 7] {
+    let (m, d) = (&worker.match_counters, &worker.decide_counters);
+    [&m.queries, &m.hits, &m.unmatched, &m.withheld, &d.tasks, &d.repeats, &d.shed].map(crate::counters::Counter::get)
+}
+
+#[test]
+fn a_hit_becomes_one_task_per_track_and_subject() {
+    let mut b = bench(&["missing-person:1"], 8);
+    for (track, direction) in [(1, [1.0, 0.1]), (1, [1.0, 0.0]), (2, [1.0, 0.0]), (1, [0.0, 1.0])] {
+        assert!(b.worker.judge(query(track, direction)));
+    }
+    assert_eq!(counts(&b.worker), [4, 4, 0, 0, 3, 1, 0]);
+    let tasks: Vec<ReviewTask> = b.tasks.try_iter().collect();
+    let told: Vec<(u64, &str)> =
+        tasks.iter().map(|t| (if t.track == TrackId::for_test(1) { 1 } else { 2 }, &*t.candidates[0].subject.0)).collect();
+    assert_eq!(told, [(1, "x"), (2, "x"), (1, "y")]);
+    let first = &tasks[0];
+    assert_eq!((first.purpose.to_string().as_str(), &*first.basis, &*first.model), ("missing-person:1", "test", "embedder"));
+    assert_eq!((first.gallery_version, first.frame_sequence, first.shots, first.threshold), (5, 41, 2, 0.65));
+    assert_eq!((first.bounding_box.x1, first.decided_at), (51.0, b.clock.now()));
+    assert_eq!(b.identified.try_iter().count(), 4, "the tracker hears of every hit, also of repeated ones");
+    assert_eq!(take_drops(), (4, 0));
+}
+
+#[test]
+fn below_the_threshold_nobody_hears_anything() {
+    let mut b = bench(&["missing-person:1"], 8);
+    assert!(b.worker.judge(query(1, [-1.0, 0.5])));
+    let mut elsewhere = query(1, [1.0, 0.0]);
+    elsewhere.stream = StreamIndex(7);
+    assert!(b.worker.judge(elsewhere));
+    assert_eq!(counts(&b.worker), [2, 0, 1, 1, 0, 0, 0]);
+    assert!(b.tasks.is_empty() && b.identified.is_empty());
+    assert_eq!(take_drops(), (2, 0));
+}
+
+#[test]
+fn without_a_live_lease_nothing_is_searched() {
+    let mut b = bench(&["missing-person:1"], 8);
+    b.clock.advance(crate::policy::lease::MAX_LEASE);
+    assert!(b.worker.judge(query(1, [1.0, 0.0])));
+    let mut masks = bench(&["mask-check"], 8);
+    assert!(masks.worker.judge(query(1, [1.0, 0.0])));
+    assert_eq!(counts(&b.worker), [1, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(counts(&masks.worker), [1, 0, 0, 1, 0, 0, 0]);
+    assert!(b.tasks.is_empty() && masks.tasks.is_empty());
+}
+
+#[test]
+fn a_shed_task_comes_again_and_a_forgotten_one_too() {
+    let mut b = bench(&["missing-person:1"], 1);
+    b.worker.once = Once::new(Duration::from_millis(100));
+    assert!(b.worker.judge(query(1, [1.0, 0.0])));
+    assert!(b.worker.judge(query(2, [1.0, 0.0])));
+    assert_eq!(counts(&b.worker), [2, 2, 0, 0, 1, 0, 1]);
+    assert_eq!(b.identified.try_iter().count(), 1, "the tracker goes on with a track whose task was shed");
+    b.tasks.recv().expect("first");
+    assert!(b.worker.judge(query(2, [1.0, 0.0])));
+    b.tasks.recv().expect("the shed one, again");
+    b.clock.advance(Duration::from_millis(99));
+    assert!(b.worker.judge(query(1, [1.0, 0.0])));
+    assert_eq!(counts(&b.worker), [4, 4, 0, 0, 2, 1, 1]);
+    b.clock.advance(Duration::from_millis(1));
+    assert!(b.worker.judge(query(1, [1.0, 0.0])));
+    assert_eq!(counts(&b.worker)[4], 3);
+    drop(b.tasks);
+    assert!(!b.worker.judge(query(3, [1.0, 0.0])), "without a journal the worker stops");
+}
+
+#[test]
+fn memory_of_past_tasks_is_bounded() {
+    let mut b = bench(&["missing-person:1"], super::super::once::CAPACITY + 2);
+    let now = b.clock.monotonic();
+    assert!(b.worker.judge(query(0, [1.0, 0.0])));
+    let first = b.tasks.recv().expect("task");
+    assert!(!b.worker.once.is_new(&first, now));
+    for track in 1..=super::super::once::CAPACITY as u64 {
+        b.worker.once.remember(&ReviewTask { track: TrackId::for_test(track), ..first.clone() }, now);
+    }
+    assert!(b.worker.once.is_new(&first, now), "the oldest gave way");
+    let newest = ReviewTask { track: TrackId::for_test(super::super::once::CAPACITY as u64), ..first };
+    assert!(!b.worker.once.is_new(&newest, now));
+}
+
+#[test]
+fn the_thread_retires_expired_templates_and_ends_with_the_embedders() {
+    let Bench { mut worker, tasks, clock, _lease, .. } = bench(&["missing-person:1"], 8);
+    let (queries, receiver) = bounded(4);
+    worker.queries = receiver;
+    let (set, counters) = (Arc::clone(&worker.set), Arc::clone(&worker.match_counters));
+    let thread = std::thread::spawn(move || run(worker));
+    queries.send(query(1, [1.0, 0.0])).expect("listening");
+    assert_eq!(&*tasks.recv().expect("task").candidates[0].subject.0, "x");
+    clock.set_utc(Stamp::from_ns(EXPIRES_NS));
+    queries.send(query(2, [1.0, 0.0])).expect("listening");
+    drop(queries);
+    thread.join().expect("no panic");
+    assert_eq!((counters.hits.get(), counters.unmatched.get()), (1, 1));
+    assert_eq!(set.contents()[0].1, 0, "nothing expired stays in memory");
+}
