@@ -1,5 +1,12 @@
 //! Embed: best shots → one unit vector a track.
 
+pub mod embedder;
+pub mod gather;
+pub mod worker;
+
+pub use embedder::{EmbedError, Embedder};
+pub use gather::{EmbedCounters, EmbedShot, Gather};
+
 use crate::clock::CaptureTime;
 use crate::embedding::Embedding;
 use crate::frame::{BoundingBox, StreamIndex};

@@ -1,7 +1,19 @@
 //! Track: faces → persons in one stream, and the choice of their best shots.
 
+mod associate;
+mod ids;
+mod kalman;
+mod pace;
 pub mod quality;
+mod selection;
+pub mod tracker;
+pub mod worker;
 
+pub use tracker::Tracker;
+
+use std::sync::Arc;
+
+use crate::counters::{Counters, Gauge, Reading};
 use crate::detect::Face;
 use crate::frame::{Frame, StreamIndex};
 
@@ -37,7 +49,7 @@ pub struct Shot {
     pub quality: f32,
 }
 
-/// What the tracker sends on for one frame. Sent only when `shots` or `conclude` holds something.
+/// What the tracker sends on for one frame. Sent only when `shots`, `conclude` or `ended` holds something.
 pub struct Selection {
     pub stream: StreamIndex,
     /// The frame the shots are in; `None` when there are only tracks to conclude.
@@ -45,7 +57,8 @@ pub struct Selection {
     pub shots: Vec<Shot>,
     /// Tracks whose gathered shots are to be averaged and searched now (after `shots` were embedded).
     pub conclude: Vec<TrackId>,
-    /// Tracks that are over: whatever was gathered for them and not concluded is wiped.
+    /// Ids under which nothing more will come (track over or identified, id replaced, lease gone): whatever was gathered for them and
+    /// not concluded is wiped. Only ids that had a collection open are named.
     pub ended: Vec<TrackId>,
 }
 
@@ -54,4 +67,43 @@ pub struct Selection {
 pub struct Identified {
     pub stream: StreamIndex,
     pub track: TrackId,
+}
+
+crate::counters! {
+    /// What the tracker of one stream did.
+    pub struct TrackCounters for "track" {
+        frames: "Frames that reached the tracker",
+        withheld: "Frames dropped unread because their permit was no longer live",
+        faces_ignored: "Detections below the low score, malformed, or beyond the most a stream may have",
+        started: "Tracks begun, tentative ones included",
+        confirmed: "Tracks that were confirmed",
+        ended: "Confirmed tracks that ended",
+        rotated: "Public ids replaced",
+        shots: "Sightings chosen for an embedding",
+        shots_shed: "Of those, dropped because the embedder was behind",
+        too_small: "Sightings that were due but narrower than the least face width",
+        low_quality: "Sightings that were due but below the least quality",
+        concluded: "Collections completed",
+        identified: "Tracks reported as recognised",
+        no_randomness: "Tracks refused because the kernel gave no random id",
+    }
+}
+
+/// How many persons a stream has in view.
+#[derive(Debug, Default)]
+pub struct LiveTracks {
+    pub stream: Option<Arc<str>>,
+    pub tracks: Gauge,
+}
+
+impl Counters for LiveTracks {
+    fn component(&self) -> &'static str {
+        "track"
+    }
+    fn stream(&self) -> Option<&str> {
+        self.stream.as_deref()
+    }
+    fn visit(&self, each: &mut dyn FnMut(Reading<'_>)) {
+        each(Reading::Gauge { name: "live_tracks", help: "Confirmed tracks, briefly lost ones included", value: self.tracks.get() });
+    }
 }

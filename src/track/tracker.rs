@@ -1,0 +1,345 @@
+//! One stream's persons: who is where, who is new, who is gone, and which sightings are worth an embedding.
+//!
+//! Per frame: predict every track to the frame's capture time → associate (`associate.rs`) → correct → end what is lost → start what is
+//! new → replace ids that are due → offer sightings to each track's collector (`selection.rs`) → conclude what is complete.
+//!
+//! Invariants
+//! * A tracker's memory lives under one lease: when a frame comes with other terms, or the lease ran out, every track ends, nothing is
+//!   concluded, and whoever comes back is a new track with a new id.
+//! * No pixel is read but through a live `Permit<Detect>`, and only of a face that could be a shot by everything else.
+//! * A public id is replaced after `rotate_id_s`. An open collection is concluded under the old id first, so nothing gathered crosses
+//!   over; what the track has been searched for in vain, or that it was identified, it keeps in mind under the new one (otherwise
+//!   rotation would cause the searches that it is to make unnecessary).
+//! * All times are on the stream's own time line (`pace.rs`), so a skipped frame, a burst or a fast replay changes nothing.
+//!
+//! Owner: the track worker.
+
+use std::sync::Arc;
+
+use super::associate::{Association, Predicted, Standing, Thresholds};
+use super::ids::IdSource;
+use super::kalman::Motion;
+use super::pace::Pace;
+use super::quality::Assessor;
+use super::selection::{Collector, Rules, Verdict, ns};
+use super::{Selection, Shot, TrackCounters, TrackId};
+use crate::clock::{Monotonic, Stamp};
+use crate::config::schema;
+use crate::detect::{Detected, Face};
+use crate::frame::{Frame, StreamIndex};
+use crate::policy::lease::{Detect, Permit};
+
+/// Tracks and faces a stream may have at once; faces beyond are counted and left alone. Bounds the cost of a hostile picture.
+pub const MOST_TRACKS: usize = 256;
+/// How long a replaced id still finds its track: feedback about a query that was under way.
+const FORMER_ID_NS: i64 = 5_000_000_000;
+
+struct Track {
+    id: TrackId,
+    /// The id before, and until when it is still understood.
+    former: Option<(TrackId, i64)>,
+    /// When the present id was given.
+    named_ns: i64,
+    motion: Motion,
+    standing: Standing,
+    /// Sightings in a row while tentative.
+    hits: u32,
+    seen_ns: i64,
+    /// Index of the face that continued it in the present frame.
+    face: Option<usize>,
+    collector: Collector,
+}
+
+/// What a frame leads to, before it becomes a [`Selection`].
+#[derive(Default)]
+struct Draft {
+    shots: Vec<Shot>,
+    conclude: Vec<TrackId>,
+    ended: Vec<TrackId>,
+}
+
+/// The tracker of one stream.
+pub struct Tracker {
+    stream: StreamIndex,
+    thresholds: Thresholds,
+    confirm_hits: u32,
+    lost_ns: i64,
+    rotate_ns: i64,
+    /// Absent: this pipeline identifies nobody, no shot is ever chosen.
+    rules: Option<Rules>,
+    counters: Arc<TrackCounters>,
+    ids: IdSource,
+    pace: Pace,
+    permit: Option<Permit<Detect>>,
+    tracks: Vec<Track>,
+    predicted: Vec<Predicted>,
+    association: Association,
+    assessor: Assessor,
+    /// Tracks whose open collection was abandoned since the last selection.
+    abandoned: Vec<TrackId>,
+}
+
+impl Tracker {
+    pub fn new(stream: StreamIndex, track: &schema::Track, embed: Option<&schema::Embed>, counters: Arc<TrackCounters>) -> Self {
+        Self {
+            stream,
+            thresholds: Thresholds { high_score: track.high_score, low_score: track.low_score, iou: track.match_iou },
+            confirm_hits: track.confirm_hits.max(1),
+            lost_ns: ns(track.lost_ms),
+            rotate_ns: ns(track.rotate_id_s.saturating_mul(1_000)),
+            rules: embed.map(Rules::new),
+            counters,
+            ids: IdSource::default(),
+            pace: Pace::default(),
+            permit: None,
+            tracks: Vec::new(),
+            predicted: Vec::new(),
+            association: Association::default(),
+            assessor: Assessor::default(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    /// Takes in one frame. The frame goes on inside the selection if a shot is in it, and is released otherwise.
+    pub fn update(&mut self, detected: Detected, now: Stamp<Monotonic>) -> Option<Selection> {
+        let Detected { frame, permit, mut faces } = detected;
+        self.counters.frames.increment();
+        if frame.header.stream != self.stream || !permit.is_live(now) {
+            self.counters.withheld.increment();
+            return self.tick(now);
+        }
+        let mut draft = Draft::default();
+        if self.permit.as_ref().is_some_and(|held| held.epoch() != permit.epoch()) {
+            self.forget(&mut draft);
+        }
+        self.keep_usable(&mut faces);
+        #[expect(clippy::cast_precision_loss, reason = "at most 60 s")]
+        let dt_s = self.pace.advance(&frame.header, now) as f64 / 1e9;
+        self.follow(dt_s, &faces);
+        let time_ns = self.pace.elapsed_ns();
+        self.end_lost(time_ns, &mut draft);
+        self.start_new(&faces, time_ns);
+        self.rotate_ids(time_ns, &mut draft);
+        self.choose_shots(&frame, &permit, &faces, time_ns, &mut draft);
+        self.conclude_due(time_ns, &mut draft);
+        self.permit = Some(permit);
+        self.finish(draft, Some(frame))
+    }
+
+    /// Lets time pass without a frame: ends lost tracks, concludes what has waited long enough, and forgets everything if the lease has
+    /// run out. To be called at least every 100 ms.
+    pub fn tick(&mut self, now: Stamp<Monotonic>) -> Option<Selection> {
+        let mut draft = Draft::default();
+        if self.permit.as_ref().is_some_and(|held| !held.is_live(now)) {
+            self.permit = None;
+            self.forget(&mut draft);
+        }
+        let time_ns = self.pace.elapsed_by_ns(now);
+        self.end_lost(time_ns, &mut draft);
+        self.rotate_ids(time_ns, &mut draft);
+        self.conclude_due(time_ns, &mut draft);
+        self.finish(draft, None)
+    }
+
+    /// Feedback: the track was recognised, so nothing more of it is embedded.
+    pub fn identified(&mut self, track: TrackId) {
+        let time_ns = self.pace.elapsed_ns();
+        let known = |t: &&mut Track| t.id == track || t.former.is_some_and(|(id, until)| id == track && time_ns <= until);
+        if let Some(found) = self.tracks.iter_mut().find(known)
+            && found.collector.identified()
+        {
+            self.abandoned.push(found.id);
+        }
+        self.counters.identified.increment();
+    }
+
+    /// The selection of the last update was shed (the embedder is behind): its shots count as not taken, and conclusions that waited
+    /// for one of them are withdrawn from it. Conclusions and ends that remain in `selection` must still be delivered.
+    pub fn shots_shed(&mut self, selection: &mut Selection) {
+        for shot in selection.shots.drain(..) {
+            if let Some(track) = self.tracks.iter_mut().find(|t| t.id == shot.track) {
+                track.collector.undo_shot();
+                selection.conclude.retain(|id| *id != shot.track);
+            }
+        }
+        selection.frame = None;
+    }
+
+    /// Confirmed tracks, those out of sight for less than `lost_ms` included.
+    pub fn live_tracks(&self) -> usize {
+        self.tracks.iter().filter(|t| t.standing != Standing::Tentative).count()
+    }
+
+    /// Leaves faces that can be followed: finite, at least a pixel wide and high, score not below `low_score`.
+    fn keep_usable(&self, faces: &mut Vec<Face>) {
+        let before = faces.len();
+        faces.retain(|f| {
+            let b = &f.bounding_box;
+            let finite = [b.x0, b.y0, b.x1, b.y1].iter().all(|v| v.abs() < 1e6);
+            finite && b.width() >= 1.0 && b.height() >= 1.0 && f.score >= self.thresholds.low_score
+        });
+        if faces.len() > MOST_TRACKS {
+            faces.sort_by(|a, b| b.score.total_cmp(&a.score));
+            faces.truncate(MOST_TRACKS);
+        }
+        self.counters.faces_ignored.add((before - faces.len()) as u64);
+    }
+
+    /// Predicts, associates, corrects.
+    fn follow(&mut self, dt_s: f64, faces: &[Face]) {
+        let time_ns = self.pace.elapsed_ns();
+        self.predicted.clear();
+        for track in &mut self.tracks {
+            track.motion.predict(dt_s);
+            let (bounding_box, uncertainty) = (track.motion.bounding_box(), track.motion.uncertainty());
+            self.predicted.push(Predicted { bounding_box, uncertainty, standing: track.standing });
+        }
+        let face_of = self.association.solve(&self.predicted, faces, self.thresholds);
+        for (track, &face) in self.tracks.iter_mut().zip(face_of) {
+            track.face = face;
+            match face {
+                Some(face) => {
+                    track.motion.correct(&faces[face].bounding_box);
+                    track.seen_ns = time_ns;
+                    track.hits = track.hits.saturating_add(1);
+                    if track.standing == Standing::Tentative && track.hits >= self.confirm_hits {
+                        self.counters.confirmed.increment();
+                    }
+                    if track.hits >= self.confirm_hits {
+                        track.standing = Standing::Tracked;
+                    }
+                }
+                None if track.standing == Standing::Tracked => track.standing = Standing::Lost,
+                None => {}
+            }
+        }
+    }
+
+    /// Ends tentative tracks that were not seen in this frame, and tracks not seen for `lost_ms`. What a track gathered is concluded.
+    fn end_lost(&mut self, time_ns: i64, draft: &mut Draft) {
+        let lost_ns = self.lost_ns;
+        let counters = &self.counters;
+        self.tracks.retain_mut(|track| {
+            let missed = track.standing == Standing::Tentative && track.face.is_none();
+            let gone = time_ns.saturating_sub(track.seen_ns) >= lost_ns;
+            if gone && track.collector.conclude() {
+                draft.conclude.push(track.id);
+                draft.ended.push(track.id);
+                counters.concluded.increment();
+            }
+            if gone && track.standing != Standing::Tentative {
+                counters.ended.increment();
+            }
+            !(missed || gone)
+        });
+    }
+
+    /// A face of high score that continues nothing starts a tentative track.
+    fn start_new(&mut self, faces: &[Face], time_ns: i64) {
+        for (index, face) in faces.iter().enumerate() {
+            let starts = face.score >= self.thresholds.high_score && self.association.is_left_over(index);
+            if !starts || self.tracks.len() >= MOST_TRACKS {
+                continue;
+            }
+            let Some(id) = self.ids.next() else {
+                self.counters.no_randomness.increment();
+                return;
+            };
+            let confirmed = self.confirm_hits <= 1;
+            self.counters.started.increment();
+            self.counters.confirmed.add(u64::from(confirmed));
+            self.tracks.push(Track {
+                id,
+                former: None,
+                named_ns: time_ns,
+                motion: Motion::first(&face.bounding_box),
+                standing: if confirmed { Standing::Tracked } else { Standing::Tentative },
+                hits: 1,
+                seen_ns: time_ns,
+                face: Some(index),
+                collector: Collector::new(),
+            });
+        }
+    }
+
+    /// Gives tracks a new id when theirs has been in use for `rotate_id_s`; without randomness the track ends instead.
+    fn rotate_ids(&mut self, time_ns: i64, draft: &mut Draft) {
+        let (ids, counters, rotate_ns) = (&mut self.ids, &self.counters, self.rotate_ns);
+        self.tracks.retain_mut(|track| {
+            if track.former.is_some_and(|(_, until)| time_ns > until) {
+                track.former = None;
+            }
+            if time_ns.saturating_sub(track.named_ns) < rotate_ns {
+                return true;
+            }
+            if track.collector.conclude() {
+                draft.conclude.push(track.id);
+                draft.ended.push(track.id);
+                counters.concluded.increment();
+            }
+            let Some(id) = ids.next() else {
+                counters.no_randomness.increment();
+                return false;
+            };
+            track.former = Some((track.id, time_ns.saturating_add(FORMER_ID_NS)));
+            track.id = id;
+            track.named_ns = time_ns;
+            counters.rotated.increment();
+            true
+        });
+    }
+
+    fn choose_shots(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &[Face], time_ns: i64, draft: &mut Draft) {
+        let Some(rules) = &self.rules else { return };
+        let Ok(pixels) = frame.read(permit) else { return };
+        for track in self.tracks.iter_mut().filter(|t| t.standing == Standing::Tracked) {
+            let Some(face) = track.face.map(|f| faces[f]) else { continue };
+            let fit = face.landmarks.is_some() && face.score >= self.thresholds.high_score;
+            if !fit || !track.collector.wants(rules, time_ns) {
+                continue;
+            }
+            if face.bounding_box.width() < rules.min_face_width_px {
+                self.counters.too_small.increment();
+                continue;
+            }
+            let quality = self.assessor.assess(&pixels, &face).score();
+            match track.collector.offer(rules, time_ns, quality) {
+                Verdict::Taken => {
+                    self.counters.shots.increment();
+                    draft.shots.push(Shot { track: track.id, face, quality });
+                }
+                Verdict::TooPoor => self.counters.low_quality.increment(),
+                Verdict::NoBetter => {}
+            }
+        }
+    }
+
+    fn conclude_due(&mut self, time_ns: i64, draft: &mut Draft) {
+        let Some(rules) = &self.rules else { return };
+        for track in &mut self.tracks {
+            if track.collector.conclude_if_due(rules, time_ns) {
+                self.counters.concluded.increment();
+                draft.conclude.push(track.id);
+            }
+        }
+    }
+
+    /// Ends every track without a conclusion: the lease they were followed under is gone.
+    fn forget(&mut self, draft: &mut Draft) {
+        for track in self.tracks.drain(..) {
+            if track.collector.is_collecting() {
+                draft.ended.push(track.id);
+            }
+            self.counters.ended.add(u64::from(track.standing != Standing::Tentative));
+        }
+    }
+
+    fn finish(&mut self, mut draft: Draft, frame: Option<Frame>) -> Option<Selection> {
+        draft.ended.append(&mut self.abandoned);
+        if draft.shots.is_empty() && draft.conclude.is_empty() && draft.ended.is_empty() {
+            return None;
+        }
+        let frame = frame.filter(|_| !draft.shots.is_empty());
+        Some(Selection { stream: self.stream, frame, shots: draft.shots, conclude: draft.conclude, ended: draft.ended })
+    }
+}

@@ -1,0 +1,142 @@
+//! The track worker: one thread for all streams, a [`Tracker`] each.
+//!
+//! It never waits for the embedder: a selection that its queue has no room for is shed (frame and shots dropped, counted, the shots
+//! taken back in the tracker). What must not get lost with it, conclusions and ended ids, waits here and goes first when there is room,
+//! so that the embedder sees every stream's selections in order.
+//!
+//! Ticks at least every [`TICK`], frames or not: lost tracks end, late collections conclude, and a lease that ran out is noticed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+
+use super::{Identified, LiveTracks, Selection, TrackCounters, Tracker};
+use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::detect::Detected;
+use crate::frame::StreamIndex;
+use crate::latency::StepRecorder;
+use crate::progress::Progress;
+use crate::shutdown::Shutdown;
+
+/// Longest time between two looks at the clock.
+const TICK: Duration = Duration::from_millis(100);
+/// Conclusions and ends kept per stream for an embedder that does not read. Beyond it the oldest go; the embedder's own age limit wipes
+/// what they were about.
+const MOST_WAITING: usize = 1_024;
+
+/// What the worker needs of one stream.
+pub struct TrackedStream {
+    pub tracker: Tracker,
+    pub counters: Arc<TrackCounters>,
+    pub live: Arc<LiveTracks>,
+    /// What could not be delivered yet.
+    waiting: Option<Selection>,
+}
+
+impl TrackedStream {
+    pub fn new(tracker: Tracker, counters: Arc<TrackCounters>, live: Arc<LiveTracks>) -> Self {
+        Self { tracker, counters, live, waiting: None }
+    }
+}
+
+/// Everything the track worker owns. `streams` in the order of the pipeline file.
+pub struct TrackWorker {
+    pub streams: Vec<TrackedStream>,
+    pub detected: Receiver<Detected>,
+    pub identified: Receiver<Identified>,
+    /// One queue per embed worker; a stream always goes to number `index % workers`. Empty: this pipeline identifies nobody.
+    pub embedders: Vec<Sender<Selection>>,
+    pub clock: SharedClock,
+    /// Tracking alone, per frame.
+    pub recorder: StepRecorder,
+    pub progress: Progress,
+    pub shutdown: Shutdown,
+}
+
+/// Runs until shutdown, or until no detector is left.
+pub fn run(mut worker: TrackWorker) {
+    let mut ticked_at = worker.clock.monotonic();
+    while !worker.shutdown.is_requested() {
+        worker.progress.rest();
+        let received = worker.detected.recv_timeout(TICK);
+        worker.progress.start();
+        match received {
+            Ok(detected) => worker.take_in(detected),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let now = worker.clock.monotonic();
+        if now >= ticked_at.plus(TICK) {
+            ticked_at = now;
+            worker.tick(now);
+        }
+    }
+    worker.progress.finish();
+}
+
+impl TrackWorker {
+    fn take_in(&mut self, detected: Detected) {
+        let began = self.clock.monotonic();
+        self.take_feedback();
+        let index = detected.frame.header.stream.index();
+        if let Some(stream) = self.streams.get_mut(index) {
+            let selection = stream.tracker.update(detected, began);
+            deliver(stream, index, selection, &self.embedders);
+        }
+        self.recorder.record_ns(self.clock.monotonic().since_ns(began));
+    }
+
+    fn take_feedback(&mut self) {
+        for Identified { stream: StreamIndex(stream), track } in self.identified.try_iter() {
+            if let Some(stream) = self.streams.get_mut(usize::from(stream)) {
+                stream.tracker.identified(track);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Stamp<Monotonic>) {
+        self.take_feedback();
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            let selection = stream.tracker.tick(now);
+            deliver(stream, index, selection, &self.embedders);
+        }
+    }
+}
+
+/// Sends what waited, then `selection`; never blocks.
+fn deliver(stream: &mut TrackedStream, index: usize, selection: Option<Selection>, embedders: &[Sender<Selection>]) {
+    stream.live.tracks.set(stream.tracker.live_tracks() as u64);
+    let queue = embedders.get(index % embedders.len().max(1));
+    // Without an embedder nothing is ever gathered, so there is nothing to conclude either.
+    let Some(queue) = queue else { return };
+    if let Some(waiting) = stream.waiting.take() {
+        stream.waiting = refused(queue.try_send(waiting));
+    }
+    let Some(selection) = selection else { return };
+    let turned_away = if stream.waiting.is_none() { refused(queue.try_send(selection)) } else { Some(selection) };
+    let Some(mut selection) = turned_away else { return };
+    stream.counters.shots_shed.add(selection.shots.len() as u64);
+    stream.tracker.shots_shed(&mut selection);
+    match &mut stream.waiting {
+        None => stream.waiting = Some(selection).filter(|s| !s.conclude.is_empty() || !s.ended.is_empty()),
+        Some(waiting) => {
+            append_newest(&mut waiting.conclude, selection.conclude);
+            append_newest(&mut waiting.ended, selection.ended);
+        }
+    }
+}
+
+fn append_newest<T>(waiting: &mut Vec<T>, newer: Vec<T>) {
+    waiting.extend(newer);
+    let excess = waiting.len().saturating_sub(MOST_WAITING);
+    waiting.drain(..excess);
+}
+
+/// The selection, if the queue had no room. An embedder that is gone takes what it is sent with it: nothing is gathered any more.
+fn refused(sent: Result<(), TrySendError<Selection>>) -> Option<Selection> {
+    match sent {
+        Err(TrySendError::Full(selection)) => Some(selection),
+        Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+    }
+}
