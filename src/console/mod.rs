@@ -5,7 +5,18 @@
 //! a current-thread runtime; what may block (a register written to disk, a gallery opened) runs on that runtime's blocking
 //! threads, so a status page never waits for it. Nothing here is on a frame's path.
 
+mod api;
+pub mod client;
+#[cfg(test)]
+pub(crate) mod fake;
+mod health;
+mod metrics;
+pub mod notify;
+pub mod rates;
+mod server;
 pub mod view;
+
+pub use server::{Console, ConsoleError};
 
 use crate::counters::Counters;
 use crate::latency::StepSnapshot;
@@ -56,3 +67,6 @@ pub enum ActionError {
     #[error("{0}")]
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests;

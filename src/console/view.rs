@@ -51,7 +51,7 @@ pub struct StreamView {
     pub name: String,
     /// Without anything secret (`SourceSpec`'s `Display`).
     pub source: String,
-    /// `connecting`, `live`, `stalled`, `waiting` (for the next attempt), `ended`: ingest's own words.
+    /// `connecting`, `live`, `stalled`, `failed` (the next attempt follows), `ended`: ingest's own words.
     pub health: String,
     /// The last error of the source, in GStreamer's or the driver's words; empty when well.
     pub health_detail: String,

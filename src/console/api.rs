@@ -1,0 +1,112 @@
+//! The control API: paths, answers, errors. HTTP and JSON, on the Unix socket only.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /v1/status` | `StatusView` |
+//! | `GET /v1/streams` | list of `StreamView` |
+//! | `GET /v1/latency` | list of `StepView` |
+//! | `GET /v1/events/recent?limit=N` | list of events as journalled, newest last |
+//! | `GET /v1/policy/timeline?limit=N` | list of `TransitionView`, oldest first |
+//! | `POST /v1/signs/{id}/withdraw`, `…/post` | `SignView` |
+//! | `POST /v1/reload`, `POST /v1/gallery/reload` | `ReloadView` |
+//!
+//! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}` with status 404, 403, 422 or 500.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::view::StepView;
+use super::{ActionError, Appliance, health};
+
+type Shared = Arc<dyn Appliance>;
+
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 1_000;
+
+/// Everything that the control socket answers, health and metrics included.
+pub(super) fn router(appliance: Shared) -> Router {
+    let control = Router::new()
+        .route("/v1/status", get(|app: State<Shared>| ask(app, |a| a.status())))
+        .route("/v1/streams", get(|app: State<Shared>| ask(app, |a| a.status().streams)))
+        .route("/v1/latency", get(|app: State<Shared>| ask(app, latency)))
+        .route("/v1/events/recent", get(|app: State<Shared>, q: Query<Limit>| ask(app, move |a| a.recent_events(q.get()))))
+        .route("/v1/policy/timeline", get(|app: State<Shared>, q: Query<Limit>| ask(app, move |a| a.policy_timeline(q.get()))))
+        .route("/v1/signs/{id}/withdraw", post(|app: State<Shared>, id: Path<String>| act(app, move |a| a.withdraw_sign(&id))))
+        .route("/v1/signs/{id}/post", post(|app: State<Shared>, id: Path<String>| act(app, move |a| a.post_sign(&id))))
+        .route("/v1/reload", post(|app: State<Shared>| act(app, |a| a.reload())))
+        .route("/v1/gallery/reload", post(|app: State<Shared>| act(app, |a| a.reload_gallery())))
+        .with_state(Arc::clone(&appliance));
+    control.merge(health::router(appliance)).fallback(nothing_here).method_not_allowed_fallback(wrong_method)
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<usize>,
+}
+
+impl Limit {
+    fn get(&self) -> usize {
+        self.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)
+    }
+}
+
+fn latency(appliance: &dyn Appliance) -> Vec<StepView> {
+    appliance.latencies().iter().map(StepView::from).collect()
+}
+
+/// The body of every answer that is not a success.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ErrorBody {
+    pub error: String,
+    pub kind: String,
+}
+
+fn refuse(status: StatusCode, kind: &str, error: impl Into<String>) -> Response {
+    (status, Json(ErrorBody { error: error.into(), kind: kind.to_owned() })).into_response()
+}
+
+/// Runs `question` on a blocking thread and answers with its JSON.
+pub(super) async fn ask<T, F>(State(appliance): State<Shared>, question: F) -> Response
+where
+    T: Serialize + Send + 'static,
+    F: FnOnce(&dyn Appliance) -> T + Send + 'static,
+{
+    match tokio::task::spawn_blocking(move || question(&*appliance)).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(_panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the appliance broke while answering; see its log"),
+    }
+}
+
+async fn act<T, F>(State(appliance): State<Shared>, action: F) -> Response
+where
+    T: Serialize + Send + 'static,
+    F: FnOnce(&dyn Appliance) -> Result<T, ActionError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(move || action(&*appliance)).await {
+        Ok(Ok(done)) => Json(done).into_response(),
+        Ok(Err(error)) => {
+            let (status, kind) = match &error {
+                ActionError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+                ActionError::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
+                ActionError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+                ActionError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            };
+            refuse(status, kind, error.to_string())
+        }
+        Err(_panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the appliance broke while doing it; see its log"),
+    }
+}
+
+async fn nothing_here(uri: axum::http::Uri) -> Response {
+    refuse(StatusCode::NOT_FOUND, "not-found", format!("nothing answers at {}", uri.path()))
+}
+
+async fn wrong_method() -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "refused", "reading is GET, acting is POST")
+}

@@ -1,0 +1,162 @@
+//! The console from outside: over its socket and its loopback port, with a made-up appliance behind it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::client::{Client, ClientError, segment};
+use super::fake::Fake;
+use super::view::{ReloadView, SignView, StatusView, StepView, StreamView, TransitionView};
+use super::*;
+
+struct Running {
+    fake: Arc<Fake>,
+    console: Console,
+    client: Client,
+    _directory: tempfile::TempDir,
+}
+
+fn start() -> Running {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let socket = directory.path().join("control.sock");
+    let fake = Fake::new();
+    let loopback = "127.0.0.1:0".parse().expect("address");
+    let console = Console::start(Arc::clone(&fake) as Arc<dyn Appliance>, &socket, Some(loopback)).expect("started");
+    Running { fake, console, client: Client::new(socket).expect("runtime"), _directory: directory }
+}
+
+/// One HTTP/1.0 exchange over loopback: (status line, body).
+fn fetch(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("connected");
+    write!(stream, "{request} HTTP/1.0\r\nhost: localhost\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+#[test]
+fn every_path_answers_what_the_appliance_says() {
+    let running = start();
+    let client = &running.client;
+    let status: StatusView = client.get("/v1/status").expect("status");
+    let expected = running.fake.status();
+    assert_eq!((status.site.as_str(), &status.alarms), ("Central Station", &expected.alarms));
+    let streams: Vec<StreamView> = client.get("/v1/streams").expect("streams");
+    assert_eq!(streams.len(), 4);
+    assert_eq!(streams[0].state, "recognise");
+    let steps: Vec<StepView> = client.get("/v1/latency").expect("latency");
+    assert_eq!(steps.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["detect", "track", "embed", "match", "journey"]);
+    assert!(steps[0].p50_ms > 3.0 && steps[0].p50_ms <= steps[0].p99_ms && steps[4].negative == 1, "{steps:?}");
+    let events: Vec<serde_json::Value> = client.get("/v1/events/recent?limit=2").expect("events");
+    assert_eq!(events.len(), 2);
+    let timeline: Vec<TransitionView> = client.get("/v1/policy/timeline").expect("timeline");
+    assert_eq!(timeline[1].to, "recognise");
+    let sign: SignView = client.post("/v1/signs/gate-1/withdraw").expect("withdrawn");
+    assert_eq!((sign.state.as_str(), running.fake.withdrawn.load(SeqCst)), ("withdrawn", true));
+    let reload: ReloadView = client.post("/v1/gallery/reload").expect("reloaded");
+    assert_eq!(reload.applied, ["gallery"]);
+}
+
+#[test]
+fn refusals_keep_their_kind_and_their_words() {
+    let running = start();
+    let declined = |result: Result<serde_json::Value, ClientError>| match result {
+        Err(ClientError::Declined { kind, message }) => (kind, message),
+        other => panic!("{other:?}"),
+    };
+    let client = &running.client;
+    let pair = |kind: &str, message: &str| (kind.to_owned(), message.to_owned());
+    assert_eq!(declined(client.post(&format!("/v1/signs/{}/withdraw", segment("a b/ü")))), pair("not-found", "no sign `a b/ü`"));
+    assert_eq!(declined(client.post("/v1/signs/gate-1/post")), pair("refused", "posting needs a second person"));
+    assert_eq!(declined(client.post("/v1/reload")), pair("invalid", "wall.toml:3:1: detect.modle: unknown key"));
+    assert_eq!(declined(client.get("/v1/reload")).0, "refused");
+    assert_eq!(declined(client.get("/v2/status")), pair("not-found", "nothing answers at /v2/status"));
+    // One broken answer does not end the console.
+    assert_eq!(declined(client.post("/v1/signs/panic/withdraw")).0, "failed");
+    assert!(client.get::<StatusView>("/v1/status").is_ok());
+}
+
+#[test]
+fn tcp_answers_health_and_metrics_only() {
+    let running = start();
+    let address = running.console.http_address().expect("bound");
+    assert!(address.port() != 0);
+    assert_eq!(fetch(address, "GET /live"), ("HTTP/1.0 200 OK".to_owned(), "live\n".to_owned()));
+    assert_eq!(fetch(address, "GET /ready").1, "ready\n");
+    running.fake.ready.store(false, SeqCst);
+    let not_ready = fetch(address, "GET /ready");
+    assert_eq!(not_ready, ("HTTP/1.0 503 Service Unavailable".to_owned(), "not ready: the policy thread is silent\n".to_owned()));
+    for closed in ["GET /v1/status", "GET /v1/streams", "POST /v1/reload", "POST /v1/signs/gate-1/withdraw"] {
+        assert!(fetch(address, closed).0.ends_with("404 Not Found"), "{closed}");
+    }
+    assert!(fetch(address, "POST /metrics").0.ends_with("405 Method Not Allowed"));
+    assert!(!running.fake.withdrawn.load(SeqCst));
+}
+
+#[test]
+fn metrics_follow_the_format() {
+    let running = start();
+    let (_, text) = fetch(running.console.http_address().expect("bound"), "GET /metrics");
+    for line in [
+        "# TYPE placard_batch_frames counter",
+        "placard_batch_frames_total{stream=\"north-gate\"} 1234",
+        "placard_batch_frames_total{stream=\"hall-2\"} 99",
+        "placard_stream_state{stream=\"north-gate\",state=\"recognise\"} 1",
+        "placard_stream_state{stream=\"north-gate\",state=\"off\"} 0",
+        "placard_stream_live{stream=\"platform-7-east\"} 0",
+        "placard_step_latency_negative_total{step=\"journey\"} 1",
+        "# UNIT placard_step_latency_seconds seconds",
+        "placard_step_latency_seconds_bucket{le=\"+Inf\",step=\"detect\"} 1000",
+        "placard_step_latency_seconds_count{step=\"detect\"} 1000",
+        "placard_policy_alive 1.0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    // Buckets only ever grow, and each family is described exactly once.
+    let detect = text.lines().filter(|l| l.contains("_bucket{") && l.contains("step=\"detect\""));
+    let counts: Vec<u64> = detect.filter_map(|l| l.rsplit(' ').next()?.parse().ok()).collect();
+    assert!(counts.len() == 15 && counts.is_sorted() && counts[0] == 0, "{counts:?}");
+    let mut families: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+    let all = families.len();
+    families.sort_unstable();
+    families.dedup();
+    assert_eq!(families.len(), all);
+    assert!(text.lines().all(|l| l.starts_with('#') || l.starts_with("placard_")));
+}
+
+#[test]
+fn the_socket_is_private_and_only_a_dead_one_is_replaced() {
+    let running = start();
+    let socket = running.client.socket().to_owned();
+    assert_eq!(std::fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o660);
+    let second = Console::start(Fake::new(), &socket, None);
+    assert!(matches!(second, Err(ConsoleError::AlreadyRunning(_))), "a socket that answers is somebody's");
+    assert!(running.client.get::<StatusView>("/v1/status").is_ok());
+    drop(running.console);
+    assert!(!socket.exists());
+    let gone = running.client.get::<StatusView>("/v1/status").expect_err("nobody there");
+    assert!(matches!(gone, ClientError::NotRunning { .. }) && gone.to_string().contains("placard run"), "{gone}");
+    // As a crash leaves it: the file is there, nobody listens.
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
+    assert!(socket.exists());
+    let _third = Console::start(Fake::new(), &socket, None).expect("replaces the dead socket");
+    assert!(running.client.get::<StatusView>("/v1/status").is_ok());
+}
+
+#[test]
+fn what_cannot_be_bound_says_what_to_do() {
+    let nowhere = Console::start(Fake::new(), "/nonexistent/control.sock".as_ref(), None).err().expect("refused").to_string();
+    assert!(nowhere.contains("its directory does not exist"), "{nowhere}");
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let long = Console::start(Fake::new(), &directory.path().join("x".repeat(120)), None).err().expect("refused").to_string();
+    assert!(long.contains("too long"), "{long}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("bound");
+    let busy = Console::start(Fake::new(), &directory.path().join("s"), Some(address)).err().expect("refused").to_string();
+    assert!(busy.contains("[http] listen"), "{busy}");
+    assert!(!directory.path().join("s").exists());
+}
