@@ -1,10 +1,176 @@
-//! `placard model`: Add, list and show models.
+//! `placard model`: add, list and show models.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::json;
 
 use super::{Context, Exit, Failed, Outcome};
+use crate::engine::EngineError;
+use crate::engine::known::{self, By};
+use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize, Task};
+use crate::engine::store::{self, AddOptions, Added, Listed, StoreError};
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
 
-pub fn run(_context: &Context, _args: Args) -> Outcome {
-    Err(Failed::new(Exit::Failure, anyhow::anyhow!("`placard model` is not built yet")))
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Check an ONNX file, prepare it and put it into the site's model store.
+    Add {
+        /// The model as published.
+        file: PathBuf,
+        /// Store it under another name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Describe a model that is not known (`placard model show NAME` prints an example).
+        #[arg(long, value_name = "FILE")]
+        manifest: Option<PathBuf>,
+    },
+    /// List the models of the store.
+    List,
+    /// Show a model's manifest.
+    Show {
+        /// Of the store, or one that is known.
+        name: String,
+    },
+    /// List the models that need no manifest.
+    Known,
+}
+
+pub fn run(context: &Context, args: Args) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    match args.action {
+        Action::Add { file, name, manifest } => {
+            let options = AddOptions { name, manifest, onnxruntime: None };
+            let added = store::add(&context.state, &file, &options).map_err(failed)?;
+            show_added(&mut out, context.json, &added)?;
+        }
+        Action::List => list(&mut out, context)?,
+        Action::Show { name } => {
+            let manifest = match store::open(&context.state, &name) {
+                Ok((manifest, _)) => manifest,
+                Err(error @ StoreError::NotFound { .. }) => known::by_name(&name).ok_or_else(|| failed(error))?,
+                Err(error) => return Err(failed(error)),
+            };
+            if context.json {
+                writeln!(out, "{}", serde_json::to_string(&manifest)?)?;
+            } else {
+                write!(out, "{}", manifest.to_toml()?)?;
+            }
+        }
+        Action::Known => {
+            for manifest in known::all() {
+                show_line(&mut out, context.json, &manifest)?;
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The exit status says which kind of failure it was.
+fn failed(error: StoreError) -> Failed {
+    let exit = match &error {
+        StoreError::Refused { .. } | StoreError::Unknown { .. } | StoreError::Damaged { .. } | StoreError::WrongTask { .. } => {
+            Exit::Refused
+        }
+        StoreError::Manifest { .. } => Exit::Config,
+        StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
+        StoreError::Engine(_) => Exit::Refused,
+        StoreError::File { .. } | StoreError::NameTaken { .. } | StoreError::NotFound { .. } => Exit::Failure,
+    };
+    Failed::new(exit, error)
+}
+
+fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
+    let models = store::list(&context.state).map_err(failed)?;
+    if models.is_empty() && !context.json {
+        writeln!(out, "No models in {}: add one with `placard model add FILE`.", context.state.models().display())?;
+    }
+    for Listed { name, manifest } in models {
+        match manifest {
+            Ok(manifest) => show_line(out, context.json, &manifest)?,
+            Err(error) if context.json => writeln!(out, "{}", json!({ "name": name, "error": error.to_string() }))?,
+            Err(error) => writeln!(out, "{name:<20} unusable: {error}")?,
+        }
+    }
+    Ok(())
+}
+
+fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest) -> Result<(), Failed> {
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string(manifest)?)?;
+    } else {
+        let (task, input) = (task_name(manifest.task), input_text(&manifest.input));
+        writeln!(out, "{:<20} {task:<16} {input:<34} {}", manifest.name, manifest.licence)?;
+    }
+    Ok(())
+}
+
+fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), Failed> {
+    let Added { manifest, report, recognised_by, already_there, trial_ms, directory } = added;
+    if as_json {
+        let recognised_by = match recognised_by {
+            Some(By::Digest) => "digest",
+            Some(By::Signature) => "signature",
+            None => "manifest",
+        };
+        let object = json!({
+            "name": manifest.name, "recognised_by": recognised_by, "already_there": already_there, "trial_ms": trial_ms,
+            "directory": directory, "report": report, "manifest": manifest,
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    let recognised = match recognised_by {
+        Some(By::Digest) => "known by its digest",
+        Some(By::Signature) => "known by its graph only: its licence and accuracy are unknown",
+        None => "described by your manifest",
+    };
+    let prepared = format!(
+        "{} PRelu rewritten, {} tiny weights set to 0, {} weights struck from the inputs",
+        report.prelu_rewritten, report.weights_flushed, report.inputs_fixed
+    );
+    let use_text = match manifest.intended_use {
+        IntendedUse::Operational => "operational",
+        IntendedUse::Commissioning => "commissioning and demonstration only, never to recognise real people",
+    };
+    writeln!(out, "{}: {}, {recognised}", manifest.name, task_name(manifest.task))?;
+    writeln!(out, "  publisher  {}", manifest.publisher)?;
+    writeln!(out, "  licence    {}", manifest.licence)?;
+    writeln!(out, "  use        {use_text}")?;
+    writeln!(out, "  input      {}", input_text(&manifest.input))?;
+    writeln!(out, "  prepared   {prepared}")?;
+    writeln!(out, "  tried      {trial_ms:.1} ms for its first picture")?;
+    writeln!(out, "  {}  {}", if *already_there { "was there" } else { "stored   " }, directory.display())?;
+    Ok(())
+}
+
+fn task_name(task: Task) -> &'static str {
+    match task {
+        Task::FaceDetector => "face detector",
+        Task::FaceEmbedder => "face embedder",
+        Task::MaskClassifier => "mask classifier",
+        Task::Liveness => "liveness",
+    }
+}
+
+fn input_text(input: &Input) -> String {
+    let size = match (input.width, input.height) {
+        (Some(width), Some(height)) => format!("{width} × {height}"),
+        _ => format!("any size, multiples of {}", input.multiple_of),
+    };
+    let channels = match input.channels {
+        ChannelOrder::Rgb => "RGB",
+        ChannelOrder::Bgr => "BGR",
+    };
+    let resize = match input.resize {
+        Resize::Letterbox => "letterbox",
+        Resize::Stretch => "stretch",
+        Resize::AlignedCrop => "aligned crop",
+    };
+    format!("{size}, {channels}, {resize}")
 }

@@ -123,6 +123,17 @@ impl Decode {
         }
     }
 
+    /// How many values the last dimension of each output has, in the order of [`Self::output_names`].
+    pub fn widths(&self, task: Task) -> Vec<usize> {
+        match self {
+            Self::Yunet => [1, 1, 4, 10].iter().flat_map(|&width| [width; STRIDES.len()]).collect(),
+            Self::Scrfd { .. } => [1, 4, 10].iter().flat_map(|&width| [width; STRIDES.len()]).collect(),
+            Self::Rfb => vec![if task == Task::MaskClassifier { 3 } else { 2 }, 4],
+            Self::Embedding { dim, .. } => vec![*dim],
+            Self::Logits { classes, .. } => vec![classes.len()],
+        }
+    }
+
     /// The outputs that the layout reads, in the order in which [`super::Network::run`] shows them: for YuNet `cls_8, cls_16, cls_32,
     /// obj_8, …, kps_32`; for SCRFD as listed; for RFB scores, then boxes.
     pub fn output_names(&self) -> Vec<Cow<'_, str>> {

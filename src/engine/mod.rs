@@ -8,6 +8,7 @@ pub mod known;
 pub mod manifest;
 pub mod onnx;
 pub mod onnxruntime;
+pub mod store;
 
 use manifest::Manifest;
 

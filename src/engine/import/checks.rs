@@ -3,7 +3,7 @@
 //! Pure functions over a decoded model: nothing here runs it, allocates by its numbers or follows a path in it.
 
 use super::ImportError;
-use crate::engine::manifest::{Decode, Manifest, STRIDES, Task};
+use crate::engine::manifest::{Decode, Manifest, STRIDES};
 use crate::engine::onnx::{
     AttributeProto, EXTERNAL, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, element,
 };
@@ -172,21 +172,21 @@ fn check_outputs(graph: &GraphProto, manifest: &Manifest) -> Result<(), String> 
         let output = graph.output.iter().find(|o| o.name() == name).ok_or_else(|| format!("the graph has no output `{name}`"))?;
         shapes.push((name.as_ref(), declared(output)?));
     }
+    let ranks: &[usize] = match &manifest.decode {
+        Decode::Yunet | Decode::Rfb => &[3],
+        Decode::Scrfd { .. } => &[2, 3],
+        Decode::Embedding { .. } | Decode::Logits { .. } => &[2],
+    };
+    for ((name, dims), width) in shapes.iter().zip(manifest.decode.widths(manifest.task)) {
+        expect(name, dims, ranks, width)?;
+    }
     match &manifest.decode {
-        Decode::Yunet => shapes.iter().enumerate().try_for_each(|(place, (name, dims))| {
-            expect(name, dims, &[3], [1, 1, 4, 10][place / 3])?;
-            expect_cells(name, dims[1], manifest, STRIDES[place % 3])
-        }),
-        Decode::Scrfd { .. } => {
-            shapes.iter().enumerate().try_for_each(|(place, (name, dims))| expect(name, dims, &[2, 3], [1, 4, 10][place / 3]))
-        }
-        Decode::Rfb => {
-            expect(shapes[0].0, &shapes[0].1, &[3], if manifest.task == Task::MaskClassifier { 3 } else { 2 })?;
-            expect(shapes[1].0, &shapes[1].1, &[3], 4)?;
-            if shapes[0].1[1] == shapes[1].1[1] { Ok(()) } else { Err("`scores` and `boxes` differ in number".into()) }
-        }
-        Decode::Embedding { dim, .. } => expect(shapes[0].0, &shapes[0].1, &[2], *dim),
-        Decode::Logits { classes, .. } => expect(shapes[0].0, &shapes[0].1, &[2], classes.len()),
+        Decode::Yunet => shapes
+            .iter()
+            .enumerate()
+            .try_for_each(|(place, (name, dims))| expect_cells(name, dims[1], manifest, STRIDES[place % STRIDES.len()])),
+        Decode::Rfb if shapes[0].1[1] != shapes[1].1[1] => Err("`scores` and `boxes` differ in number".into()),
+        _ => Ok(()),
     }
 }
 

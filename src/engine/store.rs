@@ -1,0 +1,279 @@
+//! The model store: `STATE/models/NAME/{model.onnx, manifest.toml}`.
+//!
+//! A model gets in by [`add`] only: checked, prepared, run once on grey, then written into a temporary directory, synced and renamed, so
+//! that a power cut leaves the whole model or nothing. Names of temporary directories start with a dot, which no model's name does; they
+//! are ignored, and removed by the next `add` once their process is gone. What is opened is what was prepared: [`open`] compares digests.
+//!
+//! Owning thread: any. Models are added by commands and opened at start; nothing here runs per frame.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::import::{self, ImportError, ImportReport};
+use super::known::By;
+use super::manifest::{Manifest, ManifestError, Task, check_name};
+use super::onnx::MAX_FILE_BYTES;
+use super::onnxruntime::{OnnxNetwork, initialise, library_path};
+use super::{EngineError, Network};
+use crate::config::schema;
+use crate::state::StateDirectory;
+
+const MODEL: &str = "model.onnx";
+const MANIFEST: &str = "manifest.toml";
+/// A manifest is a page of text.
+const MAX_MANIFEST_BYTES: usize = 64 << 10;
+/// A prepared model may be larger than the published one by what was rewritten.
+const MAX_PREPARED_BYTES: usize = MAX_FILE_BYTES + (1 << 20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{}: {error}", path.display())]
+    File { path: PathBuf, error: std::io::Error },
+    #[error("{}: {error}", path.display())]
+    Refused { path: PathBuf, error: ImportError },
+    #[error("{}: manifest: {error}", path.display())]
+    Manifest { path: PathBuf, error: ManifestError },
+    #[error(
+        "{}: not a known model (SHA-256 {sha256}): describe it in a file and give it with `--manifest FILE` (`placard model known` lists what needs none)",
+        path.display()
+    )]
+    Unknown { path: PathBuf, sha256: String },
+    #[error("the store has another model `{name}`: choose another name with `--name`, or remove {}", path.display())]
+    NameTaken { name: String, path: PathBuf },
+    #[error("no model `{name}` in {} ({}): add it with `placard model add FILE`", path.display(), in_store(.have))]
+    NotFound { name: String, path: PathBuf, have: Vec<String> },
+    #[error("{}: its SHA-256 is {got}, its manifest says {want}: the file was changed after it was added; add the model again", path.display())]
+    Damaged { path: PathBuf, got: String, want: String },
+    #[error("model `{name}` is for {got:?}, {want:?} is wanted here")]
+    WrongTask { name: String, got: Task, want: Task },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+fn in_store(have: &[String]) -> String {
+    if have.is_empty() { "which is empty".into() } else { format!("which has {}", have.join(", ")) }
+}
+
+/// How to add a model.
+#[derive(Clone, Debug, Default)]
+pub struct AddOptions {
+    /// Instead of the manifest's own name.
+    pub name: Option<String>,
+    /// The operator's manifest, for a file that is not known.
+    pub manifest: Option<PathBuf>,
+    /// The runtime's library, if the configuration names it.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// What `add` did.
+#[derive(Clone, Debug)]
+pub struct Added {
+    pub manifest: Manifest,
+    pub report: ImportReport,
+    /// `None`: described by the operator.
+    pub recognised_by: Option<By>,
+    /// The store had exactly this model already.
+    pub already_there: bool,
+    /// One run on a grey picture.
+    pub trial_ms: f64,
+    pub directory: PathBuf,
+}
+
+/// Checks, prepares, tries and stores a model file.
+pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<Added, StoreError> {
+    let refused = |error| StoreError::Refused { path: file.into(), error };
+    let bytes = read_bounded(file, MAX_FILE_BYTES)?;
+    let candidate = import::read(&bytes).map_err(refused)?;
+    let (mut manifest, recognised_by) = match &options.manifest {
+        Some(path) => (read_manifest(path)?, None),
+        None => match candidate.recognise() {
+            Some((manifest, by)) => (manifest, Some(by)),
+            None => return Err(StoreError::Unknown { path: file.into(), sha256: candidate.sha256().into() }),
+        },
+    };
+    if let Some(name) = &options.name {
+        check_name(name).map_err(|error| refused(error.into()))?;
+        manifest.name.clone_from(name);
+    }
+    let prepared = candidate.prepare(&manifest).map_err(refused)?;
+    manifest.prepared_sha256 = Some(prepared.report.prepared_sha256.clone());
+    initialise(&library_path(options.onnxruntime.as_deref()))?;
+    let trial_ms = try_out(&prepared.bytes, &manifest)?;
+    let (directory, already_there) = write(state, &manifest, &prepared.bytes)?;
+    Ok(Added { manifest, report: prepared.report, recognised_by, already_there, trial_ms, directory })
+}
+
+/// A directory of the store, with its manifest or with why it cannot be used.
+#[derive(Debug)]
+pub struct Listed {
+    pub name: String,
+    pub manifest: Result<Manifest, StoreError>,
+}
+
+/// The models of the store, by name. Digests are not compared: [`open`] does.
+pub fn list(state: &StateDirectory) -> Result<Vec<Listed>, StoreError> {
+    let names = names(state)?;
+    Ok(names.into_iter().map(|name| Listed { manifest: manifest_of(state, &name), name }).collect())
+}
+
+/// A model's manifest and its prepared bytes, whose digest has been compared.
+pub fn open(state: &StateDirectory, name: &str) -> Result<(Manifest, Vec<u8>), StoreError> {
+    let manifest = manifest_of(state, name)?;
+    let path = state.models().join(name).join(MODEL);
+    let bytes = read_bounded(&path, MAX_PREPARED_BYTES)?;
+    let (got, want) = (import::sha256_hex(&bytes), manifest.prepared_sha256.clone().unwrap_or_default());
+    if got != want {
+        return Err(StoreError::Damaged { path, got, want });
+    }
+    Ok((manifest, bytes))
+}
+
+/// A network of the store, ready to run, for the task that it is wanted for.
+pub fn load_network(state: &StateDirectory, name: &str, task: Task, engine: &schema::Engine) -> Result<Box<dyn Network>, StoreError> {
+    let (manifest, bytes) = open(state, name)?;
+    if manifest.task != task {
+        return Err(StoreError::WrongTask { name: name.into(), got: manifest.task, want: task });
+    }
+    initialise(&library_path(engine.onnxruntime.as_deref()))?;
+    Ok(Box::new(OnnxNetwork::load(&bytes, &manifest, 1)?))
+}
+
+fn names(state: &StateDirectory) -> Result<Vec<String>, StoreError> {
+    let path = state.models();
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::File { path, error }),
+    };
+    let directories = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = directories.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| check_name(name).is_ok());
+    names.sort();
+    Ok(names)
+}
+
+fn manifest_of(state: &StateDirectory, name: &str) -> Result<Manifest, StoreError> {
+    let directory = state.models().join(name);
+    if check_name(name).is_err() || !directory.is_dir() {
+        return Err(StoreError::NotFound { name: name.into(), path: state.models(), have: names(state)? });
+    }
+    let path = directory.join(MANIFEST);
+    let manifest = read_manifest(&path)?;
+    let wrong = |key, reason: String| StoreError::Manifest { path: path.clone(), error: ManifestError::Value { key, reason } };
+    if manifest.name != name {
+        return Err(wrong("name", format!("`{}`, but the directory is `{name}`", manifest.name)));
+    }
+    if manifest.prepared_sha256.is_none() {
+        return Err(wrong("prepared_sha256", "missing: a model gets into the store by `placard model add` only".into()));
+    }
+    Ok(manifest)
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, StoreError> {
+    let wrong = |error| StoreError::Manifest { path: path.into(), error };
+    let text = String::from_utf8(read_bounded(path, MAX_MANIFEST_BYTES)?)
+        .map_err(|error| wrong(ManifestError::Toml(format!("not UTF-8: {error}"))))?;
+    Manifest::from_toml(&text).map_err(wrong)
+}
+
+/// A regular file of at most `limit` bytes.
+fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, StoreError> {
+    let failed = |error| StoreError::File { path: path.into(), error };
+    // Asked before opening: opening a pipe would wait for a writer.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(limit).min(limit));
+    let limit_bytes = limit as u64;
+    let read = File::open(path).and_then(|file| file.take(limit_bytes + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if read > limit || metadata.len() > limit_bytes {
+        let error = ImportError::TooLarge { bytes: metadata.len().max(limit_bytes + 1) };
+        return Err(if limit == MAX_FILE_BYTES {
+            StoreError::Refused { path: path.into(), error }
+        } else {
+            failed(std::io::Error::other(format!("larger than {limit} bytes")))
+        });
+    }
+    Ok(bytes)
+}
+
+/// Runs a model once on a grey picture and compares what really comes out with the layout. Returns milliseconds.
+fn try_out(bytes: &[u8], manifest: &Manifest) -> Result<f64, EngineError> {
+    let mut network = OnnxNetwork::load(bytes, manifest, 1)?;
+    let input = &manifest.input;
+    let free = input.multiple_of * 64u32.div_ceil(input.multiple_of);
+    let (width, height) = (input.width.unwrap_or(free) as usize, input.height.unwrap_or(free) as usize);
+    let grey = |c: usize| std::iter::repeat_n((128.0 - input.mean[c]) * input.scale[c], width * height);
+    let picture: Vec<f32> = (0..3).flat_map(grey).collect();
+    let mut wrong = None;
+    let started = Instant::now();
+    let mut took_ms = 0.0;
+    network.run(&picture, [1, 3, height, width], &mut |outputs| {
+        took_ms = started.elapsed().as_secs_f64() * 1e3;
+        wrong = outputs.iter().zip(manifest.decode.widths(manifest.task)).find_map(|(output, width)| {
+            if output.shape.last() != Some(&width) {
+                return Some(format!("output `{}` came out as {:?}, its last dimension must be {width}", output.name, output.shape));
+            }
+            let bad = output.data.iter().find(|v| !v.is_finite())?;
+            Some(format!("output `{}` holds {bad} for a grey picture", output.name))
+        });
+    })?;
+    match wrong {
+        Some(reason) => Err(EngineError::Run { model: manifest.name.clone(), reason }),
+        None => Ok(took_ms),
+    }
+}
+
+/// Writes a model whole or not at all. `true`: the very same was there already.
+fn write(state: &StateDirectory, manifest: &Manifest, bytes: &[u8]) -> Result<(PathBuf, bool), StoreError> {
+    let models = state.models();
+    let directory = models.join(&manifest.name);
+    if directory.exists() {
+        return match open(state, &manifest.name) {
+            Ok((there, _)) if there == *manifest => Ok((directory, true)),
+            _ => Err(StoreError::NameTaken { name: manifest.name.clone(), path: directory }),
+        };
+    }
+    let text = manifest.to_toml().map_err(|error| StoreError::Manifest { path: directory.join(MANIFEST), error })?;
+    let failed = |error| StoreError::File { path: directory.clone(), error };
+    std::fs::create_dir_all(&models).map_err(failed)?;
+    remove_leftovers(&models);
+    let temporary = models.join(format!(".{}.{}.tmp", manifest.name, std::process::id()));
+    // Left by an earlier process of the same id.
+    let _leftover = std::fs::remove_dir_all(&temporary);
+    let written = (|| {
+        std::fs::create_dir(&temporary)?;
+        for (name, contents) in [(MODEL, bytes), (MANIFEST, text.as_bytes())] {
+            let mut file = File::create_new(temporary.join(name))?;
+            file.write_all(contents)?;
+            file.sync_all()?;
+        }
+        File::open(&temporary)?.sync_all()?;
+        // Fails if another process has put a model there since: a directory that is not empty is never replaced.
+        std::fs::rename(&temporary, &directory)?;
+        File::open(&models)?.sync_all()
+    })();
+    if written.is_err() {
+        // The error to report is the first one; a leftover is ignored by name and removed by the next `add`.
+        let _leftover = std::fs::remove_dir_all(&temporary);
+    }
+    written.map_err(failed)?;
+    Ok((directory, false))
+}
+
+/// Temporary directories of processes that are gone.
+fn remove_leftovers(models: &Path) {
+    let Ok(entries) = std::fs::read_dir(models) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.')?.1.parse::<u32>().ok());
+        let Some(process) = process else { continue };
+        let gone = !Path::new("/proc").join(process.to_string()).exists();
+        if gone && let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "a leftover of an interrupted import cannot be removed");
+        }
+    }
+}
