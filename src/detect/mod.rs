@@ -1,6 +1,9 @@
 //! Detect: pixels inside the area → faces. The first code that reads a pixel, hence the code that burns the mask in.
 
+pub mod decode;
+pub mod detector;
 pub mod mask_cache;
+pub mod nms;
 pub mod preprocess;
 pub mod worker;
 
