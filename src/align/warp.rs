@@ -1,0 +1,217 @@
+//! The warp: planes of the full-resolution frame → an aligned RGB crop, outside the area black.
+//!
+//! Definition, as in pre-processing: samples outside the area or the picture are black (luma) or neutral (chroma); each plane is
+//! sampled bilinearly; then the matrix and a clamp to 0…255. So nothing from outside the area carries into the crop, and the border
+//! is black. Plain bilinear, without a filter for faces much larger than the crop: what the embedders' measured accuracy rests on.
+//!
+//! A crop whose source rectangle lies wholly inside the area takes the fast path, without a look at the mask for each sample.
+
+use crate::area::AreaMask;
+use crate::detect::preprocess::Matrix;
+use crate::frame::{PixelLayout, Pixels};
+
+use super::similarity::{CROP_PX, Similarity};
+
+/// One component's samples: a plane, or every other byte of one.
+#[derive(Clone, Copy)]
+struct Component<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    /// Bytes from one sample to the next.
+    pitch: usize,
+    /// Samples.
+    width: i32,
+    height: i32,
+    black: f32,
+    /// Luma columns (and rows) a sample.
+    shared: i32,
+}
+
+impl<'a> Component<'a> {
+    fn luma(pixels: &Pixels<'a>, black: f32) -> Self {
+        let header = pixels.header;
+        let (width, height) = (header.width.cast_signed(), header.height.cast_signed());
+        Self { bytes: pixels.planes[0], stride: header.strides[0], pitch: 1, width, height, black, shared: 1 }
+    }
+
+    /// `which`: 0 = Cb, 1 = Cr.
+    fn chroma(pixels: &Pixels<'a>, which: usize) -> Self {
+        let header = pixels.header;
+        let (width, height) = (header.width.div_ceil(2).cast_signed(), header.height.div_ceil(2).cast_signed());
+        let (plane, first, pitch) = match header.layout {
+            PixelLayout::Nv12 => (1, which, 2),
+            PixelLayout::I420 => (1 + which, 0, 1),
+        };
+        let bytes = &pixels.planes[plane][first..];
+        Self { bytes, stride: header.strides[plane], pitch, width, height, black: 128.0, shared: 2 }
+    }
+
+    #[expect(clippy::cast_sign_loss, reason = "callers pass samples of the picture")]
+    fn at(&self, column: i32, row: i32) -> f32 {
+        f32::from(self.bytes[row as usize * self.stride + column as usize * self.pitch]) - self.black
+    }
+
+    /// The sample about black; 0 outside the picture or the area.
+    #[expect(clippy::cast_sign_loss, reason = "checked to be samples of the picture")]
+    fn masked(&self, mask: &AreaMask, column: i32, row: i32) -> f32 {
+        let in_picture = (0..self.width).contains(&column) && (0..self.height).contains(&row);
+        if in_picture && mask.contains((column * self.shared) as u32, (row * self.shared) as u32) { self.at(column, row) } else { 0.0 }
+    }
+
+    /// Bilinear at (x, y), in samples.
+    fn bilinear(&self, mask: Option<&AreaMask>, x: f32, y: f32) -> f32 {
+        let (left, top) = (x.floor(), y.floor());
+        let (fx, fy) = (x - left, y - top);
+        #[expect(clippy::cast_possible_truncation, reason = "saturates; far outside the picture either way")]
+        let (left, top) = ((left as i32).min(i32::MAX - 1), (top as i32).min(i32::MAX - 1));
+        let [a, b, c, d] = match mask {
+            None => [self.at(left, top), self.at(left + 1, top), self.at(left, top + 1), self.at(left + 1, top + 1)],
+            Some(mask) => [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| self.masked(mask, left + dx, top + dy)),
+        };
+        let (upper, lower) = (a + (b - a) * fx, c + (d - c) * fx);
+        upper + (lower - upper) * fy
+    }
+}
+
+/// Calls `write(x, y, [red, green, blue])`, 0…255, for each pixel of the crop. `to_crop` maps frame pixels to crop pixels.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "112 pixels; coefficients rounded to f32")]
+pub fn warp(pixels: &Pixels<'_>, mask: &AreaMask, to_crop: &Similarity, mut write: impl FnMut(usize, usize, [f32; 3])) {
+    let matrix = Matrix::new(pixels.header.colorimetry);
+    let luma = Component::luma(pixels, f32::from(matrix.black));
+    let (cb, cr) = (Component::chroma(pixels, 0), Component::chroma(pixels, 1));
+    let gain = matrix.luma as f32;
+    let [[_, red_cr], [green_cb, green_cr], [blue_cb, _]] = matrix.chroma.map(|c| c.map(|v| v as f32));
+    let to_frame = to_crop.inverse();
+    let mask = if source_is_inside(&to_frame, mask) { None } else { Some(mask) };
+    for y in 0..CROP_PX {
+        for x in 0..CROP_PX {
+            let (sx, sy) = to_frame.apply(x as f64, y as f64);
+            let (sx, sy) = (sx as f32, sy as f32);
+            let (cx, cy) = (0.5 * sx, 0.5 * sy - 0.25);
+            let (l, u, v) = (gain * luma.bilinear(mask, sx, sy), cb.bilinear(mask, cx, cy), cr.bilinear(mask, cx, cy));
+            let rgb = [l + red_cr * v, l + green_cb * u + green_cr * v, l + blue_cb * u];
+            write(x, y, rgb.map(|c| c.clamp(0.0, 255.0)));
+        }
+    }
+}
+
+/// Whether every sample the crop draws on, in any plane, is inside the area: the rectangle around the crop's corners, with a margin of
+/// the two rows and columns that bilinear chroma reaches.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "compared with the picture's size first")]
+fn source_is_inside(to_frame: &Similarity, mask: &AreaMask) -> bool {
+    const MARGIN: f64 = 4.0;
+    #[expect(clippy::cast_precision_loss, reason = "112")]
+    let far = (CROP_PX - 1) as f64;
+    let corners = [(0.0, 0.0), (far, 0.0), (0.0, far), (far, far)].map(|(x, y)| to_frame.apply(x, y));
+    let low = |f: fn(&(f64, f64)) -> f64| corners.iter().map(f).fold(f64::INFINITY, f64::min) - MARGIN;
+    let high = |f: fn(&(f64, f64)) -> f64| corners.iter().map(f).fold(f64::NEG_INFINITY, f64::max) + MARGIN;
+    let (x0, y0, x1, y1) = (low(|c| c.0), low(|c| c.1), high(|c| c.0), high(|c| c.1));
+    if !(x0 >= 0.0 && y0 >= 0.0 && x1 <= f64::from(mask.width()) && y1 <= f64::from(mask.height())) {
+        return false;
+    }
+    let (x0, y0, x1, y1) = (x0 as u32, y0 as u32, x1.ceil() as u32, y1.ceil() as u32);
+    (y0..y1).all(|y| mask.spans(y).iter().any(|span| span.start <= x0 && x1 <= span.end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::area::Area;
+    use crate::clock::Stamp;
+    use crate::frame::still::frame_from_rgb;
+    use crate::frame::{Frame, FrameHeader, OwnedBuffer, StreamIndex};
+    use crate::policy::lease::{Embed, StreamState, testing::grant};
+
+    /// Crop = frame region of 112 × 112 from (x, y) on.
+    fn shift(x: f64, y: f64) -> Similarity {
+        Similarity { a: 1.0, b: 0.0, tx: -x, ty: -y }
+    }
+
+    fn crop(frame: &Frame, area: &Area, to_crop: &Similarity) -> Vec<[f32; 3]> {
+        let now = Stamp::from_ns(1);
+        let granted = grant(StreamState::Recognise, &["missing-person:1"], area.clone(), now);
+        let permit = granted.table.permit::<Embed>(StreamIndex(0), now).expect("live");
+        let mask = area.rasterise(frame.header.width, frame.header.height);
+        let mut crop = vec![[f32::NAN; 3]; CROP_PX * CROP_PX];
+        warp(&frame.read(&permit).expect("same stream"), &mask, to_crop, |x, y, rgb| crop[y * CROP_PX + x] = rgb);
+        crop
+    }
+
+    fn gradient(width: usize, height: usize) -> Vec<u8> {
+        let pixel = |i: usize| [i % width, i / width, (i % width + i / width) / 2].map(|v| u8::try_from(v.min(255)).expect("a byte"));
+        (0..width * height).flat_map(pixel).collect()
+    }
+
+    #[test]
+    fn a_whole_crop_of_a_gradient_is_that_gradient_in_both_layouts() {
+        let frame = frame_from_rgb(181, 173, &gradient(181, 173)).expect("valid");
+        let now = Stamp::from_ns(1);
+        let granted = grant(StreamState::Detect, &["mask-check"], Area::whole(), now);
+        let permit = granted.table.permit::<crate::policy::lease::Detect>(StreamIndex(0), now).expect("live");
+        let planes = frame.read(&permit).expect("same stream").planes;
+        let interleaved = planes[1].iter().zip(planes[2]).flat_map(|(&u, &v)| [u, v]).collect();
+        let header = FrameHeader { layout: PixelLayout::Nv12, strides: [181, 182, 0], ..frame.header };
+        let nv12 = Frame::new(header, Box::new(OwnedBuffer { planes: vec![planes[0].to_vec(), interleaved] })).expect("valid");
+        for frame in [&frame, &nv12] {
+            for (i, rgb) in crop(frame, &Area::whole(), &shift(30.5, 20.25)).iter().enumerate() {
+                #[expect(clippy::cast_precision_loss, reason = "small")]
+                let (x, y) = ((i % CROP_PX) as f32 + 30.5, (i / CROP_PX) as f32 + 20.25);
+                for (got, want) in rgb.iter().zip([x, y, 0.5 * (x + y)]) {
+                    assert!((got - want).abs() < 2.6, "({x}, {y}): {got}, expected {want}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_the_picture_is_black() {
+        let frame = frame_from_rgb(64, 64, &[200; 64 * 64 * 3]).expect("valid");
+        let pixels = crop(&frame, &Area::whole(), &shift(-40.0, -40.0));
+        let at = |x: usize, y: usize| pixels[y * CROP_PX + x][1];
+        assert_eq!((at(0, 0), at(39, 60), at(104, 104)), (0.0, 0.0, 0.0));
+        assert!((at(40, 40) - 200.0).abs() < 1.0 && (at(103, 60) - 200.0).abs() < 1.0);
+        let nowhere = crop(&frame, &Area::whole(), &Similarity { a: 1e-4, b: 0.0, tx: 1e9, ty: -1e9 });
+        assert!(nowhere.iter().flatten().all(|&v| v == 0.0));
+    }
+
+    #[test]
+    fn noise_outside_the_area_does_not_change_a_bit_and_the_fast_path_is_the_slow_one() {
+        let area = Area::new(vec![vec![[0.2, 0.2], [0.8, 0.3], [0.5, 0.9]]]).expect("valid");
+        let (w, h) = (200_u32, 160_u32);
+        let mask = area.rasterise(w, h);
+        let turned = Similarity { a: 0.9, b: 0.3, tx: -20.0, ty: -50.0 };
+        let mut planes = [1_u32, 2].map(|seed| {
+            [(w * h, 1), (w * h / 4, 2), (w * h / 4, 2)].map(|(len, _)| {
+                let mut state = seed;
+                (0..len)
+                    .map(|_| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        state.to_be_bytes()[0]
+                    })
+                    .collect::<Vec<u8>>()
+            })
+        });
+        let [first, second] = &mut planes;
+        for (plane, (to, from)) in second.iter_mut().zip(first.iter()).enumerate() {
+            let shared = if plane == 0 { 1 } else { 2 };
+            for i in 0..u32::try_from(to.len()).expect("small") {
+                if mask.contains(i % (w / shared) * shared, i / (w / shared) * shared) {
+                    to[i as usize] = from[i as usize];
+                }
+            }
+        }
+        let header = frame_from_rgb(w, h, &vec![0; (w * h * 3) as usize]).expect("valid").header;
+        let frames = planes.map(|p| Frame::new(header, Box::new(OwnedBuffer { planes: p.to_vec() })).expect("valid"));
+        let crops = [&frames[0], &frames[1]].map(|f| crop(f, &area, &turned));
+        assert!(crops[0] == crops[1], "a pixel from outside reached the crop");
+        assert!(crops[0].iter().any(|p| p[0] > 0.0));
+
+        // An area that holds the crop's source but not the whole picture, against the whole picture.
+        let middle = Area::new(vec![vec![[0.02, 0.02], [0.98, 0.02], [0.98, 0.98], [0.02, 0.98]]]).expect("valid");
+        let inside = shift(40.25, 20.5);
+        assert!(source_is_inside(&inside.inverse(), &middle.rasterise(w, h)));
+        let narrow = Area::new(vec![vec![[0.19, 0.1], [0.98, 0.1], [0.98, 0.98], [0.19, 0.98]]]).expect("valid");
+        assert!(!source_is_inside(&inside.inverse(), &narrow.rasterise(w, h)), "the margin sticks out: slow path");
+        assert!(crop(&frames[0], &middle, &inside) == crop(&frames[0], &narrow, &inside), "both paths give the same");
+    }
+}
