@@ -123,6 +123,34 @@ fn spans_within(polygon: &[Vertex], top: f64, bottom: f64, width: u32) -> Vec<Sp
     spans
 }
 
+/// Whether two polygons (even-odd rule) share more than their borders.
+///
+/// Between two heights at which a vertex lies or edges cross, neither polygon's crossings change order; so it is enough to compare
+/// one scan line in the middle of each such band.
+pub fn overlap(a: &[Vertex], b: &[Vertex]) -> bool {
+    const SLIVER: f64 = 1e-9;
+    let edges = |p: &[Vertex]| -> Vec<(Vertex, Vertex)> { p.iter().enumerate().map(|(i, &v)| (v, p[(i + 1) % p.len()])).collect() };
+    let all: Vec<(Vertex, Vertex)> = edges(a).into_iter().chain(edges(b)).collect();
+    let mut heights: Vec<f64> = all.iter().map(|(v, _)| v[1]).collect();
+    for (i, &(p, q)) in all.iter().enumerate() {
+        for &(r, s) in &all[i + 1..] {
+            let (d, e) = ([q[0] - p[0], q[1] - p[1]], [s[0] - r[0], s[1] - r[1]]);
+            let cross = d[0] * e[1] - d[1] * e[0];
+            let t = ((r[0] - p[0]) * e[1] - (r[1] - p[1]) * e[0]) / cross;
+            // Parallel edges give no finite t; a crossing outside the edges adds a band that does no harm.
+            if (0.0..=1.0).contains(&t) {
+                heights.push(p[1] + t * d[1]);
+            }
+        }
+    }
+    heights.sort_by(f64::total_cmp);
+    heights.windows(2).filter(|band| band[1] - band[0] > SLIVER).any(|band| {
+        let y = 0.5 * (band[0] + band[1]);
+        let line = |p: &[Vertex]| -> Vec<(f64, f64)> { crossings(p, y).chunks_exact(2).map(|c| (c[0], c[1])).collect() };
+        intersect(&line(a), &line(b)).iter().any(|(start, end)| end - start > SLIVER)
+    })
+}
+
 fn intersect(a: &[(f64, f64)], b: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x.0.max(y.0), x.1.min(y.1))));
     pairs.filter(|(start, end)| start < end).collect()
@@ -246,6 +274,23 @@ mod tests {
             }
         }
         assert!(inside > 4_000, "{inside}");
+    }
+
+    #[test]
+    fn overlap_means_a_shared_interior() {
+        let square = |x: f64, y: f64, side: f64| vec![[x, y], [x + side, y], [x + side, y + side], [x, y + side]];
+        let base = square(0.2, 0.2, 0.4);
+        assert!(overlap(&base, &base), "itself");
+        assert!(overlap(&base, &square(0.3, 0.3, 0.1)) && overlap(&square(0.3, 0.3, 0.1), &base), "one within the other");
+        assert!(overlap(&base, &square(0.59, 0.59, 0.3)), "a corner");
+        assert!(!overlap(&base, &square(0.6, 0.2, 0.4)), "a shared border");
+        assert!(!overlap(&base, &square(0.6, 0.6, 0.2)), "a shared corner");
+        // A cross: no vertex of either lies in the other.
+        let (wide, tall) = (vec![[0.0, 0.4], [1.0, 0.4], [1.0, 0.5], [0.0, 0.5]], vec![[0.4, 0.0], [0.5, 0.0], [0.5, 1.0], [0.4, 1.0]]);
+        assert!(overlap(&wide, &tall));
+        // Inside an L's bounding box, but not in the L.
+        let ell = vec![[0.0, 0.0], [0.2, 0.0], [0.2, 0.8], [1.0, 0.8], [1.0, 1.0], [0.0, 1.0]];
+        assert!(!overlap(&ell, &square(0.3, 0.1, 0.5)) && overlap(&ell, &square(0.3, 0.1, 0.7001)));
     }
 
     #[test]

@@ -328,6 +328,29 @@ pub struct Stream {
     pub reconnect_max_ms: u64,
 }
 
+impl Stream {
+    /// A stream of which only name and source are given: everything else as an operator gets it who leaves it out.
+    pub fn new(name: &str, source: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: source.to_owned(),
+            gst: None,
+            decoder: None,
+            transport: Transport::default(),
+            capture: Capture::default(),
+            format: None,
+            credential_file: None,
+            jitter_ms: default_jitter(),
+            repeat: false,
+            realtime: default_true(),
+            detect_every: default_every(),
+            threshold: None,
+            stall_ms: default_stall(),
+            reconnect_max_ms: default_backoff(),
+        }
+    }
+}
+
 fn default_jitter() -> u32 {
     100
 }

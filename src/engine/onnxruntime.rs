@@ -5,8 +5,10 @@
 //! with many threads, and batching costs time. Spinning is off, so that an idle worker costs nothing. The input is borrowed and the
 //! outputs are read where the runtime wrote them.
 //!
-//! Flush-to-zero is asked for, but the runtime sets it only on threads of its own pool and on the thread that makes the first session.
-//! Denormal *weights* are therefore removed at import (`import.rs`), which works on every thread.
+//! Flush-to-zero is asked for, and reaches the threads of the runtime's own pool. The runtime also sets it on the thread that makes the first
+//! session, where it would change the arithmetic of everything that the thread does later (and break what Rust assumes of it): sessions are
+//! therefore made on a thread of their own that ends at once. With one thread the pool is empty and `run` computes on the caller's thread,
+//! with the usual rules; that denormals cost nothing there is the work of `import.rs`, which removes tiny weights.
 //!
 //! Owning thread: `initialise` from any; a network from the one worker that holds it.
 
@@ -141,7 +143,12 @@ impl OnnxNetwork {
             }
         };
         let failed = |reason: String| EngineError::Load { model: manifest.name.clone(), reason };
-        let session = build_session(&environment, model_bytes, manifest, threads).map_err(|error| failed(error.to_string()))?;
+        let session = std::thread::scope(|scope| {
+            let build = || build_session(&environment, model_bytes, manifest, threads).map_err(|error| error.to_string());
+            let builder = std::thread::Builder::new().name("model-load".into()).spawn_scoped(scope, build);
+            builder.map_err(|error| error.to_string())?.join().unwrap_or_else(|_| Err("the runtime panicked while loading".into()))
+        });
+        let session = session.map_err(failed)?;
         let order = check_session(&session, manifest).map_err(failed)?;
         let names = manifest.decode.output_names().into_iter().map(Cow::into_owned).collect();
         Ok(Self { session, manifest: manifest.clone(), order, names })

@@ -75,7 +75,7 @@ pub struct LeaseTerms {
     pub state: StreamState,
     pub grants: Vec<Grant>,
     pub area: Area,
-    /// SHA-256 of the register (facts and rules) that these terms were decided from.
+    /// SHA-256 of the facts and rules that these terms were decided from: the part of the register that bears on the stream.
     pub profile_hash: [u8; 32],
 }
 
@@ -259,6 +259,11 @@ impl LeaseTable {
             .collect())
     }
 
+    /// Identifies the terms last put in force or ended on `stream`; grows with every change.
+    pub fn epoch(&self, stream: StreamIndex) -> u64 {
+        self.slots.get(stream.index()).map_or(0, |slot| slot.epoch.load(Acquire))
+    }
+
     /// What is in force now: for status pages. `Off` when nothing is.
     pub fn state(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> StreamState {
         let Some(slot) = self.slots.get(stream.index()) else { return StreamState::Off };
@@ -281,11 +286,18 @@ impl LeaseWriter {
         (Self { slots: Arc::clone(&slots), next_epoch: 1 }, LeaseTable { slots })
     }
 
-    /// Puts `terms` in force until `now + MAX_LEASE`. Unchanged terms are renewed (one atomic store); changed terms first end what
-    /// was in force.
+    /// Puts `terms` in force until `now + MAX_LEASE`.
+    #[cfg(test)]
     pub(in crate::policy) fn publish(&mut self, terms: &LeaseTerms, now: Stamp<Monotonic>) {
+        self.publish_until(terms, now, now.plus(MAX_LEASE));
+    }
+
+    /// Puts `terms` in force until `not_after` or `now + MAX_LEASE`, whichever is sooner. Unchanged terms of a lease that still runs are
+    /// renewed (one atomic store); changed terms, and those of a lease that has lapsed, first end what was in force.
+    pub(in crate::policy) fn publish_until(&mut self, terms: &LeaseTerms, now: Stamp<Monotonic>, not_after: Stamp<Monotonic>) {
         let Some(slot) = self.slots.get(terms.stream.index()) else { return };
-        let unchanged = slot.terms.load().as_ref().is_some_and(|t| t.1 == *terms && t.0 == slot.epoch.load(Acquire));
+        let runs = now.ns() < slot.not_after_ns.load(Acquire);
+        let unchanged = runs && slot.terms.load().as_ref().is_some_and(|t| t.1 == *terms && t.0 == slot.epoch.load(Acquire));
         if !unchanged {
             let epoch = self.next_epoch;
             self.next_epoch += 1;
@@ -293,7 +305,7 @@ impl LeaseWriter {
             slot.epoch.store(epoch, Release);
             slot.terms.store(Some(Arc::new((epoch, terms.clone()))));
         }
-        slot.not_after_ns.store(now.plus(MAX_LEASE).ns(), Release);
+        slot.not_after_ns.store(not_after.min(now.plus(MAX_LEASE)).ns(), Release);
     }
 
     /// Ends whatever is in force on `stream`, at once.
@@ -369,6 +381,20 @@ mod tests {
         terms.area = Area::new(vec![vec![[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]]).expect("valid");
         g.writer.publish(&terms, T0.plus(Duration::from_millis(500)));
         assert!(!permit.is_live(T0.plus(Duration::from_millis(501))));
+    }
+
+    #[test]
+    fn a_lapsed_lease_does_not_come_back_to_life_and_none_runs_past_its_end() {
+        let mut g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
+        let old = g.table.permit::<Detect>(StreamIndex(0), T0).expect("live");
+        let later = T0.plus(Duration::from_secs(3));
+        let terms = old.terms.1.clone();
+        g.writer.publish_until(&terms, later, later.plus(Duration::from_millis(30)));
+        assert!(!old.is_live(later), "handed out under the lease that lapsed");
+        let new = g.table.permit::<Detect>(StreamIndex(0), later).expect("live");
+        assert!(new.is_live(later.plus(Duration::from_millis(29))) && !new.is_live(later.plus(Duration::from_millis(30))));
+        g.writer.publish_until(&terms, later, later.plus(Duration::from_secs(9)));
+        assert!(!new.is_live(later.plus(MAX_LEASE)), "nobody grants more than MAX_LEASE");
     }
 
     #[test]

@@ -1,3 +1,19 @@
 //! The policy thread: facts and rules in, leases out.
+//!
+//! ```text
+//! register.toml ──▶ facts ──▶ rules (DecisionPlane) ──▶ keeper ──▶ lease table ──▶ workers ask for permits
+//!                                          clock guard ──┘  └──▶ board: state, reason, timeline (status, console, demo)
+//! ```
+//!
+//! `facts.rs` is what the register may say, `file.rs` how it is read and replaced, `rules.rs` what follows from it, `keeper.rs` the plain
+//! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by.
 
+pub mod board;
+pub mod facts;
+pub mod file;
+mod keeper;
 pub mod lease;
+pub mod rules;
+pub mod wall_clock;
+pub mod when;
+pub mod worker;

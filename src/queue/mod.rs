@@ -2,6 +2,7 @@
 //! of many rings. Between later steps: `crossbeam` bounded channels.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -9,29 +10,51 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::counters::Counter;
 
-/// Bounded, lock-free, newest wins: pushing into a full ring drops the oldest entry and counts it.
+/// Bounded, lock-free, newest wins: pushing into a full ring drops the oldest entry and counts it. A sender that must lose nothing (file
+/// replay) uses [`Ring::push_if_room`] instead, and its reader takes entries one by one with [`Ring::pop`].
 #[derive(Debug)]
 pub struct Ring<T> {
     entries: ArrayQueue<T>,
+    /// Set while a sender waits for room; a reader that takes an entry then rings `room`.
+    waiting_for_room: AtomicBool,
+    room: Arc<Doorbell>,
     pub overwritten: Counter,
 }
 
 impl<T> Ring<T> {
     pub fn new(capacity: usize) -> Self {
-        Self { entries: ArrayQueue::new(capacity.max(1)), overwritten: Counter::default() }
+        Self {
+            entries: ArrayQueue::new(capacity.max(1)),
+            waiting_for_room: AtomicBool::new(false),
+            room: Doorbell::new(),
+            overwritten: Counter::default(),
+        }
     }
     pub fn push(&self, entry: T) {
         if self.entries.force_push(entry).is_some() {
             self.overwritten.increment();
         }
     }
+    /// Pushes if there is room now or within `timeout`; hands the entry back otherwise. For one sender per ring.
+    pub fn push_if_room(&self, entry: T, timeout: Duration) -> Result<(), T> {
+        let Err(entry) = self.entries.push(entry) else { return Ok(()) };
+        self.waiting_for_room.store(true, SeqCst);
+        // Looks again after announcing itself: room made in between would not be rung.
+        let Err(entry) = self.entries.push(entry) else { return Ok(()) };
+        self.room.wait(timeout);
+        self.entries.push(entry)
+    }
     pub fn pop(&self) -> Option<T> {
-        self.entries.pop()
+        let entry = self.entries.pop();
+        if entry.is_some() && self.waiting_for_room.load(SeqCst) && self.waiting_for_room.swap(false, SeqCst) {
+            self.room.ring();
+        }
+        entry
     }
     /// The newest entry; older ones are dropped and counted as overwritten.
     pub fn pop_newest(&self) -> Option<T> {
-        let mut newest = self.entries.pop()?;
-        while let Some(newer) = self.entries.pop() {
+        let mut newest = self.pop()?;
+        while let Some(newer) = self.pop() {
             newest = newer;
             self.overwritten.increment();
         }

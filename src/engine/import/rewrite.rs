@@ -42,14 +42,15 @@ fn flush_tiny(tensor: &mut TensorProto) -> usize {
     if tensor.data_type() != element::FLOAT {
         return 0;
     }
-    let is_tiny = |w: f32| w != 0.0 && w.abs() < TINY;
+    // By bits: on a thread that reads denormals as zero, a comparison of floats would not see them.
+    let is_tiny = |bits: u32| (1..TINY.to_bits()).contains(&(bits & 0x7fff_ffff));
     let mut flushed = 0;
-    for weight in tensor.float_data.iter_mut().filter(|w| is_tiny(**w)) {
+    for weight in tensor.float_data.iter_mut().filter(|w| is_tiny(w.to_bits())) {
         *weight = 0.0;
         flushed += 1;
     }
     for bytes in tensor.raw_data.iter_mut().flat_map(|raw| raw.as_chunks_mut::<4>().0) {
-        if is_tiny(f32::from_le_bytes(*bytes)) {
+        if is_tiny(u32::from_le_bytes(*bytes)) {
             *bytes = [0; 4];
             flushed += 1;
         }

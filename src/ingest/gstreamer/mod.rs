@@ -1,0 +1,113 @@
+//! GStreamer sources: one pipeline per stream and connection, ending in an appsink that this stream's ingest thread pulls from.
+//!
+//! ```text
+//! rtspsrc | v4l2src | filesrc | gst fragment ─▶ decodebin ─▶ videoconvert (passes NV12/I420 through) ─▶ appsink ─▶ Frame
+//! ```
+//!
+//! Invariants: a picture that the decoder delivers as NV12 or I420 in system memory is handed on in that very buffer; frames are dropped
+//! and counted in the stream's ring and nowhere else (the appsink holds back instead of dropping); the pipeline is stopped and freed
+//! when [`GstSource::run_once`] returns, however it returns; a secret is set as an element property and nothing else.
+
+mod build;
+pub mod decoders;
+mod messages;
+mod missing;
+mod sink;
+
+use gstreamer as gst;
+
+pub(super) use build::{Plan, Running};
+pub(super) use sink::Unpacker;
+
+use super::credential::Credential;
+use super::redact::Redactor;
+use super::{End, IngestError, Outlet, Source};
+use crate::config::schema::Stream;
+use crate::config::source::SourceSpec;
+use crate::shutdown::Shutdown;
+
+/// How long a pull waits before it looks at the bus, the stall limit and the shutdown request.
+pub(super) const PULL_WAIT: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
+/// Starts GStreamer once per process. It honours `GST_DEBUG` and its kin; no argument of ours reaches it.
+pub fn init(stream: &str) -> Result<(), IngestError> {
+    gst::init().map_err(|e| IngestError::GstreamerInit { stream: stream.to_owned(), reason: e.to_string() })
+}
+
+/// `GStreamer 1.22.0`.
+pub fn version() -> String {
+    gst::version_string().to_string()
+}
+
+/// A camera, file or fragment through GStreamer.
+pub struct GstSource {
+    stream: Stream,
+    spec: SourceSpec,
+    credential: Option<Credential>,
+    redactor: Redactor,
+}
+
+impl GstSource {
+    /// Reads the credential; opens nothing.
+    pub fn new(stream: &Stream, spec: &SourceSpec) -> Result<Self, IngestError> {
+        let credential = stream.credential_file.as_deref().map(Credential::read).transpose()?;
+        let redactor = Redactor::new(credential.as_ref());
+        Ok(Self { stream: stream.clone(), spec: spec.clone(), credential, redactor })
+    }
+}
+
+impl Source for GstSource {
+    fn run_once(&mut self, outlet: &Outlet, shutdown: &Shutdown) -> Result<End, IngestError> {
+        init(&self.stream.name)?;
+        let plan = Plan { stream: &self.stream, spec: &self.spec, credential: self.credential.as_ref(), redactor: &self.redactor };
+        let running = plan.start(&outlet.health)?;
+        let mut unpacker = Unpacker::new(&self.stream.name, running.timing());
+        let stall_ns = i64::try_from(self.stream.stall_ms).unwrap_or(i64::MAX / 1_000_000).saturating_mul(1_000_000);
+        let mut last_frame_at = outlet.clock.monotonic();
+        let mut frames = 0_u64;
+        loop {
+            if shutdown.is_requested() {
+                return Ok(End::Shutdown);
+            }
+            running.check_bus()?;
+            if let Some(sample) = running.pull(PULL_WAIT) {
+                if let Some((header, buffer)) = unpacker.unpack(&sample, outlet)? {
+                    last_frame_at = header.arrived_at;
+                    frames += 1;
+                    if outlet.deliver(header, buffer, shutdown)? == super::Delivery::Stopped {
+                        return Ok(End::Shutdown);
+                    }
+                    // A lossless reader may have held us back: that is no stall of the source.
+                    if outlet.when_full() == super::WhenFull::WaitsForRoom {
+                        last_frame_at = outlet.clock.monotonic();
+                    }
+                }
+            } else if running.is_drained() {
+                match self.at_end(&running, frames)? {
+                    Some(end) => return Ok(end),
+                    None => last_frame_at = outlet.clock.monotonic(),
+                }
+            } else if outlet.clock.monotonic().since_ns(last_frame_at) > stall_ns {
+                return Err(IngestError::Stalled { stream: self.stream.name.clone(), stall_ms: self.stream.stall_ms });
+            }
+        }
+    }
+}
+
+impl GstSource {
+    /// What the end of the data means; `None`: the pipeline was rewound and goes on.
+    fn at_end(&self, running: &Running, frames: u64) -> Result<Option<End>, IngestError> {
+        let path = match &self.spec {
+            SourceSpec::File { path } | SourceSpec::Image { path } => path.clone(),
+            SourceSpec::Gst => "the fragment".into(),
+            SourceSpec::Rtsp { .. } | SourceSpec::V4l2 { .. } | SourceSpec::Rendered { .. } => return Ok(Some(End::Disconnected)),
+        };
+        if frames == 0 {
+            return Err(IngestError::NoVideo { stream: self.stream.name.clone(), path, frames });
+        }
+        if !self.stream.repeat {
+            return Ok(Some(End::Finished));
+        }
+        Ok(if running.rewind() { None } else { Some(End::Again) })
+    }
+}

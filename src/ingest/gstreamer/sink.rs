@@ -1,0 +1,166 @@
+//! A sample becomes a frame: the decoder's buffer is mapped for reading where it lies and held until the frame's last reader is done.
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_video as gst_video;
+use gstreamer_video::prelude::*;
+use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrame};
+
+use super::super::{IngestError, Outlet};
+use crate::clock::{CaptureTime, Monotonic, Stamp, Utc};
+use crate::frame::{Colorimetry, ColourMatrix, FrameBuffer, FrameHeader, PixelLayout, StreamIndex};
+
+/// Where a picture's time stamp comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Origin {
+    /// A file: its time stamps are its own.
+    File,
+    /// A network source: time stamps are the estimated arrival of the first packet, on our clock.
+    Live,
+    /// `v4l2src`: time stamps are the driver's.
+    Driver,
+}
+
+/// What turns a buffer's time stamp into a capture time.
+pub(in super::super) struct Timing {
+    pub origin: Origin,
+    pub pipeline: gst::Pipeline,
+}
+
+/// A stamp further than this from now is not believed to be the arrival of this picture.
+const PLAUSIBLE_ARRIVAL_NS: i64 = 30_000_000_000;
+/// Seconds from 1900 (NTP) to 1970 (Unix).
+const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+
+/// A frame that is not numbered yet.
+pub(in super::super) type Picture = (FrameHeader, Box<dyn FrameBuffer>);
+
+/// Turns one connection's samples into frames.
+pub(in super::super) struct Unpacker {
+    stream: String,
+    timing: Timing,
+    /// The geometry of the last sample, so that caps are parsed only when they change.
+    known: Option<(gst::Caps, gst_video::VideoInfo)>,
+}
+
+impl Unpacker {
+    pub fn new(stream: &str, timing: Timing) -> Self {
+        Self { stream: stream.to_owned(), timing, known: None }
+    }
+
+    /// The frame in `sample`; `None` for a sample that holds no picture (a gap).
+    pub fn unpack(&mut self, sample: &gst::Sample, outlet: &Outlet) -> Result<Option<Picture>, IngestError> {
+        let now = outlet.clock.now();
+        let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps()) else { return Ok(None) };
+        if buffer.flags().contains(gst::BufferFlags::GAP) && buffer.size() == 0 {
+            return Ok(None);
+        }
+        let unreadable = |reason: String| IngestError::Unreadable { stream: self.stream.clone(), sequence: outlet.arrived(), reason };
+        if self.known.as_ref().is_none_or(|(known, _)| known.as_ptr() != caps.as_mut_ptr()) {
+            let info = gst_video::VideoInfo::from_caps(caps).map_err(|e| unreadable(format!("{e} ({caps})")))?;
+            outlet.health.set_caps(caps.to_string());
+            self.known = Some((caps.to_owned(), info));
+        }
+        let Some((_, info)) = &self.known else { return Ok(None) };
+        let captured_at = self.timing.captured_at(&buffer, sample.segment(), now.monotonic);
+        let frame =
+            VideoFrame::from_buffer_readable(buffer, info).map_err(|_| unreadable("the buffer cannot be mapped for reading".to_owned()))?;
+        let layout = match info.format() {
+            VideoFormat::Nv12 => PixelLayout::Nv12,
+            VideoFormat::I420 => PixelLayout::I420,
+            other => return Err(unreadable(format!("pictures are {other:?}, not NV12 or I420"))),
+        };
+        let mut strides = [0; 3];
+        for (stride, &given) in strides.iter_mut().zip(frame.plane_stride()).take(layout.plane_count()) {
+            *stride = usize::try_from(given).map_err(|_| unreadable(format!("rows run backwards (stride {given})")))?;
+        }
+        let header = FrameHeader {
+            stream: StreamIndex(0),
+            sequence: 0,
+            captured_at,
+            arrived_at: now.monotonic,
+            width: info.width(),
+            height: info.height(),
+            layout,
+            colorimetry: colorimetry(info),
+            strides,
+        };
+        let lengths = plane_lengths(&header);
+        Ok(Some((header, Box::new(GstBuffer { frame, lengths }))))
+    }
+}
+
+/// Bytes of each plane up to its last pixel: what follows it in the last row may belong to nobody.
+fn plane_lengths(header: &FrameHeader) -> [usize; 3] {
+    let mut lengths = [0; 3];
+    for (plane, length) in lengths.iter_mut().enumerate().take(header.layout.plane_count()) {
+        let (row_bytes, rows) = header.layout.plane_size(plane, header.width, header.height);
+        *length = header.strides[plane] * rows.saturating_sub(1) + row_bytes;
+    }
+    lengths
+}
+
+/// The decoder's own memory, mapped. Dropping it returns the buffer to the decoder's pool.
+struct GstBuffer {
+    frame: VideoFrame<gst_video::video_frame::Readable>,
+    lengths: [usize; 3],
+}
+
+impl FrameBuffer for GstBuffer {
+    fn plane(&self, plane: usize) -> &[u8] {
+        let data = u32::try_from(plane).ok().and_then(|p| self.frame.plane_data(p).ok()).unwrap_or_default();
+        let length = self.lengths.get(plane).copied().unwrap_or_default();
+        data.get(..length).unwrap_or(data)
+    }
+}
+
+impl Timing {
+    fn captured_at(&self, buffer: &gst::BufferRef, segment: Option<&gst::Segment>, now: Stamp<Monotonic>) -> CaptureTime {
+        let arrival = CaptureTime::Arrival(now);
+        if self.origin == Origin::File {
+            return arrival;
+        }
+        if let Some(sent) = sender_stamp(buffer) {
+            return CaptureTime::Sender(sent);
+        }
+        let running =
+            buffer.pts().zip(segment.and_then(|s| s.downcast_ref::<gst::ClockTime>())).and_then(|(pts, s)| s.to_running_time(pts));
+        let on_clock = running.zip(self.pipeline.base_time()).and_then(|(running, base)| running.checked_add(base));
+        let Some(stamp) = on_clock.and_then(|t| i64::try_from(t.nseconds()).ok()).map(Stamp::from_ns) else { return arrival };
+        match self.origin {
+            // A driver's stamp is shown as it is, also when it lies in the future: a negative latency that is shown is a fault found.
+            Origin::Driver => CaptureTime::Driver(stamp),
+            _ if (0..PLAUSIBLE_ARRIVAL_NS).contains(&now.since_ns(stamp)) => CaptureTime::Arrival(stamp),
+            _ => arrival,
+        }
+    }
+}
+
+/// The sender's wall clock, where RTCP or RFC 7273 told it and the stamp came through the decoder.
+fn sender_stamp(buffer: &gst::BufferRef) -> Option<Stamp<Utc>> {
+    let meta = buffer.meta::<gst::ReferenceTimestampMeta>()?;
+    let ns = meta.timestamp().nseconds();
+    let unix_ns = match meta.reference().structure(0)?.name().as_str() {
+        "timestamp/x-ntp" => ns.checked_sub(NTP_TO_UNIX_S * 1_000_000_000)?,
+        "timestamp/x-unix" => ns,
+        _ => return None,
+    };
+    i64::try_from(unix_ns).ok().map(Stamp::from_ns)
+}
+
+fn colorimetry(info: &gst_video::VideoInfo) -> Colorimetry {
+    let assumed = Colorimetry::assumed_for(info.height());
+    let given = info.colorimetry();
+    let matrix = match given.matrix() {
+        VideoColorMatrix::Bt601 => ColourMatrix::Bt601,
+        // BT.2020 and SMPTE 240M lie nearer to 709 than to 601.
+        VideoColorMatrix::Bt709 | VideoColorMatrix::Bt2020 | VideoColorMatrix::Smpte240m => ColourMatrix::Bt709,
+        _ => assumed.matrix,
+    };
+    let full_range = match given.range() {
+        VideoColorRange::Range0_255 => true,
+        VideoColorRange::Range16_235 => false,
+        _ => assumed.full_range,
+    };
+    Colorimetry { matrix, full_range }
+}

@@ -1,0 +1,105 @@
+//! A file played on a fixed schedule, for open-loop measurements: frame *i* is due at `start + i / fps`, whatever happened to the
+//! frames before it.
+//!
+//! Invariants: `captured_at` is [`CaptureTime::Scheduled`] with the moment the frame was *due*, so a frame that is late (because decoding
+//! lagged or the machine was busy) shows all of its lateness as latency; no frame is left out here; a full ring drops its oldest and
+//! counts it, which the bench counts as missed. The clip is played over and over.
+//!
+//! At most two pictures are decoded ahead of their time, so the schedule starts where a decoder's output would: decoding costs processor
+//! time in the measurement but adds no latency until it cannot keep up.
+//!
+//! Runs on the caller's thread.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::gstreamer::{PULL_WAIT, Plan, Unpacker, init};
+use super::redact::Redactor;
+use super::{Delivery, IngestError, Outlet};
+use crate::clock::{CaptureTime, Monotonic, Stamp};
+use crate::config::schema::Stream;
+use crate::config::source::SourceSpec;
+use crate::shutdown::Shutdown;
+
+/// What to play, and when.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub clip: PathBuf,
+    /// Decoder element; `None`: by rank.
+    pub decoder: Option<String>,
+    pub fps: f64,
+    /// When frame 0 is due.
+    pub start: Stamp<Monotonic>,
+    /// Frames to offer; `None`: until shutdown.
+    pub frames: Option<u64>,
+}
+
+impl Schedule {
+    /// When frame `index` is due.
+    pub fn due(&self, index: u64) -> Stamp<Monotonic> {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a schedule of 2^53 frames is not played")]
+        let offset_ns = (index as f64 * 1e9 / self.fps) as i64;
+        Stamp::from_ns(self.start.ns().saturating_add(offset_ns))
+    }
+}
+
+/// Plays until `shutdown` or until `schedule.frames` were offered; returns how many were.
+pub fn play(schedule: &Schedule, outlet: &Outlet, shutdown: &Shutdown) -> Result<u64, IngestError> {
+    let name = outlet.name.to_string();
+    init(&name)?;
+    let stream = stream_for(&name, schedule);
+    let spec = SourceSpec::File { path: schedule.clip.clone() };
+    let redactor = Redactor::default();
+    let mut offered = 0;
+    while !shutdown.is_requested() {
+        let plan = Plan { stream: &stream, spec: &spec, credential: None, redactor: &redactor };
+        let running = plan.start(&outlet.health)?;
+        let mut unpacker = Unpacker::new(&name, running.timing());
+        let mut pictures = 0_u64;
+        loop {
+            if shutdown.is_requested() || schedule.frames.is_some_and(|frames| offered >= frames) {
+                return Ok(offered);
+            }
+            running.check_bus()?;
+            if let Some(sample) = running.pull(PULL_WAIT) {
+                let Some((mut header, buffer)) = unpacker.unpack(&sample, outlet)? else { continue };
+                let due = schedule.due(offered);
+                if wait_until(due, outlet, shutdown) {
+                    return Ok(offered);
+                }
+                header.captured_at = CaptureTime::Scheduled(due);
+                header.arrived_at = outlet.clock.monotonic();
+                if outlet.deliver(header, buffer, shutdown)? == Delivery::Stopped {
+                    return Ok(offered);
+                }
+                offered += 1;
+                pictures += 1;
+            } else if running.is_drained() {
+                if pictures == 0 {
+                    return Err(IngestError::NoVideo { stream: name, path: schedule.clip.clone(), frames: 0 });
+                }
+                if !running.rewind() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(offered)
+}
+
+/// True if shutdown came first.
+fn wait_until(due: Stamp<Monotonic>, outlet: &Outlet, shutdown: &Shutdown) -> bool {
+    let ahead_ns = due.since_ns(outlet.clock.monotonic());
+    match u64::try_from(ahead_ns) {
+        Ok(ns) if ns > 0 => shutdown.wait(Duration::from_nanos(ns)),
+        _ => shutdown.is_requested(),
+    }
+}
+
+fn stream_for(name: &str, schedule: &Schedule) -> Stream {
+    let mut stream = Stream::new(name, &format!("file:{}", schedule.clip.display()));
+    stream.decoder = schedule.decoder.clone();
+    stream.realtime = false;
+    stream.repeat = true;
+    stream
+}

@@ -1,0 +1,139 @@
+//! What the policy thread last decided, for those who show it: status, console, metrics, the demonstration's timeline.
+//!
+//! Nothing here opens anything; leases do. The policy thread writes, anyone reads.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+
+use crate::clock::{Monotonic, Now, Stamp, Utc, format_utc};
+use crate::purpose::Purpose;
+
+use super::lease::StreamState;
+use super::rules::{Decision, Reason, Rule};
+
+/// Changes kept for the timeline; older ones are forgotten (the evidence log is what remembers).
+const TIMELINE_ENTRIES: usize = 1_024;
+
+crate::counters! {
+    /// What the policy thread did.
+    pub struct PolicyCounters for "policy" {
+        evaluations_total: "Times the rules were evaluated for all streams",
+        revocations_total: "Leases ended before their time",
+        grants_total: "Leases put in force with new terms",
+        register_reads_total: "Times the register's file was read",
+        register_errors_total: "Times the register's file was read and refused: every stream went off",
+        plane_errors_total: "Times the rules could not be evaluated: every stream went off",
+        panics_total: "Panics caught while deciding: every stream went off",
+        clock_refusals_total: "Evaluations refused because the wall clock cannot be believed",
+    }
+}
+
+/// A stream's state and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamPolicy {
+    pub name: Arc<str>,
+    /// What is in force, lease and all: *off* too when the policy thread no longer renews.
+    pub state: StreamState,
+    pub reason: Reason,
+    pub purposes: Vec<Purpose>,
+    /// When time alone will change it.
+    #[serde(serialize_with = "optional_utc")]
+    pub next_expiry: Option<Stamp<Utc>>,
+    pub epoch: u64,
+    /// When the last narrowing took effect.
+    #[serde(skip)]
+    pub revoked_at: Option<Stamp<Monotonic>>,
+}
+
+/// One entry of the timeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    #[serde(serialize_with = "utc")]
+    pub at: Stamp<Utc>,
+    #[serde(skip)]
+    pub at_monotonic: Stamp<Monotonic>,
+    pub stream: Arc<str>,
+    pub from: StreamState,
+    pub to: StreamState,
+    pub reason: Reason,
+}
+
+fn utc<S: Serializer>(stamp: &Stamp<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format_utc(*stamp))
+}
+fn optional_utc<S: Serializer>(stamp: &Option<Stamp<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match stamp {
+        Some(stamp) => utc(stamp, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+struct Contents {
+    streams: Vec<StreamPolicy>,
+    timeline: VecDeque<Change>,
+}
+
+pub(in crate::policy) struct Board {
+    contents: Mutex<Contents>,
+    heartbeat: AtomicU64,
+    pub counters: Arc<PolicyCounters>,
+}
+
+impl Board {
+    pub fn new(streams: &[Arc<str>]) -> Self {
+        let unknown = Reason::new(Rule::NotYetDecided, "nothing has been decided yet", "");
+        let stream = |name: &Arc<str>| StreamPolicy {
+            name: Arc::clone(name),
+            state: StreamState::Off,
+            reason: unknown.clone(),
+            purposes: Vec::new(),
+            next_expiry: None,
+            epoch: 0,
+            revoked_at: None,
+        };
+        let contents = Contents { streams: streams.iter().map(stream).collect(), timeline: VecDeque::new() };
+        Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), counters: Arc::default() }
+    }
+
+    /// Records `decision` for stream `index`; true if its state changed.
+    pub fn record(&self, index: usize, decision: &Decision, epoch: u64, revoked_at: Option<Stamp<Monotonic>>, now: Now) -> bool {
+        let mut contents = self.contents.lock();
+        let Some(stream) = contents.streams.get_mut(index) else { return false };
+        let (from, to) = (stream.state, decision.state);
+        stream.state = to;
+        stream.purposes = decision.grants.iter().map(|g| g.purpose.clone()).collect();
+        stream.next_expiry = decision.next_change;
+        stream.epoch = epoch;
+        stream.revoked_at = revoked_at.or(stream.revoked_at);
+        if stream.reason != decision.reason {
+            stream.reason = decision.reason.clone();
+        }
+        if from == to {
+            return false;
+        }
+        let at_monotonic = revoked_at.unwrap_or(now.monotonic);
+        let change = Change { at: now.utc, at_monotonic, stream: Arc::clone(&stream.name), from, to, reason: decision.reason.clone() };
+        if contents.timeline.len() == TIMELINE_ENTRIES {
+            contents.timeline.pop_front();
+        }
+        contents.timeline.push_back(change);
+        true
+    }
+
+    pub fn streams(&self) -> Vec<StreamPolicy> {
+        self.contents.lock().streams.clone()
+    }
+    pub fn timeline(&self) -> Vec<Change> {
+        self.contents.lock().timeline.iter().cloned().collect()
+    }
+    pub fn beat(&self) {
+        self.heartbeat.fetch_add(1, Relaxed);
+    }
+    pub fn heartbeat(&self) -> u64 {
+        self.heartbeat.load(Relaxed)
+    }
+}

@@ -1,0 +1,266 @@
+//! The policy thread's state machine, without the thread: facts and time in, leases out. `worker.rs` alone drives it.
+//!
+//! Invariants: decisions for *all* streams are made before any lease is touched, so an error or a panic half-way opens nothing; what
+//! narrows is applied before what widens; dropping the keeper, also by unwinding, ends every lease. A withdrawal holds from
+//! the moment it is told, whatever the file says, until the file says it too.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::area::Area;
+use crate::clock::{Monotonic, Now, SharedClock, Stamp};
+use crate::frame::StreamIndex;
+
+use super::board::Board;
+use super::facts::{Register, Withdrawal};
+use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, StreamState};
+use super::rules::{Decision, DecisionPlane, Reason, Rule};
+use super::wall_clock::WallClockGuard;
+
+/// Which contents a file had when it was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileStamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+struct Loaded {
+    register: Register,
+    /// Per stream: what its lease cites.
+    hashes: Vec<[u8; 32]>,
+}
+
+/// What withdrawing a sign did at once.
+pub(in crate::policy) struct Darkened {
+    pub streams: Vec<Arc<str>>,
+    pub at: Stamp<Monotonic>,
+}
+
+/// Why a sign could not be withdrawn.
+pub(in crate::policy) enum CannotWithdraw {
+    Unreadable(Reason),
+    Unknown { nearest: Option<String> },
+}
+
+pub(in crate::policy) struct Keeper {
+    path: PathBuf,
+    streams: Arc<[Arc<str>]>,
+    clock: SharedClock,
+    plane: Box<dyn DecisionPlane>,
+    writer: LeaseWriter,
+    table: LeaseTable,
+    pub board: Arc<Board>,
+    guard: WallClockGuard,
+    /// Of the file as last read; `None`: read it again.
+    seen: Option<FileStamp>,
+    loaded: Result<Loaded, Reason>,
+    /// Withdrawals that the file may not show yet.
+    withdrawn: BTreeMap<String, Withdrawal>,
+    /// The state last put in force, per stream.
+    in_force: Vec<StreamState>,
+}
+
+impl Keeper {
+    pub fn new(path: PathBuf, streams: Arc<[Arc<str>]>, clock: SharedClock, plane: Box<dyn DecisionPlane>) -> (Self, LeaseTable) {
+        let (writer, table) = LeaseWriter::new(streams.len());
+        let board = Arc::new(Board::new(&streams));
+        let in_force = vec![StreamState::Off; streams.len()];
+        let loaded = Err(Reason::new(Rule::RegisterReadable, "the register has not been read yet", ""));
+        let keeper = Self {
+            path,
+            streams,
+            clock,
+            plane,
+            writer,
+            table: table.clone(),
+            board,
+            guard: WallClockGuard::default(),
+            seen: None,
+            loaded,
+            withdrawn: BTreeMap::new(),
+            in_force,
+        };
+        (keeper, table)
+    }
+
+    /// Reads the register if its file changed, decides, and renews, changes or ends every lease. Answers how long until time alone
+    /// changes something.
+    pub fn step(&mut self) -> Option<Duration> {
+        self.refresh();
+        self.decide()
+    }
+
+    /// The next step reads the file even if it looks unchanged.
+    pub fn forget_file(&mut self) {
+        self.seen = None;
+    }
+
+    /// The file shows sign `id` posted again: what it says counts.
+    pub fn forget_withdrawal(&mut self, id: &str) {
+        self.withdrawn.remove(id);
+        self.forget_file();
+    }
+
+    /// Ends at once whatever rests on sign `id`. Durability is the caller's next step.
+    pub fn withdraw(&mut self, id: &str, withdrawal: Withdrawal) -> Result<Darkened, CannotWithdraw> {
+        let loaded = self.loaded.as_mut().map_err(|reason| CannotWithdraw::Unreadable(reason.clone()))?;
+        let Some(sign) = loaded.register.sign_mut(id) else {
+            let nearest = loaded.register.nearest_sign(id).map(str::to_owned);
+            return Err(CannotWithdraw::Unknown { nearest });
+        };
+        sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
+        self.withdrawn.entry(id.to_owned()).or_insert(withdrawal);
+        loaded.hashes = self.streams.iter().map(|s| loaded.register.hash_for(s)).collect();
+        let before = self.in_force.clone();
+        self.decide();
+        let narrowed = self.streams.iter().zip(before.iter().zip(&self.in_force)).filter(|(_, (old, new))| new < old);
+        Ok(Darkened { streams: narrowed.map(|(s, _)| Arc::clone(s)).collect(), at: self.clock.monotonic() })
+    }
+
+    fn stamp(&self) -> std::io::Result<FileStamp> {
+        let m = std::fs::metadata(&self.path)?;
+        Ok(FileStamp {
+            device: m.dev(),
+            inode: m.ino(),
+            length: m.len(),
+            modified: (m.mtime(), m.mtime_nsec()),
+            changed: (m.ctime(), m.ctime_nsec()),
+        })
+    }
+
+    fn refresh(&mut self) {
+        // The stamp is taken before the file is read: a change in between is seen next time.
+        let stamp = self.stamp().ok();
+        if stamp.is_some() && stamp == self.seen {
+            return;
+        }
+        self.board.counters.register_reads_total.increment();
+        let fresh = Register::load(&self.path);
+        self.loaded = match fresh {
+            Ok(mut register) => {
+                self.withdrawn.retain(|id, withdrawal| match register.sign_mut(id) {
+                    Some(sign) if sign.withdrawn.is_none() => {
+                        sign.withdrawn = Some(withdrawal.clone());
+                        true
+                    }
+                    Some(_) => false,
+                    None => true,
+                });
+                let hashes = self.streams.iter().map(|s| register.hash_for(s)).collect();
+                Ok(Loaded { register, hashes })
+            }
+            Err(error) => {
+                self.board.counters.register_errors_total.increment();
+                let reason = Reason::new(Rule::RegisterReadable, error.to_string(), "mend the file; it is read again when it changes");
+                if self.loaded.as_ref().err() != Some(&reason) {
+                    tracing::error!(error = %reason.fact, "the register cannot be read: every stream is off");
+                }
+                Err(reason)
+            }
+        };
+        self.seen = stamp;
+    }
+
+    fn decide(&mut self) -> Option<Duration> {
+        // Read before deciding: if deciding takes long, the leases it leads to are the shorter for it.
+        let now = self.clock.now();
+        self.board.counters.evaluations_total.increment();
+        let decisions = match catch_unwind(AssertUnwindSafe(|| self.decide_all(now))) {
+            Ok(decisions) => decisions,
+            Err(_panic) => {
+                self.board.counters.panics_total.increment();
+                Err(Reason::new(Rule::DecisionMade, "the rules panicked", "report it: this is a fault of the program"))
+            }
+        };
+        let next_change = match decisions {
+            Ok(decisions) => self.apply(&decisions, now),
+            Err(reason) => {
+                let off = Decision::off(reason);
+                (0..self.streams.len()).for_each(|i| self.apply_one(i, &off, now));
+                None
+            }
+        };
+        self.board.beat();
+        next_change
+    }
+
+    fn decide_all(&mut self, now: Now) -> Result<Vec<Decision>, Reason> {
+        self.guard.check(now).inspect_err(|_| self.board.counters.clock_refusals_total.increment())?;
+        let loaded = self.loaded.as_ref().map_err(Clone::clone)?;
+        let decide = |stream: &Arc<str>| self.plane.decide(&loaded.register, stream, now.utc);
+        self.streams.iter().map(decide).collect::<Result<_, _>>().map_err(|error| {
+            self.board.counters.plane_errors_total.increment();
+            Reason::new(Rule::DecisionMade, error.to_string(), "an error is never a yes: mend the rules or the facts they stumble over")
+        })
+    }
+
+    fn apply(&mut self, decisions: &[Decision], now: Now) -> Option<Duration> {
+        let narrows = |i: &usize| decisions[*i].state < self.in_force[*i];
+        let (first, then): (Vec<usize>, Vec<usize>) = (0..decisions.len()).partition(narrows);
+        for i in first.into_iter().chain(then) {
+            self.apply_one(i, &decisions[i], now);
+        }
+        let next_change = decisions.iter().filter_map(|d| d.next_change).min()?;
+        Some(Duration::from_nanos(u64::try_from(next_change.since_ns(now.utc)).unwrap_or(0)))
+    }
+
+    fn apply_one(&mut self, index: usize, decision: &Decision, now: Now) {
+        let Ok(number) = u16::try_from(index) else { return };
+        let stream = StreamIndex(number);
+        let epoch_before = self.table.epoch(stream);
+        let was = self.in_force[index];
+        let hash = self.loaded.as_ref().ok().and_then(|l| l.hashes.get(index));
+        match (decision.state, hash) {
+            (StreamState::Off, _) | (_, None) => {
+                if was != StreamState::Off {
+                    self.writer.revoke(stream);
+                }
+            }
+            (state, Some(hash)) => {
+                let area = decision.area.clone().unwrap_or_else(Area::whole);
+                let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash: *hash };
+                self.writer.publish_until(&terms, now.monotonic, lease_end(decision, now));
+            }
+        }
+        self.in_force[index] = decision.state;
+        let (epoch, counters) = (self.table.epoch(stream), &self.board.counters);
+        let narrowed = decision.state < was;
+        if narrowed {
+            counters.revocations_total.increment();
+        }
+        if epoch != epoch_before && decision.state > StreamState::Off {
+            counters.grants_total.increment();
+        }
+        // Read after the lease was ended: whoever asks for a permit from here on gets none.
+        let revoked_at = narrowed.then(|| self.clock.monotonic());
+        if self.board.record(index, decision, epoch, revoked_at, now) {
+            let (name, from, to) = (&*self.streams[index], was.name(), decision.state.name());
+            tracing::info!(stream = name, from, to, reason = %decision.reason, "stream state changed");
+        }
+    }
+}
+
+/// No lease outlives the facts it rests on.
+fn lease_end(decision: &Decision, now: Now) -> Stamp<Monotonic> {
+    let longest = now.monotonic.plus(MAX_LEASE);
+    let Some(change) = decision.next_change else { return longest };
+    let left_ns = u64::try_from(change.since_ns(now.utc)).unwrap_or(0);
+    longest.min(now.monotonic.plus(Duration::from_nanos(left_ns)))
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        for number in 0..self.in_force.len() {
+            if let Ok(number) = u16::try_from(number) {
+                self.writer.revoke(StreamIndex(number));
+            }
+        }
+    }
+}

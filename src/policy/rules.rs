@@ -1,0 +1,489 @@
+//! What follows from the facts. [`DecisionPlane`] is the seam: [`PlainRules`] decides in plain Rust; a policy engine takes its place
+//! behind the same trait, with this one as its oracle. Pure: register, stream and time in, [`Decision`] out.
+//!
+//! ```text
+//! zone  ─ private?  ──────────────────────────────────────────▶ off (compiled in)
+//!       ─ no sign that is posted, photographed, inspected ────▶ off
+//!       ─ no purpose in force (basis, assessment) ────────────▶ capture-only
+//!       ─ only mask-check ────────────────────────────────────▶ detect
+//!       ─ a purpose that identifies ──────────────────────────▶ recognise
+//! stream ─ an area that overlaps a stricter zone's is dropped; the areas of the highest state, of equal grants, unite
+//! ```
+//!
+//! A lease has one state, one set of grants and one area, so a stream whose zones differ is opened for one group of them only (the highest
+//! state; among equals the one listed first). It never holds a pixel or a purpose that the pixel's own zones do not grant.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::area::{Area, overlap};
+use crate::clock::{Stamp, Utc, format_utc};
+use crate::purpose::{Purpose, PurposeKind};
+
+use super::facts::{AreaFact, BasisKind, PurposeFact, Register, Sign, ZoneKind};
+use super::lease::{Grant, StreamState};
+
+const DAY_NS: i64 = 86_400_000_000_000;
+/// A fact may be dated this far ahead of the wall clock: two clocks are never equal.
+const CLOCK_SLACK_NS: i64 = 60_000_000_000;
+
+/// Which rule spoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    NotYetDecided,
+    RegisterReadable,
+    ClockBelievable,
+    DecisionMade,
+    LeaseRenewed,
+    StreamHasArea,
+    AreaNotShared,
+    ZoneKnown,
+    ZoneNotPrivate,
+    SignPresent,
+    SignNotWithdrawn,
+    SignPosted,
+    SignPhotographed,
+    SignInspected,
+    PurposeNamed,
+    BasisInForce,
+    AssessmentCurrent,
+    VerificationOnly,
+    Granted,
+}
+
+impl Rule {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotYetDecided => "not-yet-decided",
+            Self::RegisterReadable => "register-readable",
+            Self::ClockBelievable => "clock-believable",
+            Self::DecisionMade => "decision-made",
+            Self::LeaseRenewed => "lease-renewed",
+            Self::StreamHasArea => "stream-has-area",
+            Self::AreaNotShared => "area-not-shared",
+            Self::ZoneKnown => "zone-known",
+            Self::ZoneNotPrivate => "zone-not-private",
+            Self::SignPresent => "sign-present",
+            Self::SignNotWithdrawn => "sign-not-withdrawn",
+            Self::SignPosted => "sign-posted",
+            Self::SignPhotographed => "sign-photographed",
+            Self::SignInspected => "sign-inspected",
+            Self::PurposeNamed => "purpose-named",
+            Self::BasisInForce => "basis-in-force",
+            Self::AssessmentCurrent => "assessment-current",
+            Self::VerificationOnly => "verification-only",
+            Self::Granted => "granted",
+        }
+    }
+}
+
+/// Why a stream is in its state: which rule, which fact, and what would change it. Holds absolute times only, so that it reads the same
+/// until something changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    pub rule: Rule,
+    pub fact: String,
+    pub remedy: String,
+}
+
+impl Reason {
+    pub fn new(rule: Rule, fact: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { rule, fact: fact.into(), remedy: remedy.into() }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [{}]", self.fact, self.rule.name())?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
+    }
+}
+
+/// What may happen on a stream, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub state: StreamState,
+    pub grants: Vec<Grant>,
+    /// `None` where the state is off.
+    pub area: Option<Area>,
+    pub reason: Reason,
+    /// When time alone changes the decision: no lease runs past it.
+    pub next_change: Option<Stamp<Utc>>,
+}
+
+impl Decision {
+    pub fn off(reason: Reason) -> Self {
+        Self { state: StreamState::Off, grants: Vec::new(), area: None, reason, next_change: None }
+    }
+}
+
+/// The plane could not decide. Always a deny and an alarm, never "as before".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules could not be evaluated: {0}")]
+pub struct PlaneError(pub String);
+
+/// Decides for one stream. Called by the policy thread on every change and at ≥ 2 Hz; never per frame.
+pub trait DecisionPlane: Send {
+    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError>;
+}
+
+/// The rules in plain Rust.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainRules;
+
+/// What a zone allows by itself.
+#[derive(Clone, Debug, PartialEq)]
+struct Entitlement {
+    state: StreamState,
+    grants: Vec<Grant>,
+    reason: Reason,
+    next_change: Option<Stamp<Utc>>,
+}
+
+impl Entitlement {
+    fn off(reason: Reason) -> Self {
+        Self { state: StreamState::Off, grants: Vec::new(), reason, next_change: None }
+    }
+    fn covers(&self, other: &Self) -> bool {
+        self.state >= other.state && other.grants.iter().all(|g| self.grants.iter().any(|h| h.purpose == g.purpose))
+    }
+}
+
+fn sooner(a: Option<Stamp<Utc>>, b: Option<Stamp<Utc>>) -> Option<Stamp<Utc>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Either how long the sign still counts, or why it does not.
+fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<Utc>, Reason> {
+    let id = &sign.id;
+    let no = |rule, fact: String, remedy: &str| Err(Reason::new(rule, fact, remedy));
+    if let Some(w) = &sign.withdrawn {
+        let why = if w.reason.is_empty() { String::new() } else { format!(" ({})", w.reason) };
+        let fact = format!("sign `{id}` was withdrawn at {} by {}{why}", w.at, w.by);
+        return no(Rule::SignNotWithdrawn, fact, "put the sign up again and run `placard sign post`");
+    }
+    let Some(posted) = &sign.posted_on else {
+        return no(Rule::SignPosted, format!("no date of posting is recorded for sign `{id}`"), "post it and record `posted_on`");
+    };
+    if posted.at().ns() > now.ns().saturating_add(CLOCK_SLACK_NS) {
+        return no(Rule::SignPosted, format!("sign `{id}` is to be posted on {posted}"), "wait, or correct `posted_on` (UTC)");
+    }
+    if sign.photo_sha256.is_none() {
+        let fact = format!("there is no photograph of sign `{id}` in its place");
+        return no(Rule::SignPhotographed, fact, "photograph it and record `photo_sha256`");
+    }
+    let (Some(inspected), Some(_)) = (&sign.inspected_at, &sign.inspected_by) else {
+        let fact = format!("no inspection of sign `{id}` is recorded (when and by whom)");
+        return no(Rule::SignInspected, fact, "inspect it and record `inspected_at` and `inspected_by`");
+    };
+    if inspected.at().ns() > now.ns().saturating_add(CLOCK_SLACK_NS) {
+        let fact = format!("the inspection of sign `{id}` is dated {inspected}, which is still to come");
+        return no(Rule::SignInspected, fact, "correct `inspected_at`, or the wall clock");
+    }
+    if inspected.at() < posted.at() {
+        let fact = format!("sign `{id}` was inspected at {inspected}, before it was posted on {posted}");
+        return no(Rule::SignInspected, fact, "inspect it again");
+    }
+    let ends = Stamp::from_ns(inspected.at().ns().saturating_add(i64::from(max_days).saturating_mul(DAY_NS)));
+    if now >= ends {
+        let fact = format!("sign `{id}` was last inspected at {inspected}; that counted for {max_days} days, until {}", format_utc(ends));
+        return no(Rule::SignInspected, fact, "inspect it again and record it");
+    }
+    Ok(ends)
+}
+
+/// Either when the purpose ends, or why it is not in force.
+fn purpose_holds(fact: &PurposeFact, now: Stamp<Utc>) -> Result<Stamp<Utc>, (Reason, Option<Stamp<Utc>>)> {
+    let purpose = &fact.purpose;
+    let no = |rule, text: String, remedy: &str| Err((Reason::new(rule, text, remedy), None));
+    if purpose.kind() == PurposeKind::AccessVerification {
+        let text = format!("purpose `{purpose}` needs 1:1 verification and a live alternative path: not in this version");
+        return no(Rule::VerificationOnly, text, "remove it; nothing grants it in this version");
+    }
+    let Some(basis) = &fact.basis else {
+        return no(Rule::BasisInForce, format!("purpose `{purpose}` has no legal basis"), "record its `basis`");
+    };
+    if (purpose.kind() == PurposeKind::Emergency) != (basis.kind == BasisKind::Emergency) {
+        let text = format!("purpose `{purpose}` and the kind of its basis do not go together");
+        return no(Rule::BasisInForce, text, "an emergency, and nothing else, rests on a basis of kind `emergency`");
+    }
+    let (Some(from), Some(until)) = (&basis.from, &basis.until) else {
+        return no(Rule::BasisInForce, format!("the basis of `{purpose}` has no beginning or no end"), "record `from` and `until`");
+    };
+    if now < from.at() {
+        let reason = Reason::new(Rule::BasisInForce, format!("the basis of `{purpose}` is in force from {from}"), "wait");
+        return Err((reason, Some(from.at())));
+    }
+    if now >= until.at() {
+        return no(Rule::BasisInForce, format!("the basis of `{purpose}` ended at {until}"), "obtain and record a new basis");
+    }
+    let (Some(_), Some(review)) = (&fact.assessment, &fact.review_on) else {
+        let text = format!("purpose `{purpose}` has no impact assessment with a date of review");
+        return no(Rule::AssessmentCurrent, text, "record `assessment` and `review_on`");
+    };
+    if now >= review.at() {
+        let text = format!("the impact assessment of `{purpose}` was due for review on {review}");
+        return no(Rule::AssessmentCurrent, text, "review it and record the next `review_on`");
+    }
+    Ok(until.at().min(review.at()))
+}
+
+fn grant_of(fact: &PurposeFact) -> Grant {
+    let basis = fact.basis.as_ref().map_or_else(String::new, |b| format!("{}; {}", b.statute, b.authority));
+    Grant { purpose: fact.purpose.clone(), basis: basis.into() }
+}
+
+/// The sign that makes the zone lawful to look at for the longest, or the reason of the one that came closest.
+fn zone_sign(register: &Register, zone: &str, now: Stamp<Utc>) -> Result<(String, Stamp<Utc>), Reason> {
+    let mut best: Option<(String, Stamp<Utc>)> = None;
+    let mut closest: Option<Reason> = None;
+    for sign in register.signs.iter().filter(|s| s.zone == zone) {
+        match sign_holds(sign, register.rules.sign_inspect_max_days, now) {
+            Ok(ends) if best.as_ref().is_none_or(|(_, b)| ends > *b) => best = Some((sign.id.clone(), ends)),
+            Ok(_) => {}
+            // Rules are declared in the order they are asked.
+            Err(reason) if closest.as_ref().is_none_or(|c| reason.rule > c.rule) => closest = Some(reason),
+            Err(_) => {}
+        }
+    }
+    let none = || Reason::new(Rule::SignPresent, format!("zone `{zone}` has no sign"), "post a sign and record it");
+    best.ok_or_else(|| closest.unwrap_or_else(none))
+}
+
+fn entitlement(register: &Register, zone_id: &str, now: Stamp<Utc>) -> Entitlement {
+    let Some(zone) = register.zone(zone_id) else {
+        return Entitlement::off(Reason::new(Rule::ZoneKnown, format!("there is no zone `{zone_id}`"), "record the zone and its kind"));
+    };
+    if zone.kind == ZoneKind::Private {
+        return Entitlement::off(Reason::new(
+            Rule::ZoneNotPrivate,
+            format!("zone `{zone_id}` is private"),
+            "nothing changes that: point the camera away",
+        ));
+    }
+    let (sign, sign_ends) = match zone_sign(register, zone_id, now) {
+        Ok(sign) => sign,
+        Err(reason) => return Entitlement::off(reason),
+    };
+    let mut next_change = Some(sign_ends);
+    let mut grants: Vec<Grant> = Vec::new();
+    let mut refused: Option<Reason> = None;
+    for fact in register.purposes.iter().filter(|p| p.zones.iter().any(|z| z == zone_id)) {
+        match purpose_holds(fact, now) {
+            Ok(ends) => {
+                next_change = sooner(next_change, Some(ends));
+                if !grants.iter().any(|g| g.purpose == fact.purpose) {
+                    grants.push(grant_of(fact));
+                }
+            }
+            Err((reason, begins)) => {
+                next_change = sooner(next_change, begins);
+                refused.get_or_insert(reason);
+            }
+        }
+    }
+    let identifies = |p: &Purpose| p.kind().identifies();
+    let state = match (grants.is_empty(), grants.iter().any(|g| identifies(&g.purpose))) {
+        (true, _) => StreamState::CaptureOnly,
+        (false, false) => StreamState::Detect,
+        (false, true) => StreamState::Recognise,
+    };
+    let reason = if state == StreamState::CaptureOnly {
+        let none = || Reason::new(Rule::PurposeNamed, format!("no purpose is recorded for zone `{zone_id}`"), "record a purpose");
+        refused.unwrap_or_else(none)
+    } else {
+        let names: Vec<String> = grants.iter().map(|g| g.purpose.to_string()).collect();
+        let fact = format!("zone `{zone_id}` ({}) has sign `{sign}` and {}", zone.kind, names.join(", "));
+        let ends = next_change.map_or_else(String::new, |t| format!("ends by itself at {}", format_utc(t)));
+        Reason::new(Rule::Granted, fact, ends)
+    };
+    Entitlement { state, grants, reason, next_change }
+}
+
+impl DecisionPlane for PlainRules {
+    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError> {
+        let areas: Vec<(&AreaFact, Entitlement)> =
+            register.areas.iter().filter(|a| a.stream == stream).map(|a| (a, entitlement(register, &a.zone, now))).collect();
+        let Some((_, first)) = areas.first() else {
+            let fact = format!("no area is recorded for stream `{stream}`");
+            return Ok(Decision::off(Reason::new(Rule::StreamHasArea, fact, "record an [[area]] with the zone that it shows")));
+        };
+        let mut next_change = areas.iter().fold(None, |t, (_, e)| sooner(t, e.next_change));
+        // Strictest wins where zones share pixels: an area is dropped if any overlapping one does not grant all that it would use.
+        let stricter = |own: &AreaFact, e: &Entitlement| {
+            let other = |(a, f): &&(&AreaFact, Entitlement)| a.zone != own.zone && !f.covers(e) && overlap(&a.polygon, &own.polygon);
+            areas.iter().find(other).map(|(a, _)| a.zone.clone())
+        };
+        let open: Vec<&(&AreaFact, Entitlement)> =
+            areas.iter().filter(|(a, e)| e.state > StreamState::Off && stricter(a, e).is_none()).collect();
+        let best = open.iter().map(|(_, e)| e.state).max();
+        let Some((_, lead)) = open.iter().find(|(_, e)| Some(e.state) == best) else {
+            let dropped = areas.iter().filter(|(_, e)| e.state > StreamState::Off).find_map(|(a, e)| Some((a, stricter(a, e)?)));
+            let reason = dropped.map_or_else(
+                || first.reason.clone(),
+                |(a, zone)| {
+                    let fact = format!("the area of zone `{}` overlaps that of zone `{zone}`, which grants less", a.zone);
+                    Reason::new(Rule::AreaNotShared, fact, "draw the areas apart, or meet what the other zone needs")
+                },
+            );
+            return Ok(Decision { next_change, ..Decision::off(reason) });
+        };
+        let group: Vec<&AreaFact> =
+            open.iter().filter(|(_, e)| e.state == lead.state && e.grants == lead.grants).map(|(a, _)| *a).collect();
+        let area = Area::new(group.iter().map(|a| a.polygon.clone()).collect()).map_err(|e| PlaneError(e.to_string()))?;
+        let mut reason = lead.reason.clone();
+        if group.len() < areas.len() {
+            let out: Vec<&str> = areas.iter().filter(|(a, _)| !group.iter().any(|g| std::ptr::eq(*g, *a))).map(|(a, _)| &*a.zone).collect();
+            reason.fact = format!("{} (areas of {} are left out)", reason.fact, out.join(", "));
+        }
+        // Nothing changes at an instant that has passed.
+        next_change = next_change.filter(|t| *t > now);
+        Ok(Decision { state: lead.state, grants: lead.grants.clone(), area: Some(area), reason, next_change })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::testing::good;
+    use super::super::facts::{Withdrawal, Zone};
+    use super::super::when::When;
+    use super::*;
+
+    fn at(text: &str) -> Stamp<Utc> {
+        text.parse::<When>().expect("date").at()
+    }
+    fn when(text: &str) -> Option<When> {
+        Some(text.parse().expect("date"))
+    }
+    const NOW: &str = "2026-11-21T12:00:00Z";
+
+    fn decide(register: &Register, now: &str) -> Decision {
+        PlainRules.decide(register, "north", at(now)).expect("decides")
+    }
+
+    #[test]
+    fn a_complete_register_recognises_until_the_first_fact_ends() {
+        let decision = decide(&good(), NOW);
+        assert_eq!(decision.state, StreamState::Recognise, "{}", decision.reason);
+        assert_eq!(decision.grants[0].purpose.to_string(), "missing-person:mp-7");
+        assert_eq!(&*decision.grants[0].basis, "PIPL Art. 26; Transit police");
+        assert_eq!(decision.area, Some(Area::whole()));
+        assert_eq!(decision.next_change, Some(at("2026-12-15")), "the basis ends before the inspection ages out");
+        assert_eq!(decide(&good(), "2026-12-14T23:59:59.999999999Z").state, StreamState::Recognise);
+        assert_eq!(decide(&good(), "2026-12-15").state, StreamState::CaptureOnly);
+        assert_eq!(decide(&good(), "2026-12-20T01:00:00Z").reason.rule, Rule::SignInspected);
+        assert_eq!(decide(&good(), "2026-12-20T00:59:59Z").reason.rule, Rule::BasisInForce);
+    }
+
+    /// Each rule by name: what is taken away, what state and which rule follow.
+    #[test]
+    fn every_missing_fact_is_named() {
+        type Edit = fn(&mut Register);
+        let cases: &[(Edit, StreamState, Rule)] = &[
+            (|r| r.areas.clear(), StreamState::Off, Rule::StreamHasArea),
+            (|r| r.zones.clear(), StreamState::Off, Rule::ZoneKnown),
+            (|r| r.zones[0].kind = ZoneKind::Private, StreamState::Off, Rule::ZoneNotPrivate),
+            (|r| r.signs.clear(), StreamState::Off, Rule::SignPresent),
+            (|r| r.signs[0].posted_on = None, StreamState::Off, Rule::SignPosted),
+            (|r| r.signs[0].posted_on = when("2026-11-22"), StreamState::Off, Rule::SignPosted),
+            (|r| r.signs[0].photo_sha256 = None, StreamState::Off, Rule::SignPhotographed),
+            (|r| r.signs[0].inspected_at = None, StreamState::Off, Rule::SignInspected),
+            (|r| r.signs[0].inspected_by = None, StreamState::Off, Rule::SignInspected),
+            (|r| r.signs[0].inspected_at = when("2026-11-21T12:02:00Z"), StreamState::Off, Rule::SignInspected),
+            (|r| r.signs[0].inspected_at = when("2026-10-31"), StreamState::Off, Rule::SignInspected),
+            (|r| r.rules.sign_inspect_max_days = 1, StreamState::Off, Rule::SignInspected),
+            (|r| r.purposes.clear(), StreamState::CaptureOnly, Rule::PurposeNamed),
+            (|r| r.purposes[0].zones = vec!["elsewhere".to_owned()], StreamState::CaptureOnly, Rule::PurposeNamed),
+            (|r| r.purposes[0].basis = None, StreamState::CaptureOnly, Rule::BasisInForce),
+            (|r| r.purposes[0].basis.as_mut().expect("basis").from = None, StreamState::CaptureOnly, Rule::BasisInForce),
+            (|r| r.purposes[0].basis.as_mut().expect("basis").until = None, StreamState::CaptureOnly, Rule::BasisInForce),
+            (|r| r.purposes[0].basis.as_mut().expect("basis").from = when("2026-11-22"), StreamState::CaptureOnly, Rule::BasisInForce),
+            (|r| r.purposes[0].basis.as_mut().expect("basis").kind = BasisKind::Emergency, StreamState::CaptureOnly, Rule::BasisInForce),
+            (|r| r.purposes[0].assessment = None, StreamState::CaptureOnly, Rule::AssessmentCurrent),
+            (|r| r.purposes[0].review_on = None, StreamState::CaptureOnly, Rule::AssessmentCurrent),
+            (|r| r.purposes[0].review_on = when("2026-11-21"), StreamState::CaptureOnly, Rule::AssessmentCurrent),
+            (|r| r.purposes[0].purpose = "access-verification".parse().expect("purpose"), StreamState::CaptureOnly, Rule::VerificationOnly),
+        ];
+        for (number, (edit, state, rule)) in cases.iter().enumerate() {
+            let mut register = good();
+            edit(&mut register);
+            let decision = decide(&register, NOW);
+            assert_eq!((decision.state, decision.reason.rule), (*state, *rule), "case {number}: {}", decision.reason);
+            assert!(decision.grants.is_empty() && !decision.reason.remedy.is_empty(), "case {number}");
+        }
+    }
+
+    #[test]
+    fn a_withdrawn_sign_says_who_and_another_good_sign_carries_on() {
+        let mut register = good();
+        register.signs[0].withdrawn =
+            Some(Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: "fell down".to_owned() });
+        let reason = decide(&register, NOW).reason.to_string();
+        assert!(reason.contains("withdrawn at 2026-11-21 by l.wu (fell down)") && reason.contains("placard sign post"), "{reason}");
+        let mut second = good().signs.remove(0);
+        second.id = "hall-2".to_owned();
+        register.signs.push(second);
+        assert_eq!(decide(&register, NOW).state, StreamState::Recognise);
+    }
+
+    #[test]
+    fn a_mask_check_alone_detects_and_never_identifies() {
+        let mut register = good();
+        register.purposes[0].purpose = "mask-check".parse().expect("purpose");
+        assert_eq!(decide(&register, NOW).state, StreamState::Detect);
+    }
+
+    fn with_second_zone(polygon: Vec<[f64; 2]>) -> Register {
+        let mut register = good();
+        register.areas[0].polygon = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        register.zones.push(Zone { id: "shop".to_owned(), kind: ZoneKind::Public });
+        register.areas.push(AreaFact { stream: "north".to_owned(), zone: "shop".to_owned(), polygon });
+        register
+    }
+
+    #[test]
+    fn areas_of_equal_terms_unite_and_stricter_ones_stay_out() {
+        let right = vec![[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]];
+        let mut register = with_second_zone(right);
+        let alone = decide(&register, NOW);
+        assert_eq!(alone.area.as_ref().map(|a| a.polygons().len()), Some(1), "the shop has no sign: {}", alone.reason);
+        assert!(alone.reason.fact.contains("areas of shop are left out"), "{}", alone.reason);
+        let mut sign = register.signs[0].clone();
+        (sign.id, sign.zone) = ("shop-1".to_owned(), "shop".to_owned());
+        register.signs.push(sign);
+        register.purposes[0].zones.push("shop".to_owned());
+        let both = decide(&register, NOW);
+        assert!(both.area.expect("open").rasterise(64, 64).is_whole());
+    }
+
+    #[test]
+    fn where_zones_share_pixels_the_strictest_wins() {
+        let mut register = with_second_zone(vec![[0.4, 0.4], [0.9, 0.4], [0.9, 0.9], [0.4, 0.9]]);
+        let decision = decide(&register, NOW);
+        assert_eq!((decision.state, decision.reason.rule), (StreamState::Off, Rule::AreaNotShared), "{}", decision.reason);
+        register.zones[1].kind = ZoneKind::Private;
+        assert_eq!(decide(&register, NOW).state, StreamState::Off);
+        // The same zone twice over is no conflict.
+        register.areas[1].zone = "hall".to_owned();
+        assert_eq!(decide(&register, NOW).state, StreamState::Recognise);
+    }
+
+    #[test]
+    fn a_purpose_of_one_zone_never_reaches_another() {
+        let mut register = with_second_zone(vec![[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]);
+        let mut sign = register.signs[0].clone();
+        (sign.id, sign.zone) = ("shop-1".to_owned(), "shop".to_owned());
+        register.signs.push(sign);
+        let mut other = register.purposes[0].clone();
+        (other.purpose, other.zones) = ("crime-prevention:c-1".parse().expect("purpose"), vec!["shop".to_owned()]);
+        register.purposes.push(other);
+        let decision = decide(&register, NOW);
+        assert_eq!(decision.grants.len(), 1);
+        assert_eq!(decision.area.expect("open").polygons().len(), 1);
+    }
+}

@@ -1,0 +1,270 @@
+//! The policy thread (`policy`) and the handle by which others talk to it.
+//!
+//! The thread wakes on messages and at least every [`TICK`] (five times a second; a lease lasts half a second), reads the register again if
+//! its file changed, decides, and renews. Nothing a worker does waits for it. When it stops, hangs, panics or cannot read, leases
+//! end: at once where it still can end them, within 500 ms where it cannot.
+//!
+//! Narrowing: revoke first, then write, then acknowledge. Widening: write first, then decide.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+
+use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::frame::StreamIndex;
+use crate::progress::Progress;
+
+use super::board::{Board, Change, PolicyCounters, StreamPolicy};
+use super::facts::{Register, Withdrawal};
+use super::file::FileError;
+use super::keeper::{CannotWithdraw, Darkened, Keeper};
+use super::lease::{LeaseTable, StreamState};
+use super::rules::{DecisionPlane, Reason, Rule};
+use super::when::When;
+
+/// The longest time between two evaluations.
+pub const TICK: Duration = Duration::from_millis(200);
+/// How long the handle waits for the thread's answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    #[error("the policy thread could not be started: {0}")]
+    Spawn(std::io::Error),
+    #[error("the policy thread does not answer; no lease outlives it by more than 500 ms")]
+    NotAnswering,
+    #[error("there is no sign `{id}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
+    UnknownSign { id: String, nearest: Option<String> },
+    #[error("every stream is off already: {0}")]
+    Unreadable(Reason),
+    #[error("sign `{id}` counts as withdrawn from now on, but this could not be recorded and would be forgotten by a restart: {source}")]
+    NotRecorded { id: String, source: FileError },
+    #[error(transparent)]
+    Register(#[from] FileError),
+}
+
+/// What withdrawing a sign did.
+#[derive(Clone, Debug)]
+pub struct SignWithdrawn {
+    /// Streams whose state fell.
+    pub streams: Vec<Arc<str>>,
+    /// When their leases had ended; `None` when the policy thread did not answer (then they have lapsed by themselves).
+    pub revoked_at: Option<Stamp<Monotonic>>,
+}
+
+enum Message {
+    Reload { reply: Sender<()> },
+    Withdraw { id: String, withdrawal: Withdrawal, reply: Sender<Result<Darkened, CannotWithdraw>> },
+    Posted { id: String, reply: Sender<()> },
+    Freeze { reply: Sender<()> },
+    Stop,
+}
+
+/// The thread itself. See [`PolicyThread::start`].
+pub struct PolicyThread {
+    keeper: Keeper,
+    messages: Receiver<Message>,
+    thaw: Receiver<()>,
+    progress: Option<Progress>,
+}
+
+struct Inner {
+    sender: Sender<Message>,
+    thaw: Sender<()>,
+    board: Arc<Board>,
+    table: LeaseTable,
+    clock: SharedClock,
+    register: PathBuf,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Cloneable. When the last clone goes, the thread ends and every lease with it.
+#[derive(Clone)]
+pub struct PolicyHandle {
+    inner: Arc<Inner>,
+}
+
+impl PolicyThread {
+    /// Decides once, then starts the thread: when this returns, what the register allows is allowed. `streams`: the pipeline's
+    /// names, in its order (a stream's [`StreamIndex`] is its place in it).
+    pub fn start(
+        register: PathBuf,
+        streams: &[Arc<str>],
+        clock: SharedClock,
+        plane: Box<dyn DecisionPlane>,
+        progress: Option<Progress>,
+    ) -> Result<(PolicyHandle, LeaseTable), PolicyError> {
+        let (mut keeper, table) = Keeper::new(register.clone(), streams.into(), Arc::clone(&clock), plane);
+        let board = Arc::clone(&keeper.board);
+        keeper.step();
+        let (sender, messages) = bounded(16);
+        let (thaw, thawed) = bounded(1);
+        let policy = Self { keeper, messages, thaw: thawed, progress };
+        let thread = std::thread::Builder::new().name("policy".to_owned()).spawn(move || policy.run()).map_err(PolicyError::Spawn)?;
+        let inner = Inner { sender, thaw, board, table: table.clone(), clock, register, thread: Mutex::new(Some(thread)) };
+        Ok((PolicyHandle { inner: Arc::new(inner) }, table))
+    }
+
+    fn run(mut self) {
+        let mut wait = Duration::ZERO;
+        loop {
+            self.progress.iter().for_each(Progress::rest);
+            let message = self.messages.recv_timeout(wait);
+            self.progress.iter().for_each(Progress::start);
+            match message {
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(message) => self.answer(message),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let until_change = self.keeper.step();
+            wait = until_change.map_or(TICK, |t| t.clamp(Duration::from_millis(1), TICK));
+        }
+        self.progress.into_iter().for_each(Progress::finish);
+        // Dropping the keeper ends every lease.
+    }
+
+    /// Whoever asked may have stopped waiting; then the answer is dropped.
+    fn answer(&mut self, message: Message) {
+        match message {
+            Message::Reload { reply } => {
+                self.keeper.forget_file();
+                self.keeper.step();
+                let _asker_gone = reply.try_send(());
+            }
+            Message::Withdraw { id, withdrawal, reply } => {
+                let _asker_gone = reply.try_send(self.keeper.withdraw(&id, withdrawal));
+            }
+            Message::Posted { id, reply } => {
+                self.keeper.forget_withdrawal(&id);
+                self.keeper.step();
+                let _asker_gone = reply.try_send(());
+            }
+            Message::Freeze { reply } => {
+                let _asker_gone = reply.try_send(());
+                // Until thawed, or until nobody is left who could.
+                let _thawed = self.thaw.recv();
+            }
+            Message::Stop => {}
+        }
+    }
+}
+
+impl PolicyHandle {
+    fn ask<T>(&self, message: impl FnOnce(Sender<T>) -> Message) -> Result<T, PolicyError> {
+        let (reply, answer) = bounded(1);
+        self.inner.sender.send_timeout(message(reply), ANSWER).map_err(|_| PolicyError::NotAnswering)?;
+        answer.recv_timeout(ANSWER).map_err(|_| PolicyError::NotAnswering)
+    }
+
+    /// Reads the register now and decides; returns when leases are as it says.
+    pub fn reload(&self) -> Result<(), PolicyError> {
+        self.ask(|reply| Message::Reload { reply })
+    }
+
+    /// Withdraws a sign. First every lease that rests on it ends, then the withdrawal is made durable, then this returns. A sign that is
+    /// withdrawn already stays as it is.
+    pub fn withdraw_sign(&self, id: &str, by: &str, reason: &str) -> Result<SignWithdrawn, PolicyError> {
+        let at = When::from_stamp(self.inner.clock.utc());
+        let withdrawal = Withdrawal { at, by: by.to_owned(), reason: reason.to_owned() };
+        let told = self.ask(|reply| Message::Withdraw { id: id.to_owned(), withdrawal: withdrawal.clone(), reply });
+        let withdrawn = match told {
+            Ok(Ok(Darkened { streams, at })) => SignWithdrawn { streams, revoked_at: Some(at) },
+            Ok(Err(CannotWithdraw::Unknown { nearest })) => return Err(PolicyError::UnknownSign { id: id.to_owned(), nearest }),
+            Ok(Err(CannotWithdraw::Unreadable(reason))) => return Err(PolicyError::Unreadable(reason)),
+            // A thread that does not answer grants nothing any more; the record is worth making all the same.
+            Err(_) => SignWithdrawn { streams: Vec::new(), revoked_at: None },
+        };
+        record_withdrawal(&self.inner.register, id, &withdrawal)
+            .map_err(|source| PolicyError::NotRecorded { id: id.to_owned(), source })?;
+        tracing::warn!(sign = id, by, reason, streams = ?withdrawn.streams, "sign withdrawn");
+        Ok(withdrawn)
+    }
+
+    /// Posts a withdrawn sign again: recorded first, then it counts (if everything else about it holds).
+    pub fn post_sign(&self, id: &str, by: &str) -> Result<(), PolicyError> {
+        match record_posting(&self.inner.register, id)? {
+            Ok(()) => {
+                tracing::warn!(sign = id, by, "sign posted again (one person's word: widening by two people comes later)");
+                self.ask(|reply| Message::Posted { id: id.to_owned(), reply })
+            }
+            Err(nearest) => Err(PolicyError::UnknownSign { id: id.to_owned(), nearest }),
+        }
+    }
+
+    /// Every stream's state and reason, in the pipeline's order.
+    pub fn snapshot(&self) -> Vec<StreamPolicy> {
+        let now = self.inner.clock.monotonic();
+        let mut streams = self.inner.board.streams();
+        for (index, stream) in streams.iter_mut().enumerate() {
+            let in_force = u16::try_from(index).map_or(StreamState::Off, |i| self.inner.table.state(StreamIndex(i), now));
+            if in_force < stream.state {
+                stream.state = in_force;
+                let fact = "the lease has run out: the policy thread has stopped renewing it";
+                stream.reason = Reason::new(Rule::LeaseRenewed, fact, "the watchdog restarts the service");
+                stream.next_expiry = None;
+            }
+        }
+        streams
+    }
+
+    /// Changes of state since the service started, oldest first; bounded.
+    pub fn timeline(&self) -> Vec<Change> {
+        self.inner.board.timeline()
+    }
+    pub fn table(&self) -> &LeaseTable {
+        &self.inner.table
+    }
+    pub fn counters(&self) -> Arc<PolicyCounters> {
+        Arc::clone(&self.inner.board.counters)
+    }
+    /// Grows with every evaluation.
+    pub fn heartbeat(&self) -> u64 {
+        self.inner.board.heartbeat()
+    }
+
+    /// Ends the thread and waits for it. Every lease ends with it.
+    pub fn stop(&self) {
+        self.thaw();
+        // Gone already: the join below tells.
+        let _gone = self.inner.sender.send(Message::Stop);
+        if let Some(thread) = self.inner.thread.lock().take() {
+            // A thread that panicked has ended too, and its leases with it.
+            let _panicked = thread.join();
+        }
+    }
+
+    /// Test hook: the thread hangs, as in a system call that does not return.
+    #[doc(hidden)]
+    pub fn freeze(&self) -> Result<(), PolicyError> {
+        self.ask(|reply| Message::Freeze { reply })
+    }
+    /// Test hook: the hung thread goes on.
+    #[doc(hidden)]
+    pub fn thaw(&self) {
+        let _already = self.inner.thaw.try_send(());
+    }
+}
+
+/// Writes the withdrawal into the register's file, durably. Used by the running service and, when none runs, by `placard sign`.
+pub fn record_withdrawal(register: &std::path::Path, id: &str, withdrawal: &Withdrawal) -> Result<(), FileError> {
+    Register::update(register, |r| {
+        if let Some(sign) = r.sign_mut(id) {
+            sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
+        }
+    })
+}
+
+/// Takes the withdrawal out of the register's file, durably. The inner error holds the nearest known id.
+pub fn record_posting(register: &std::path::Path, id: &str) -> Result<Result<(), Option<String>>, FileError> {
+    Register::update(register, |r| match r.sign_mut(id) {
+        Some(sign) => {
+            sign.withdrawn = None;
+            Ok(())
+        }
+        None => Err(r.nearest_sign(id).map(str::to_owned)),
+    })
+}
