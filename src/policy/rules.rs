@@ -198,7 +198,7 @@ fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<Utc>,
 }
 
 /// Either when the purpose ends, or why it is not in force.
-fn purpose_holds(fact: &PurposeFact, now: Stamp<Utc>) -> Result<Stamp<Utc>, (Reason, Option<Stamp<Utc>>)> {
+pub(super) fn purpose_holds(fact: &PurposeFact, now: Stamp<Utc>) -> Result<Stamp<Utc>, (Reason, Option<Stamp<Utc>>)> {
     let purpose = &fact.purpose;
     let no = |rule, text: String, remedy: &str| Err((Reason::new(rule, text, remedy), None));
     if purpose.kind() == PurposeKind::AccessVerification {
@@ -233,7 +233,7 @@ fn purpose_holds(fact: &PurposeFact, now: Stamp<Utc>) -> Result<Stamp<Utc>, (Rea
     Ok(until.at().min(review.at()))
 }
 
-fn grant_of(fact: &PurposeFact) -> Grant {
+pub(super) fn grant_of(fact: &PurposeFact) -> Grant {
     let basis = fact.basis.as_ref().map_or_else(String::new, |b| format!("{}; {}", b.statute, b.authority));
     Grant { purpose: fact.purpose.clone(), basis: basis.into() }
 }

@@ -1,0 +1,174 @@
+//! Leave to use image files that an operator hands over: to enrol a subject for one purpose, or to search that purpose's gallery.
+//!
+//! No camera is involved, so no sign and no area are asked for; the purpose is. It must stand in the register with a basis and an
+//! assessment in force, and it must be one that identifies. A desk has a lease table of its own with one slot, for
+//! [`DESK`], so its permits open no camera's frame in the running service, and it renews that lease only while the purpose holds.
+//!
+//! Owner: the thread of one command. The register is read once, when the desk is opened; a command is over in minutes.
+
+use crate::area::Area;
+use crate::clock::{Now, Stamp, Utc};
+use crate::frame::StreamIndex;
+use crate::purpose::{Purpose, PurposeKind};
+
+use super::facts::Register;
+use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, StreamState, Withheld};
+use super::rules::{Reason, Rule, grant_of, purpose_holds};
+use super::wall_clock::WallClockGuard;
+
+/// The stream that a desk's frames must carry.
+pub const DESK: StreamIndex = StreamIndex(0);
+
+/// Mints permits for image files, for one purpose.
+pub struct EnrolmentDesk {
+    writer: LeaseWriter,
+    table: LeaseTable,
+    terms: LeaseTerms,
+    clock_guard: WallClockGuard,
+    purpose_ends: Stamp<Utc>,
+    basis_ends: Stamp<Utc>,
+}
+
+/// Why a permit was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskClosed {
+    #[error("{0}")]
+    Rule(Reason),
+    #[error(transparent)]
+    Withheld(#[from] Withheld),
+}
+
+impl EnrolmentDesk {
+    /// Refuses with the rule where the register does not let `purpose` identify anyone now.
+    pub fn open(register: &Register, purpose: &Purpose, now: Now) -> Result<Self, Reason> {
+        let mut clock_guard = WallClockGuard::default();
+        clock_guard.check(now)?;
+        if !purpose.kind().identifies() {
+            let fact = format!("purpose `{purpose}` identifies nobody");
+            return Err(Reason::new(Rule::PurposeNamed, fact, "name a purpose that does; there is nobody to enrol or find for this one"));
+        }
+        let mut refused = None;
+        for fact in register.purposes.iter().filter(|f| f.purpose == *purpose) {
+            match purpose_holds(fact, now.utc) {
+                Err((reason, _)) => refused = refused.or(Some(reason)),
+                Ok(purpose_ends) => {
+                    let basis_ends = fact.basis.as_ref().and_then(|b| b.until.as_ref()).map_or(purpose_ends, |until| until.at());
+                    let (writer, table) = LeaseWriter::new(1);
+                    let terms = LeaseTerms {
+                        stream: DESK,
+                        state: StreamState::Recognise,
+                        grants: vec![grant_of(fact)],
+                        area: Area::whole(),
+                        profile_hash: register.hash(),
+                    };
+                    return Ok(Self { writer, table, terms, clock_guard, purpose_ends, basis_ends });
+                }
+            }
+        }
+        Err(refused.unwrap_or_else(|| not_in_register(register, purpose)))
+    }
+
+    /// When the purpose's legal basis ends: nobody may stay enrolled for it longer.
+    pub fn basis_ends(&self) -> Stamp<Utc> {
+        self.basis_ends
+    }
+
+    /// Leave to read the pixels of one image file.
+    pub fn permit<S: PixelStage>(&mut self, now: Now) -> Result<Permit<S>, DeskClosed> {
+        self.renew(now)?;
+        Ok(self.table.permit(DESK, now.monotonic)?)
+    }
+
+    /// Leave to search the purpose's gallery.
+    pub fn match_permits(&mut self, now: Now) -> Result<Vec<Permit<Match>>, DeskClosed> {
+        self.renew(now)?;
+        Ok(self.table.match_permits(DESK, now.monotonic)?)
+    }
+
+    fn renew(&mut self, now: Now) -> Result<(), DeskClosed> {
+        self.clock_guard.check(now).map_err(DeskClosed::Rule)?;
+        if now.utc >= self.purpose_ends {
+            self.writer.revoke(DESK);
+            return Err(Withheld::Expired.into());
+        }
+        let left_ns = u64::try_from(self.purpose_ends.since_ns(now.utc)).unwrap_or(0);
+        let not_after = now.monotonic.plus(MAX_LEASE.min(std::time::Duration::from_nanos(left_ns)));
+        self.writer.publish_until(&self.terms, now.monotonic, not_after);
+        Ok(())
+    }
+}
+
+fn not_in_register(register: &Register, purpose: &Purpose) -> Reason {
+    let of_kind = |kind: PurposeKind| register.purposes.iter().filter(move |f| f.purpose.kind() == kind);
+    let known: Vec<String> = of_kind(purpose.kind()).map(|f| format!("`{}`", f.purpose)).collect();
+    let fact = format!("purpose `{purpose}` is not in the register");
+    if known.is_empty() {
+        Reason::new(Rule::PurposeNamed, fact, "record it with its basis and assessment")
+    } else {
+        Reason::new(Rule::PurposeNamed, fact, format!("record it, or use {}", known.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::facts::testing::good;
+    use super::super::lease::{Detect, Embed};
+    use super::*;
+    use crate::clock::{Clock, SimulatedClock};
+
+    /// 2026-11-21T20:16:58Z; the example register's basis ends on 2026-12-15.
+    const NOW: Stamp<Utc> = Stamp::from_ns(1_795_292_218_000_000_000);
+
+    fn refusal(register: &Register, purpose: &str) -> Option<Rule> {
+        let clock = SimulatedClock::starting_at(NOW);
+        EnrolmentDesk::open(register, &purpose.parse().expect("purpose"), clock.now()).err().map(|r| r.rule)
+    }
+
+    #[test]
+    fn only_a_purpose_in_force_opens_the_desk() {
+        let register = good();
+        assert_eq!(refusal(&register, "missing-person:mp-7"), None);
+        assert_eq!(refusal(&register, "missing-person:mp-8"), Some(Rule::PurposeNamed));
+        assert_eq!(refusal(&register, "mask-check"), Some(Rule::PurposeNamed));
+        let mut without = register.clone();
+        without.purposes[0].basis = None;
+        assert_eq!(refusal(&without, "missing-person:mp-7"), Some(Rule::BasisInForce));
+        let mut without = register.clone();
+        without.purposes[0].assessment = None;
+        assert_eq!(refusal(&without, "missing-person:mp-7"), Some(Rule::AssessmentCurrent));
+        let mut unsigned = register;
+        unsigned.signs.clear();
+        assert_eq!(refusal(&unsigned, "missing-person:mp-7"), None, "no camera, no sign");
+    }
+
+    #[test]
+    fn permits_are_short_are_renewed_and_end_with_the_purpose() {
+        let clock = SimulatedClock::starting_at(NOW);
+        let purpose = "missing-person:mp-7".parse().expect("purpose");
+        let mut desk = EnrolmentDesk::open(&good(), &purpose, clock.now()).expect("open");
+        let detect = desk.permit::<Detect>(clock.now()).expect("granted");
+        clock.advance(Duration::from_millis(400));
+        assert!(detect.is_live(clock.monotonic()));
+        clock.advance(MAX_LEASE);
+        assert!(!detect.is_live(clock.monotonic()), "nobody renewed it");
+        let matching = desk.match_permits(clock.now()).expect("granted");
+        assert_eq!((matching.len(), matching[0].purpose()), (1, &purpose));
+        assert!(matching[0].basis().contains("PIPL Art. 26"));
+        let ends = desk.basis_ends();
+        clock.advance(Duration::from_nanos(u64::try_from(ends.since_ns(clock.utc()) - 1_000_000).expect("ahead")));
+        let last = desk.permit::<Embed>(clock.now()).expect("one millisecond left");
+        clock.advance(Duration::from_millis(1));
+        assert!(!last.is_live(clock.monotonic()), "no permit runs past the basis");
+        assert!(matches!(desk.permit::<Embed>(clock.now()), Err(DeskClosed::Withheld(Withheld::Expired))));
+    }
+
+    #[test]
+    fn a_clock_set_back_closes_the_desk() {
+        let clock = SimulatedClock::starting_at(NOW);
+        let mut desk = EnrolmentDesk::open(&good(), &"missing-person:mp-7".parse().expect("purpose"), clock.now()).expect("open");
+        clock.set_utc(Stamp::from_ns(NOW.ns() - 3_600_000_000_000));
+        assert!(matches!(desk.permit::<Detect>(clock.now()), Err(DeskClosed::Rule(r)) if r.rule == Rule::ClockBelievable));
+    }
+}
