@@ -257,6 +257,9 @@ pub struct Webhook {
     /// File with a bearer token on its first line. Never written to a log.
     #[serde(default)]
     pub credential_file: Option<PathBuf>,
+    /// PEM file with the authorities to trust instead of the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 fn default_webhook_timeout() -> u64 {

@@ -9,8 +9,12 @@
 //! Invariants: nothing is emitted without a [`Permit<Emit>`] that is live at that moment; nothing is acknowledged before it is durable;
 //! sinks read the journal, never the frame path, so no sink can slow a frame. The worker and every sink are threads of their own.
 
+pub mod backoff;
 pub mod event;
 pub mod journal;
+pub mod mqtt;
+pub mod sink;
+pub mod webhook;
 
 use std::sync::Arc;
 

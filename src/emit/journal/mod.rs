@@ -15,6 +15,11 @@ pub mod files;
 pub mod line;
 pub mod reader;
 
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod histories;
+
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
