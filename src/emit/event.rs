@@ -203,7 +203,7 @@ pub struct OnvifClass {
 }
 
 impl Event {
-    pub(in crate::emit) fn new(id: EventId, draft: &Draft, permit: &Permit<Emit>, names: &StreamNames, model: &Arc<str>, now: Now) -> Self {
+    pub(in crate::emit) fn new(id: EventId, draft: &Draft, permit: &Permit<Emit>, names: &StreamNames, now: Now) -> Self {
         let captured_at = format_utc(draft.captured_at.utc(now));
         let candidates = draft.candidates.iter().map(|c| EventCandidate { subject: c.subject.to_string(), score: c.score }).collect();
         Self {
@@ -217,7 +217,7 @@ impl Event {
             profile: hex(permit.profile_hash()),
             candidates,
             threshold: draft.threshold,
-            model: Arc::clone(model),
+            model: Arc::clone(&draft.model),
             gallery_version: draft.gallery_version,
             shots: draft.shots as u64,
             quality: draft.quality,

@@ -1,8 +1,8 @@
 //! Emit: hits → journal (durable, first) → sinks (at least once).
 //!
 //! ```text
-//! decide ──try_send──▶ worker ──seal, group commit──▶ journal ──▶ sink thread "mqtt"    (its own cursor)
-//!          (full: shed     (asks Permit<Emit> at        (acknowledged   ▶ sink thread "webhook"
+//! decide ──try_send──▶ worker ──seal, group commit──▶ journal ──▶ thread emit-mqtt      (its own cursor)
+//!          (full: shed     (asks Permit<Emit> at        (acknowledged └▶ thread emit-webhook
 //!          and counted)     each attempt)                after fdatasync)
 //! ```
 //!
@@ -10,15 +10,18 @@
 //! sinks read the journal, never the frame path, so no sink can slow a frame. The worker and every sink are threads of their own.
 
 pub mod backoff;
+pub mod emitter;
 pub mod event;
 pub mod journal;
 pub mod mqtt;
 pub mod sink;
 pub mod webhook;
+pub mod worker;
 
 use std::sync::Arc;
 
 use crate::clock::{CaptureTime, Clock, Now};
+use crate::decide::ReviewTask;
 use crate::frame::{BoundingBox, StreamIndex};
 use crate::gallery::Candidate;
 use crate::policy::lease::{Emit, Permit};
@@ -37,6 +40,8 @@ pub struct Draft {
     /// The least score that made it a hit.
     pub threshold: f32,
     pub gallery_version: u64,
+    /// Name of the embedder.
+    pub model: Arc<str>,
     /// The track's public name: 16 hex digits.
     pub track: String,
     pub captured_at: CaptureTime,
@@ -62,8 +67,27 @@ pub struct StreamNames {
 #[derive(Clone, Debug)]
 pub struct Context {
     pub streams: Arc<[StreamNames]>,
-    /// Name of the embedder.
-    pub model: Arc<str>,
+}
+
+impl From<ReviewTask> for Draft {
+    fn from(task: ReviewTask) -> Self {
+        Self {
+            stream: task.stream,
+            purpose: task.purpose,
+            candidates: task.candidates,
+            threshold: task.threshold,
+            gallery_version: task.gallery_version,
+            model: task.model,
+            track: task.track.to_string(),
+            captured_at: task.captured_at,
+            decided_at: task.decided_at,
+            frame_sequence: task.frame_sequence,
+            bounding_box: task.bounding_box,
+            picture_px: None,
+            quality: task.quality,
+            shots: task.shots,
+        }
+    }
 }
 
 /// Proof that an event is durable.
@@ -145,5 +169,5 @@ fn seal(index: usize, draft: &Draft, permit: &Permit<Emit>, context: &Context, n
     let count = context.streams.len();
     let names = context.streams.get(stream.index()).ok_or(EmitError::UnknownStream { index, stream: stream.0, count })?;
     let id = EventId::random().map_err(|e| EmitError::Random(e.to_string()))?;
-    Ok(Event::new(id, draft, permit, names, &context.model, now))
+    Ok(Event::new(id, draft, permit, names, now))
 }

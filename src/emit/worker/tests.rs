@@ -1,0 +1,178 @@
+//! The worker with a real journal and permits that the test holds in hand.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crossbeam::channel::bounded;
+
+use super::*;
+use crate::area::Area;
+use crate::clock::{CaptureTime, Clock, Now, SimulatedClock, Stamp};
+use crate::emit::StreamNames;
+use crate::emit::journal::Position;
+use crate::emit::journal::reader::{Item, JournalReader};
+use crate::frame::{BoundingBox, StreamIndex};
+use crate::gallery::{Candidate, SubjectId};
+use crate::latency::Latencies;
+use crate::policy::lease::{StreamState, testing};
+use crate::progress::ProgressRegistry;
+
+const PURPOSE: &str = "missing-person:mp-7";
+
+pub(crate) fn draft(now: Now, track: &str) -> Draft {
+    Draft {
+        stream: StreamIndex(0),
+        purpose: PURPOSE.parse().expect("purpose"),
+        candidates: vec![Candidate { subject: SubjectId("s-1".into()), score: 0.75 }],
+        threshold: 0.5,
+        gallery_version: 12,
+        model: "embedder".into(),
+        track: track.to_owned(),
+        captured_at: CaptureTime::Driver(Stamp::from_ns(now.monotonic.ns() - 40_000_000)),
+        decided_at: now,
+        frame_sequence: 99,
+        bounding_box: BoundingBox { x0: 10.0, y0: 20.5, x1: 50.0, y1: 70.0 },
+        picture_px: Some((640, 480)),
+        quality: 0.9,
+        shots: 3,
+    }
+}
+
+struct Rig {
+    clock: Arc<SimulatedClock>,
+    granted: testing::Granted,
+    latencies: Latencies,
+    counters: Arc<EmitCounters>,
+    recent: Arc<Recent>,
+    directory: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock = SimulatedClock::starting_at(Stamp::from_ns(1_795_292_218_123_000_000));
+        let granted = testing::grant(StreamState::Recognise, &[PURPOSE], Area::whole(), clock.monotonic());
+        Self {
+            clock,
+            granted,
+            latencies: Latencies::new(),
+            counters: Arc::default(),
+            recent: Arc::default(),
+            directory: tempfile::tempdir().expect("temporary directory"),
+        }
+    }
+
+    /// Runs the worker over `drafts` until they are used up.
+    fn run(&self, drafts: Vec<Draft>) {
+        let (sender, tasks) = bounded(drafts.len().max(1));
+        drafts.into_iter().for_each(|d| sender.send(d).expect("room"));
+        drop(sender);
+        let names = StreamNames { name: "north".into(), zone: Some("hall".into()) };
+        run(EmitWorker {
+            tasks,
+            journal: Journal::open(self.directory.path(), 1).expect("journal").0,
+            leases: self.granted.table.clone(),
+            context: Context { streams: vec![names].into() },
+            clock: Arc::clone(&self.clock) as SharedClock,
+            recorder: self.latencies.recorder("emit").expect("bounds are valid"),
+            journey_recorder: self.latencies.recorder("capture-to-emission").expect("bounds are valid"),
+            counters: Arc::clone(&self.counters),
+            recent: Arc::clone(&self.recent),
+            shutdown: Shutdown::new(),
+            progress: ProgressRegistry::new().register("emit"),
+        });
+    }
+}
+
+fn read(directory: &Path) -> Vec<Event> {
+    let mut reader = JournalReader::from_start(Journal::source(directory));
+    let mut events = Vec::new();
+    while let Some(item) = reader.next(Position { file: 1, offset: u64::MAX, line: 0 }).expect("readable") {
+        let Item::Record(record) = item else { panic!("damaged: {item:?}") };
+        let event: Event = serde_json::from_slice(&record.json).expect("an event");
+        assert_eq!((event.id.as_str(), &*event.stream), (&*record.id, &*record.stream));
+        events.push(event);
+    }
+    events
+}
+
+#[test]
+fn a_group_is_journalled_in_order_with_one_sync_and_measured() {
+    let rig = Rig::new();
+    let now = rig.clock.now();
+    rig.run((0..50).map(|i| draft(now, &format!("{i:016x}"))).collect());
+    let events = read(rig.directory.path());
+    assert_eq!(events.iter().map(Event::track).collect::<Vec<_>>(), (0..50).map(|i| format!("{i:016x}")).collect::<Vec<_>>());
+    assert_eq!((rig.counters.events.get(), rig.counters.groups.get()), (50, 1));
+    assert_eq!(
+        rig.recent.newest(2).iter().map(|e| e.track().to_owned()).collect::<Vec<_>>(),
+        [format!("{:016x}", 48), format!("{:016x}", 49)]
+    );
+    let ids: std::collections::HashSet<_> = events.iter().map(|e| &e.id).collect();
+    assert_eq!(ids.len(), 50);
+    let steps = rig.latencies.snapshot().expect("bounds are valid");
+    let journey = steps.iter().find(|s| &*s.name == "capture-to-emission").expect("registered");
+    assert_eq!(journey.histogram.len(), 50);
+    assert!((journey.percentiles_ms().p50 - 40.0).abs() < 0.1);
+}
+
+#[test]
+fn an_event_says_under_which_permit_it_was_emitted() {
+    let rig = Rig::new();
+    let now = rig.clock.now();
+    rig.run(vec![draft(now, "0123456789abcdef")]);
+    let event = read(rig.directory.path()).pop().expect("one event");
+    let permit = rig.granted.table.permit_for::<Emit>(StreamIndex(0), &PURPOSE.parse().expect("purpose"), now.monotonic).expect("live");
+    assert_eq!(event.permit, crate::emit::event::hex(&permit.digest()));
+    assert_eq!(event.profile, "07".repeat(32));
+    assert_eq!((event.purpose.as_str(), &*event.basis, &*event.stream, event.zone.as_deref()), (PURPOSE, "test", "north", Some("hall")));
+    assert_eq!((event.captured_at.as_str(), event.captured_clock.as_str()), ("2026-11-21T20:16:58.083Z", "driver"));
+    assert_eq!((event.latency_ms, event.decided_at.as_str()), (40.0, "2026-11-21T20:16:58.123Z"));
+    assert_eq!(event.bounding_box(), BoundingBox { x0: 10.0, y0: 20.5, x1: 50.0, y1: 70.0 });
+}
+
+#[test]
+fn a_hit_whose_lease_ended_is_withheld_and_counted() {
+    let mut rig = Rig::new();
+    let now = rig.clock.now();
+    let mut other = draft(now, "b");
+    other.purpose = "missing-person:mp-8".parse().expect("purpose");
+    rig.run(vec![other]);
+    assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (1, 0), "another case's purpose is not granted");
+    rig.granted.revoke();
+    rig.run(vec![draft(now, "a")]);
+    assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (2, 0));
+    let rig = Rig::new();
+    rig.clock.advance(Duration::from_millis(500));
+    rig.run(vec![draft(now, "a")]);
+    assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (1, 0), "the lease ran out");
+    assert!(read(rig.directory.path()).is_empty());
+}
+
+#[test]
+fn a_permit_that_ended_after_it_was_handed_out_lets_nothing_out() {
+    let mut rig = Rig::new();
+    let now = rig.clock.now();
+    let purpose = PURPOSE.parse().expect("purpose");
+    let permit = rig.granted.table.permit_for::<Emit>(StreamIndex(0), &purpose, now.monotonic).expect("live");
+    rig.granted.revoke();
+    let (mut journal, _) = Journal::open(rig.directory.path(), 1).expect("journal");
+    let context = Context { streams: vec![StreamNames { name: "north".into(), zone: None }].into() };
+    let refused = crate::emit::emit(&draft(now, "a"), &permit, &context, &*rig.clock, &mut journal);
+    assert!(matches!(refused, Err(EmitError::NotLive { index: 0 })));
+    let mut other = draft(now, "a");
+    other.purpose = "missing-person:mp-8".parse().expect("purpose");
+    let refused = crate::emit::emit(&other, &permit, &context, &*rig.clock, &mut journal);
+    assert!(matches!(refused, Err(EmitError::Mismatch { .. })), "a permit for one case does not tell of another");
+    assert!(read(rig.directory.path()).is_empty());
+}
+
+#[test]
+fn subscribers_who_do_not_keep_up_miss_events_and_hold_up_nobody() {
+    let rig = Rig::new();
+    let (slow, gone) = (rig.recent.subscribe(2), rig.recent.subscribe(1));
+    drop(gone);
+    let now = rig.clock.now();
+    rig.run((0..RECENT_EVENTS + 5).map(|i| draft(now, &i.to_string())).collect());
+    assert_eq!(slow.try_iter().map(|e| e.track().to_owned()).collect::<Vec<_>>(), ["0", "1"]);
+    assert_eq!(rig.recent.newest(usize::MAX).len(), RECENT_EVENTS);
+}
