@@ -105,3 +105,116 @@ where
         embedding
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::engine::Output;
+    use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest};
+    use crate::frame::StreamIndex;
+    use crate::track::testing::{Street, at_ms, face};
+
+    struct Fake {
+        manifest: Manifest,
+        values: usize,
+        fails: bool,
+        saw: Arc<Mutex<f32>>,
+    }
+
+    impl Network for Fake {
+        fn manifest(&self) -> &Manifest {
+            &self.manifest
+        }
+        fn run(&mut self, input: &[f32], shape: [usize; 4], read: &mut dyn FnMut(&[Output<'_>])) -> Result<(), EngineError> {
+            assert_eq!((shape, input.len()), ([1, 3, 112, 112], 3 * 112 * 112));
+            *self.saw.lock() = input[5];
+            if self.fails {
+                return Err(EngineError::Run { model: "fake".into(), reason: "on purpose".into() });
+            }
+            let data: Vec<f32> = (0_u8..32).take(self.values).map(|i| f32::from(i) - 3.0).collect();
+            read(&[Output { name: "embedding", shape: &[1, self.values], data: &data }]);
+            Ok(())
+        }
+    }
+
+    fn fake() -> Fake {
+        let input = Input {
+            name: "data".into(),
+            channels: ChannelOrder::Rgb,
+            width: Some(112),
+            height: Some(112),
+            multiple_of: 1,
+            resize: Resize::AlignedCrop,
+            mean: [0.0; 3],
+            scale: [1.0; 3],
+        };
+        let manifest = Manifest {
+            name: "fake".into(),
+            task: Task::FaceEmbedder,
+            sha256: String::new(),
+            prepared_sha256: None,
+            licence: String::new(),
+            publisher: String::new(),
+            intended_use: IntendedUse::Operational,
+            input,
+            decode: Decode::Embedding { output: "embedding".into(), dim: 32, normalised: true },
+            accuracy: vec![],
+        };
+        Fake { manifest, values: 32, fails: false, saw: Arc::default() }
+    }
+
+    fn fill(_: &Frame, _: &Permit<Embed>, _: &Landmarks, out: &mut [f32]) -> Result<(), &'static str> {
+        out.fill(0.5);
+        Ok(())
+    }
+
+    fn try_one(
+        network: Fake,
+        align: impl FnMut(&Frame, &Permit<Embed>, &Landmarks, &mut [f32]) -> Result<(), &'static str>,
+    ) -> Result<Embedding, EmbedError> {
+        let mut street = Street::new();
+        let permit = street.granted.table.permit::<Embed>(StreamIndex(0), at_ms(0)).expect("live");
+        let frame = street.frame(0);
+        let mut embedder = Embedder::new(Box::new(network), align).expect("an embedder");
+        let landmarks = face(300.0, 200.0).landmarks.expect("given");
+        let result = embedder.embed(&frame, &permit, &landmarks);
+        assert!(embedder.tensor.iter().chain(&embedder.raw).all(|v| *v == 0.0), "neither crop nor output outlives the call");
+        result
+    }
+
+    #[test]
+    fn a_shot_becomes_a_unit_vector_and_its_crop_is_wiped() {
+        let network = fake();
+        let saw = Arc::clone(&network.saw);
+        let embedding = try_one(network, fill).expect("embedded");
+        assert_eq!((*saw.lock(), embedding.dim()), (0.5, 32));
+        assert!((embedding.cosine(&embedding) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn failures_say_where_and_wipe_as_well() {
+        assert!(matches!(try_one(Fake { fails: true, ..fake() }, fill), Err(EmbedError::Network { stream: 0, sequence: 0, .. })));
+        assert!(matches!(try_one(Fake { values: 31, ..fake() }, fill), Err(EmbedError::Dimension { got: 31, want: 32, .. })));
+        let half_way = |_: &Frame, _: &Permit<Embed>, _: &Landmarks, out: &mut [f32]| {
+            out[7] = 1.0;
+            Err("landmarks coincide")
+        };
+        let error = try_one(fake(), half_way).err().expect("refused").to_string();
+        assert_eq!(error, "stream 0, frame 0: the face could not be aligned: landmarks coincide");
+    }
+
+    #[test]
+    fn only_a_face_embedder_is_taken() {
+        let mut other = fake();
+        other.manifest.task = Task::MaskClassifier;
+        assert!(matches!(Embedder::new(Box::new(other), fill), Err(EmbedError::Model { .. })));
+        let mut other = fake();
+        other.manifest.input.width = Some(224);
+        let error = Embedder::new(Box::new(other), fill).err().expect("refused").to_string();
+        assert_eq!(error, "model `fake` cannot embed faces: its input is not 112 × 112");
+    }
+}

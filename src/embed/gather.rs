@@ -220,3 +220,6 @@ impl<E: EmbedShot> Gather<E> {
         self.counters.wiped.add((before - self.accumulators.len()) as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,3 +71,6 @@ impl<E: EmbedShot> EmbedWorker<E> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

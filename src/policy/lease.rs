@@ -326,9 +326,14 @@ pub(crate) mod testing {
     pub(crate) struct Granted {
         pub writer: LeaseWriter,
         pub table: LeaseTable,
+        terms: LeaseTerms,
     }
 
     impl Granted {
+        /// Puts the same terms in force from `now` on: a renewal, or, after a revocation, a new lease.
+        pub(crate) fn renew(&mut self, now: Stamp<Monotonic>) {
+            self.writer.publish(&self.terms, now);
+        }
         /// Ends what was granted, at once.
         pub(crate) fn revoke(&mut self) {
             self.writer.revoke(StreamIndex(0));
@@ -339,8 +344,9 @@ pub(crate) mod testing {
     pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stamp<Monotonic>) -> Granted {
         let (mut writer, table) = LeaseWriter::new(1);
         let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
-        writer.publish(&LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] }, now);
-        Granted { writer, table }
+        let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] };
+        writer.publish(&terms, now);
+        Granted { writer, table, terms }
     }
 }
 

@@ -265,3 +265,101 @@ fn refill<T: Clone>(values: &mut Vec<T>, len: usize, value: T) {
     values.clear();
     values.resize(len, value);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Greatest total weight by trying everything.
+    fn exhaustive(weights: &[Vec<f32>], row: usize, taken: &mut Vec<bool>) -> f64 {
+        if row == weights.len() {
+            return 0.0;
+        }
+        let mut best = exhaustive(weights, row + 1, taken);
+        for column in 0..taken.len() {
+            if !taken[column] && weights[row][column] > 0.0 {
+                taken[column] = true;
+                best = best.max(f64::from(weights[row][column]) + exhaustive(weights, row + 1, taken));
+                taken[column] = false;
+            }
+        }
+        best
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn no_assignment_is_better(rows in 0_usize..6, columns in 0_usize..7, cells in prop::collection::vec(0.0_f32..1.0, 42), least in 0.0_f32..0.9) {
+            let weights: Vec<Vec<f32>> = (0..rows).map(|r| (0..columns).map(|c| cells[r * 7 + c]).collect()).collect();
+            let mut assignment = Assignment::default();
+            let pairs = assignment.solve(rows, columns, |r, c| weights[r][c], least).to_vec();
+            let mut admissible = weights.clone();
+            admissible.iter_mut().flatten().for_each(|w| *w = if *w >= least { *w } else { 0.0 });
+            let best = exhaustive(&admissible, 0, &mut vec![false; columns]);
+            let found: f64 = pairs.iter().map(|&(r, c)| f64::from(weights[r][c])).sum();
+            prop_assert!((found - best).abs() < 1e-5, "found {}, best {}", found, best);
+            for (i, &(r, c)) in pairs.iter().enumerate() {
+                prop_assert!(weights[r][c] >= least);
+                prop_assert!(pairs[..i].iter().all(|&(r2, c2)| r2 != r && c2 != c), "one to one");
+            }
+            // Scratch space of the last problem leaves no trace in the next.
+            let fresh = Assignment::default().solve(columns, rows, |r, c| weights[c][r], least).len();
+            prop_assert_eq!(assignment.solve(columns, rows, |r, c| weights[c][r], least).len(), fresh);
+        }
+    }
+
+    fn square(x: f32, size: f32) -> BoundingBox {
+        BoundingBox { x0: x, y0: 0.0, x1: x + size, y1: size }
+    }
+
+    fn face(x: f32, score: f32) -> Face {
+        Face { bounding_box: square(x, 50.0), score, landmarks: None }
+    }
+
+    const THRESHOLDS: Thresholds = Thresholds { high_score: 0.6, low_score: 0.3, iou: 0.2 };
+
+    fn track(x: f32, standing: Standing) -> Predicted {
+        Predicted { bounding_box: square(x, 50.0), uncertainty: 0.05, standing }
+    }
+
+    #[test]
+    fn the_best_whole_wins_over_the_best_pair() {
+        // Greedy would give face 0 to track 1 (the best pair) and leave track 0 without any.
+        let tracks = [track(0.0, Standing::Tracked), track(18.0, Standing::Tracked)];
+        let faces = [face(12.0, 0.9), face(45.0, 0.9)];
+        assert_eq!(Association::default().solve(&tracks, &faces, THRESHOLDS), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn low_scores_continue_only_what_was_seen_just_before() {
+        let faces = [face(0.0, 0.4), face(200.0, 0.4), face(400.0, 0.4), face(600.0, 0.2)];
+        let tracks = [
+            track(5.0, Standing::Tracked),
+            track(205.0, Standing::Lost),
+            track(405.0, Standing::Tentative),
+            track(605.0, Standing::Tracked),
+        ];
+        let mut association = Association::default();
+        assert_eq!(association.solve(&tracks, &faces, THRESHOLDS), [Some(0), None, None, None]);
+        assert!(!association.is_left_over(0) && association.is_left_over(1) && !association.is_left_over(9));
+    }
+
+    #[test]
+    fn a_confirmed_track_comes_before_a_tentative_one() {
+        let tracks = [track(0.0, Standing::Tentative), track(12.0, Standing::Lost)];
+        assert_eq!(Association::default().solve(&tracks, &[face(2.0, 0.9)], THRESHOLDS), [None, Some(0)]);
+    }
+
+    #[test]
+    fn what_is_unsure_is_looked_for_further_away() {
+        let mut young = track(0.0, Standing::Tentative);
+        let faces = [face(60.0, 0.9)];
+        assert_eq!(Association::default().solve(&[young], &faces, THRESHOLDS), [None]);
+        young.uncertainty = 0.7;
+        assert_eq!(Association::default().solve(&[young], &faces, THRESHOLDS), [Some(0)]);
+        assert_eq!(Association::default().solve(&[young], &[face(100.0, 0.9)], THRESHOLDS), [None], "within limits");
+    }
+}

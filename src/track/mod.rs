@@ -6,6 +6,8 @@ mod kalman;
 mod pace;
 pub mod quality;
 mod selection;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tracker;
 pub mod worker;
 

@@ -145,12 +145,11 @@ impl Tracker {
     pub fn identified(&mut self, track: TrackId) {
         let time_ns = self.pace.elapsed_ns();
         let known = |t: &&mut Track| t.id == track || t.former.is_some_and(|(id, until)| id == track && time_ns <= until);
-        if let Some(found) = self.tracks.iter_mut().find(known)
-            && found.collector.identified()
-        {
+        let Some(found) = self.tracks.iter_mut().find(known) else { return };
+        self.counters.identified.increment();
+        if found.collector.identified() {
             self.abandoned.push(found.id);
         }
-        self.counters.identified.increment();
     }
 
     /// The selection of the last update was shed (the embedder is behind): its shots count as not taken, and conclusions that waited
@@ -343,3 +342,6 @@ impl Tracker {
         Some(Selection { stream: self.stream, frame, shots: draft.shots, conclude: draft.conclude, ended: draft.ended })
     }
 }
+
+#[cfg(test)]
+mod tests;

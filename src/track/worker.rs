@@ -140,3 +140,6 @@ fn refused(sent: Result<(), TrySendError<Selection>>) -> Option<Selection> {
         Ok(()) | Err(TrySendError::Disconnected(_)) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
