@@ -1,5 +1,6 @@
 //! From a stream's configuration to a running pipeline.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use gstreamer as gst;
@@ -165,12 +166,7 @@ impl<'a> Plan<'a> {
                 Ok(Origin::Driver)
             }
             SourceSpec::File { path } | SourceSpec::Image { path } => {
-                // Said by us first: the usual mistake deserves plainer words than filesrc's.
-                std::fs::File::open(path).map_err(|reason| IngestError::File {
-                    stream: self.stream.name.clone(),
-                    path: path.clone(),
-                    reason,
-                })?;
+                check_file(path).map_err(|reason| IngestError::File { stream: self.stream.name.clone(), path: path.clone(), reason })?;
                 let source = self.make("filesrc")?;
                 source.set_property("location", path.to_string_lossy().as_ref());
                 pipeline.add(&source).map_err(|e| self.failed(&e.to_string()))?;
@@ -286,6 +282,18 @@ fn link_when_ready(from: &gst::Element, to: &gst::Element) {
             tracing::debug!(element = %from.name(), pad = %pad.name(), "not linked: {error}");
         }
     });
+}
+
+/// The usual mistakes deserve plainer words than an element's.
+fn check_file(path: &std::path::Path) -> std::io::Result<()> {
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(path)?.read(&mut magic)?;
+    match (read, &magic) {
+        (0, _) => Err(std::io::Error::other("the file is empty")),
+        // GStreamer 1.22 reads past the end of a GIF for ever.
+        (4, b"GIF8") => Err(std::io::Error::other("GIF is not read here: convert it to MP4 or MKV first")),
+        _ => Ok(()),
+    }
 }
 
 /// Where a fragment's pictures come from, by the source elements in it.
