@@ -74,9 +74,11 @@ pub fn run(context: &Context, args: Args) -> Outcome {
 /// The exit status says which kind of failure it was.
 fn failed(error: StoreError) -> Failed {
     let exit = match &error {
-        StoreError::Refused { .. } | StoreError::Unknown { .. } | StoreError::Damaged { .. } | StoreError::WrongTask { .. } => {
-            Exit::Refused
-        }
+        StoreError::Refused { .. }
+        | StoreError::Unknown { .. }
+        | StoreError::Trial { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::WrongTask { .. } => Exit::Refused,
         StoreError::Manifest { .. } => Exit::Config,
         StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
         StoreError::Engine(_) => Exit::Refused,

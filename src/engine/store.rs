@@ -48,6 +48,8 @@ pub enum StoreError {
     Damaged { path: PathBuf, got: String, want: String },
     #[error("model `{name}` is for {got:?}, {want:?} is wanted here")]
     WrongTask { name: String, got: Task, want: Task },
+    #[error("{}: it cannot be run: {error}", path.display())]
+    Trial { path: PathBuf, error: EngineError },
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -100,7 +102,7 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
     let prepared = candidate.prepare(&manifest).map_err(refused)?;
     manifest.prepared_sha256 = Some(prepared.report.prepared_sha256.clone());
     initialise(&library_path(options.onnxruntime.as_deref()))?;
-    let trial_ms = try_out(&prepared.bytes, &manifest)?;
+    let trial_ms = try_out(&prepared.bytes, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?;
     let (directory, already_there) = write(state, &manifest, &prepared.bytes)?;
     Ok(Added { manifest, report: prepared.report, recognised_by, already_there, trial_ms, directory })
 }
