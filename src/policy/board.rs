@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
@@ -75,11 +75,13 @@ fn optional_utc<S: Serializer>(stamp: &Option<Stamp<Utc>>, serializer: S) -> Res
 struct Contents {
     streams: Vec<StreamPolicy>,
     timeline: VecDeque<Change>,
+    register_hash: Option<[u8; 32]>,
 }
 
 pub(in crate::policy) struct Board {
     contents: Mutex<Contents>,
     heartbeat: AtomicU64,
+    last_beat_ns: AtomicI64,
     pub counters: Arc<PolicyCounters>,
 }
 
@@ -95,8 +97,8 @@ impl Board {
             epoch: 0,
             revoked_at: None,
         };
-        let contents = Contents { streams: streams.iter().map(stream).collect(), timeline: VecDeque::new() };
-        Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), counters: Arc::default() }
+        let contents = Contents { streams: streams.iter().map(stream).collect(), timeline: VecDeque::new(), register_hash: None };
+        Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), last_beat_ns: AtomicI64::new(0), counters: Arc::default() }
     }
 
     /// Records `decision` for stream `index`; true if its state changed.
@@ -130,8 +132,19 @@ impl Board {
     pub fn timeline(&self) -> Vec<Change> {
         self.contents.lock().timeline.iter().cloned().collect()
     }
-    pub fn beat(&self) {
+    /// The register that decisions rest on from now on; `None`: it cannot be read.
+    pub fn set_register_hash(&self, hash: Option<[u8; 32]>) {
+        self.contents.lock().register_hash = hash;
+    }
+    pub fn register_hash(&self) -> Option<[u8; 32]> {
+        self.contents.lock().register_hash
+    }
+    pub fn beat(&self, now: Stamp<Monotonic>) {
+        self.last_beat_ns.store(now.ns(), Relaxed);
         self.heartbeat.fetch_add(1, Relaxed);
+    }
+    pub fn last_beat(&self) -> Stamp<Monotonic> {
+        Stamp::from_ns(self.last_beat_ns.load(Relaxed))
     }
     pub fn heartbeat(&self) -> u64 {
         self.heartbeat.load(Relaxed)

@@ -119,7 +119,9 @@ impl Keeper {
         self.withdrawn.entry(id.to_owned()).or_insert(withdrawal);
         loaded.hashes = self.streams.iter().map(|s| loaded.register.hash_for(s)).collect();
         let before = self.in_force.clone();
+        let hash = loaded.register.hash();
         self.decide();
+        self.board.set_register_hash(Some(hash));
         let narrowed = self.streams.iter().zip(before.iter().zip(&self.in_force)).filter(|(_, (old, new))| new < old);
         Ok(Darkened { streams: narrowed.map(|(s, _)| Arc::clone(s)).collect(), at: self.clock.monotonic() })
     }
@@ -166,6 +168,7 @@ impl Keeper {
             }
         };
         self.seen = stamp;
+        self.board.set_register_hash(self.loaded.as_ref().ok().map(|l| l.register.hash()));
     }
 
     fn decide(&mut self) -> Option<Duration> {
@@ -187,7 +190,7 @@ impl Keeper {
                 None
             }
         };
-        self.board.beat();
+        self.board.beat(self.clock.monotonic());
         next_change
     }
 

@@ -226,6 +226,15 @@ impl PolicyHandle {
         self.inner.board.heartbeat()
     }
 
+    /// When the last evaluation was done.
+    pub fn last_beat(&self) -> Stamp<Monotonic> {
+        self.inner.board.last_beat()
+    }
+    /// SHA-256 of the register that decisions rest on; `None` while it cannot be read.
+    pub fn register_hash(&self) -> Option<[u8; 32]> {
+        self.inner.board.register_hash()
+    }
+
     /// Ends the thread and waits for it. Every lease ends with it.
     pub fn stop(&self) {
         self.thaw();
