@@ -4,3 +4,5 @@
 #[cfg(feature = "gst")]
 pub mod encode;
 pub mod portraits;
+#[cfg(feature = "gst")]
+pub mod stills;
