@@ -68,6 +68,11 @@ impl Gatherer {
         Self { feeds, leases, bell, start: 0 }
     }
 
+    /// True when no stream has a frame waiting.
+    pub fn is_drained(&self) -> bool {
+        self.feeds.iter().all(|f| f.ring.is_empty())
+    }
+
     /// Adds frames to `batch` until it holds `max_batch` or every stream had its turn.
     pub fn gather(&mut self, batch: &mut Batch, max_batch: usize, now: Stamp<Monotonic>) {
         let count = self.feeds.len();

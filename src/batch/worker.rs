@@ -23,16 +23,17 @@ pub struct Batcher {
     pub clock: SharedClock,
     /// From a frame's arrival to its hand-over.
     pub recorder: StepRecorder,
-    pub shutdown: Shutdown,
+    /// Requested once no source delivers any more: the thread ends when the rings are empty, so nothing that arrived is lost.
+    pub drain: Shutdown,
     pub progress: Progress,
 }
 
-/// How long the thread sleeps when nothing rings: bounds how late it notices a shutdown, and releases withheld frames.
+/// How long the thread sleeps when nothing rings: bounds how late it notices that it is to end.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Runs until shutdown, or until every detector worker is gone.
+/// Runs until it is told to drain and has, or until every detector worker is gone.
 pub fn run(mut batcher: Batcher) {
-    while !batcher.shutdown.is_requested() {
+    while !(batcher.drain.is_requested() && batcher.gatherer.is_drained()) {
         if !batcher.workers.any() {
             batcher.rest();
             continue;

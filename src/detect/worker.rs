@@ -143,7 +143,7 @@ mod tests {
             max_wait: Duration::ZERO,
             clock: clock.clone(),
             recorder: latencies.recorder("batch").expect("bounds"),
-            shutdown: shutdown.clone(),
+            drain: shutdown.clone(),
             progress: progress.register("batch"),
         };
         std::thread::scope(|scope| {
