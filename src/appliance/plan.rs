@@ -1,0 +1,110 @@
+//! What a pipeline needs before its first thread starts: the checked file, the site, the models, the site key. Every error says what to
+//! do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::config::load::{ConfigError, Loaded};
+use crate::engine::manifest::{IntendedUse, Task};
+use crate::engine::store::{self, StoreError};
+use crate::engine::{EngineError, Network};
+use crate::gallery::seal::{SealError, SiteKey};
+use crate::policy::facts::{Mode, Site};
+use crate::policy::file::FileError;
+use crate::state::StateDirectory;
+
+/// Where frames come from.
+#[derive(Clone, Debug)]
+pub enum Sources {
+    /// As the pipeline file says.
+    Configured,
+    /// A bench's schedule: the file's clips in turn, `streams` of them, each at `fps`, for `frames` frames.
+    Paced { fps: f64, frames: u64 },
+}
+
+/// Everything needed to start a [`Plane`](super::Plane), and to start it again.
+#[derive(Clone)]
+pub struct Plan {
+    pub loaded: Loaded,
+    pub state: StateDirectory,
+    pub clock: SharedClock,
+    pub sources: Sources,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{path} cannot be read ({source}): make the site's state with `placard commission SITE_FILE`")]
+    NoSite { path: PathBuf, source: FileError },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Models(#[from] StoreError),
+    #[error(
+        "model `{model}` is for commissioning only and site `{site}` is operational: add an operational model (`placard model known` lists published ones), or set the site's mode to commissioning"
+    )]
+    CommissioningModel { model: String, site: String },
+    #[error(transparent)]
+    Key(#[from] SealError),
+    #[error("{0}")]
+    Step(String),
+    #[error("thread `{name}` could not be started: {source}")]
+    Thread { name: String, source: std::io::Error },
+    #[error("stream `{stream}`: the bench plays files; `{source_text}` is none")]
+    NotAFile { stream: String, source_text: String },
+    #[error("neither the new pipeline starts ({first}) nor the old one again ({second})")]
+    NoWayBack { first: String, second: String },
+}
+
+/// What [`Plan::prepare`] found: ready to be wired.
+pub struct Prepared {
+    pub site: Site,
+    pub detectors: Vec<Box<dyn Network>>,
+    pub embedders: Vec<Box<dyn Network>>,
+    pub key: Option<SiteKey>,
+}
+
+impl Plan {
+    pub fn new(pipeline: &Path, state: StateDirectory, clock: SharedClock) -> Result<Self, StartError> {
+        Ok(Self { loaded: crate::config::load::load(pipeline)?, state, clock, sources: Sources::Configured })
+    }
+
+    /// The same plan with the pipeline file read anew.
+    pub fn reread(&self) -> Result<Self, StartError> {
+        let loaded = crate::config::load::load(&self.loaded.path)?;
+        Ok(Self { loaded, ..self.clone() })
+    }
+
+    /// Reads and loads everything that can be missing or wrong. Starts no thread.
+    pub fn prepare(&self) -> Result<Prepared, StartError> {
+        let path = self.state.site();
+        let site = Site::load(&path).map_err(|source| StartError::NoSite { path, source })?;
+        let pipeline = &self.loaded.pipeline;
+        let limits = &self.loaded.limits;
+        let runtime = pipeline.engine.onnxruntime.as_deref();
+        let many = |name: &str, task: Task, count: usize| -> Result<Vec<Box<dyn Network>>, StartError> {
+            (0..count).map(|_| self.network(&site, name, task, runtime)).collect()
+        };
+        let detectors = many(&pipeline.detect.model, Task::FaceDetector, limits.detect_workers)?;
+        let (embedders, key) = match &pipeline.embed {
+            Some(embed) => (many(&embed.model, Task::FaceEmbedder, limits.embed_workers)?, Some(SiteKey::load(&self.state)?)),
+            None => (Vec::new(), None),
+        };
+        Ok(Prepared { site, detectors, embedders, key })
+    }
+
+    fn network(&self, site: &Site, name: &str, task: Task, runtime: Option<&Path>) -> Result<Box<dyn Network>, StartError> {
+        let network = store::load_network(&self.state, name, task, runtime)?;
+        if site.mode == Mode::Operational && network.manifest().intended_use == IntendedUse::Commissioning {
+            return Err(StartError::CommissioningModel { model: name.to_owned(), site: site.name.clone() });
+        }
+        Ok(network)
+    }
+
+    /// Names of the streams, in the pipeline's order.
+    pub fn stream_names(&self) -> Vec<Arc<str>> {
+        self.loaded.limits.streams.iter().map(|s| Arc::clone(&s.name)).collect()
+    }
+}

@@ -1,0 +1,468 @@
+//! The data plane: threads and the queues between them, started downstream first, drained upstream first.
+//!
+//! Queue lengths are chosen so that a frame waits in its stream's ring and nowhere else: behind the detectors every queue holds a moment's
+//! worth, and a step that falls behind sheds recognition (counted), never the stream.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+
+use super::plan::{Plan, Prepared, Sources, StartError};
+use crate::align::Aligner;
+use crate::batch::{Batch, BatchCounters, Batcher, Feed, FreeWorkers, Gatherer};
+use crate::clock::SharedClock;
+use crate::config::schema;
+use crate::counters::Counters;
+use crate::decide::ReviewTask;
+use crate::decide::once::Once;
+use crate::decide::worker::{DecideCounters, DecideWorker, MatchCounters};
+use crate::detect::detector::{DetectCounters, Detector};
+use crate::detect::worker::{DetectWorker, DetectWorkerCounters, LastLook};
+use crate::detect::Detected;
+use crate::embed::gather::{EmbedCounters, Gather};
+use crate::embed::worker::EmbedWorker;
+use crate::embed::{Embedder, Query};
+use crate::engine::Network;
+use crate::frame::StreamIndex;
+use crate::gallery::TemplateModel;
+use crate::gallery::seal::SiteKey;
+use crate::gallery::set::GallerySet;
+use crate::gallery::vault::Vault;
+use crate::ingest::{self, HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
+use crate::latency::{Latencies, StepRecorder};
+use crate::policy::facts::Site;
+use crate::policy::lease::LeaseTable;
+use crate::policy::rules::PlainRules;
+use crate::policy::worker::{PolicyHandle, PolicyThread};
+use crate::progress::ProgressRegistry;
+use crate::queue::{Doorbell, Ring};
+use crate::shutdown::Shutdown;
+use crate::track::worker::{TrackWorker, TrackedStream};
+use crate::track::{Identified, LiveTracks, Selection, TrackCounters, Tracker};
+
+/// Detections waiting for the tracker, per detector worker.
+const DETECTED_QUEUE: usize = 2;
+/// Selections waiting for an embedder: each may hold a decoder's buffer.
+const SELECTION_QUEUE: usize = 4;
+/// Tracks waiting to be searched.
+const QUERY_QUEUE: usize = 64;
+/// Recognised tracks the tracker has not heard of yet.
+const IDENTIFIED_QUEUE: usize = 256;
+/// A track's hit is not repeated for this long.
+const FORGET_HITS: Duration = Duration::from_secs(600);
+/// How long opening the vault waits for a command that holds it.
+const VAULT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One stream as others see it.
+pub struct StreamRuntime {
+    pub name: Arc<str>,
+    pub source: String,
+    pub ring: Arc<Ring<crate::frame::Frame>>,
+    pub health: Arc<StreamHealth>,
+    pub ingest: Arc<IngestCounters>,
+    pub batch: Arc<BatchCounters>,
+    pub track: Arc<TrackCounters>,
+    pub live: Arc<LiveTracks>,
+}
+
+impl StreamRuntime {
+    pub fn health(&self) -> HealthSnapshot {
+        self.health.snapshot()
+    }
+}
+
+/// A running data plane.
+pub struct Plane {
+    pub site: Site,
+    pub pipeline: String,
+    pub streams: Vec<StreamRuntime>,
+    pub policy: PolicyHandle,
+    pub latencies: Latencies,
+    pub progress: ProgressRegistry,
+    pub galleries: Option<Arc<GallerySet>>,
+    pub last_look: Arc<LastLook>,
+    pub emit: super::emission::Emission,
+    pub counters: Vec<Arc<dyn Counters>>,
+    key: Option<SiteKey>,
+    /// Stops the sources.
+    stop_sources: Shutdown,
+    /// Then: the batch step ends when its rings are empty.
+    drain: Shutdown,
+    bell: Arc<Doorbell>,
+    sources: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+    workers: parking_lot::Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the constructors below share.
+struct Wiring<'a> {
+    plan: &'a Plan,
+    clock: SharedClock,
+    leases: LeaseTable,
+    latencies: Latencies,
+    progress: ProgressRegistry,
+    /// Never requested while work may still arrive: workers end when the queue before them hangs up.
+    never: Shutdown,
+    threads: Vec<JoinHandle<()>>,
+    counters: Vec<Arc<dyn Counters>>,
+}
+
+impl Wiring<'_> {
+    fn recorder(&self, step: &str) -> Result<StepRecorder, StartError> {
+        self.latencies.recorder(step).map_err(|e| StartError::Step(format!("histogram of {step}: {e}")))
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+        self.threads.push(spawn(name, work)?);
+        Ok(())
+    }
+
+    fn counted<C: Counters + 'static>(&mut self, counters: C) -> Arc<C> {
+        let counters = Arc::new(counters);
+        self.counters.push(Arc::clone(&counters) as Arc<dyn Counters>);
+        counters
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    let failed = |source| StartError::Thread { name: name.to_owned(), source };
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
+}
+
+/// Opens the galleries of `model` in the site's vault.
+fn galleries(plan: &Plan, network: &dyn Network, key: &SiteKey) -> Result<Arc<GallerySet>, StartError> {
+    let model = TemplateModel::of(network.manifest()).map_err(|e| StartError::Step(e.to_string()))?;
+    let set = Arc::new(GallerySet::new(model));
+    reload(plan, &set, key)?;
+    Ok(set)
+}
+
+/// Reads the vault anew. The vault is held only meanwhile, so that `enrol` can write while the service runs.
+fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey) -> Result<crate::gallery::set::Reloaded, StartError> {
+    if !plan.state.vault().exists() {
+        return Ok(crate::gallery::set::Reloaded::default());
+    }
+    let failed = |e: &dyn std::fmt::Display| StartError::Step(format!("galleries: {e}"));
+    let vault = Vault::open_patiently(&plan.state, key, VAULT_PATIENCE, &Shutdown::new()).map_err(|e| failed(&e))?;
+    set.reload(&vault, plan.clock.utc()).map_err(|e| failed(&e))
+}
+
+impl Plane {
+    pub fn start(plan: &Plan) -> Result<Self, StartError> {
+        let Prepared { site, detectors, embedders, key } = plan.prepare()?;
+        let names = plan.stream_names();
+        let progress = ProgressRegistry::new();
+        let rules = Box::new(PlainRules);
+        let (policy, leases) =
+            PolicyThread::start(plan.state.register(), &names, Arc::clone(&plan.clock), rules, Some(progress.register("policy")))
+                .map_err(|e| StartError::Step(e.to_string()))?;
+        let mut wiring = Wiring {
+            plan,
+            clock: Arc::clone(&plan.clock),
+            leases,
+            latencies: Latencies::new(),
+            progress,
+            never: Shutdown::new(),
+            threads: Vec::new(),
+            counters: vec![policy.counters()],
+        };
+        let galleries = match (embedders.first(), &key) {
+            (Some(network), Some(key)) => Some(galleries(plan, &**network, key)?),
+            _ => None,
+        };
+        let (tasks, emit) = super::emission::start(plan, &wiring.leases, &wiring.latencies, &wiring.progress, galleries.as_deref())?;
+        let identified = bounded(IDENTIFIED_QUEUE);
+        let queries = wiring.decide(galleries.as_ref(), tasks, identified.0)?;
+        let embed_queues = wiring.embed(embedders, queries)?;
+        let (detected, tracked) = wiring.track(&names, identified.1, embed_queues, detectors.len())?;
+        let bell = Doorbell::new();
+        let free = FreeWorkers::new(Arc::clone(&bell));
+        let (batches, last_look) = wiring.detect(detectors, detected, &free)?;
+        let drain = Shutdown::new();
+        let (streams, outlets) = wiring.streams(&names, tracked, &bell);
+        wiring.batch(&streams, batches, free, &bell, &drain)?;
+        let stop_sources = Shutdown::new();
+        let sources = start_sources(plan, outlets, &stop_sources)?;
+        let Wiring { latencies, progress, threads, mut counters, .. } = wiring;
+        for s in &streams {
+            let of_stream: [Arc<dyn Counters>; 4] =
+                [Arc::clone(&s.ingest) as _, Arc::clone(&s.batch) as _, Arc::clone(&s.track) as _, Arc::clone(&s.live) as _];
+            counters.extend(of_stream);
+        }
+        counters.extend(emit.counters());
+        Ok(Self {
+            site,
+            pipeline: plan.loaded.pipeline.name.clone(),
+            streams,
+            policy,
+            latencies,
+            progress,
+            galleries,
+            last_look,
+            emit,
+            counters,
+            key,
+            stop_sources,
+            drain,
+            bell,
+            sources: parking_lot::Mutex::new(sources),
+            workers: parking_lot::Mutex::new(threads),
+        })
+    }
+
+    /// Whether every source has come to its end by itself.
+    pub fn sources_ended(&self) -> bool {
+        self.sources.lock().iter().all(JoinHandle::is_finished)
+    }
+
+    /// Opens the galleries again.
+    pub fn reload_galleries(&self, plan: &Plan) -> Result<crate::gallery::set::Reloaded, StartError> {
+        match (&self.galleries, &self.key) {
+            (Some(set), Some(key)) => reload(plan, set, key),
+            _ => Ok(crate::gallery::set::Reloaded::default()),
+        }
+    }
+
+    /// Frames that were looked at on `stream`.
+    pub fn detected(&self, stream: StreamIndex) -> u64 {
+        self.last_look.frames(stream)
+    }
+
+    /// No source any more; what arrived runs through; every thread ends.
+    pub fn stop(&self) {
+        self.stop_sources.request();
+        join(&mut self.sources.lock());
+        self.drain.request();
+        self.bell.ring();
+        join(&mut self.workers.lock());
+        self.emit.stop();
+        self.policy.stop();
+    }
+
+    /// Health of the worst source, for `status`.
+    pub fn any_source_failed(&self) -> bool {
+        self.streams.iter().any(|s| matches!(s.health().state, SourceState::Failed | SourceState::Stalled))
+    }
+}
+
+fn join(threads: &mut Vec<JoinHandle<()>>) {
+    for thread in threads.drain(..) {
+        let name = thread.thread().name().unwrap_or("unnamed").to_owned();
+        if thread.join().is_err() {
+            tracing::error!(thread = name, "a thread panicked");
+        }
+    }
+}
+
+/// One thread a source.
+fn start_sources(plan: &Plan, outlets: Vec<Outlet>, stop: &Shutdown) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut threads = Vec::new();
+    for (i, outlet) in outlets.into_iter().enumerate() {
+        let (stream, limits) = (&plan.loaded.pipeline.streams[i], &plan.loaded.limits.streams[i]);
+        let name = stream.name.clone();
+        match &plan.sources {
+            Sources::Configured => {
+                let started = ingest::spawn(stream, &limits.source, outlet, stop);
+                threads.push(started.map_err(|e| StartError::Step(e.to_string()))?.into_thread());
+            }
+            Sources::Paced { fps, frames } => {
+                let schedule = super::plan::schedule(stream, &limits.source, *fps, *frames, plan.clock.monotonic(), i)?;
+                let stop = stop.clone();
+                threads.push(spawn(&format!("ingest-{name}"), move || {
+                    if let Err(error) = ingest::paced::play(&schedule, &outlet, &stop) {
+                        tracing::error!(stream = name, %error, "the bench's source failed");
+                    }
+                })?);
+            }
+        }
+    }
+    Ok(threads)
+}
+
+impl Wiring<'_> {
+    /// Match and decide. Without galleries the queue's other end is dropped and nothing is ever sent.
+    fn decide(
+        &mut self,
+        galleries: Option<&Arc<GallerySet>>,
+        tasks: Sender<ReviewTask>,
+        identified: Sender<Identified>,
+    ) -> Result<Sender<Query>, StartError> {
+        let (sender, queries) = bounded(QUERY_QUEUE);
+        let Some(set) = galleries else { return Ok(sender) };
+        let worker = DecideWorker {
+            queries,
+            tasks,
+            identified,
+            leases: self.leases.clone(),
+            set: Arc::clone(set),
+            thresholds: self.plan.loaded.limits.streams.iter().map(|s| s.threshold).collect(),
+            top_k: self.plan.loaded.pipeline.decide.top_k,
+            once: Once::new(FORGET_HITS),
+            clock: Arc::clone(&self.clock),
+            match_recorder: self.recorder("match")?,
+            decide_recorder: self.recorder("decide")?,
+            match_counters: self.counted(MatchCounters::default()),
+            decide_counters: self.counted(DecideCounters::default()),
+            progress: self.progress.register("decide"),
+        };
+        self.spawn("decide", move || crate::decide::worker::run(worker))?;
+        Ok(sender)
+    }
+
+    fn embed(&mut self, networks: Vec<Box<dyn Network>>, queries: Sender<Query>) -> Result<Vec<Sender<Selection>>, StartError> {
+        let Some(settings) = &self.plan.loaded.pipeline.embed else { return Ok(Vec::new()) };
+        let counters = self.counted(EmbedCounters::default());
+        let mut queues = Vec::new();
+        for (n, network) in networks.into_iter().enumerate() {
+            let (sender, selections) = bounded(SELECTION_QUEUE);
+            let mut aligner = Aligner::new(&network.manifest().input).map_err(|e| StartError::Step(e.to_string()))?;
+            let align = move |frame: &crate::frame::Frame, permit: &_, landmarks: &_, out: &mut [f32]| aligner.align(frame, permit, landmarks, out);
+            let embedder = Embedder::new(network, align).map_err(|e| StartError::Step(e.to_string()))?;
+            let name = format!("embed-{n}");
+            let worker = EmbedWorker {
+                gather: Gather::new(embedder, settings, self.leases.clone(), Arc::clone(&self.clock), Arc::clone(&counters)),
+                selections,
+                queries: queries.clone(),
+                counters: Arc::clone(&counters),
+                clock: Arc::clone(&self.clock),
+                recorder: self.recorder("embed")?,
+                progress: self.progress.register(&name),
+                shutdown: self.never.clone(),
+            };
+            self.spawn(&name, move || crate::embed::worker::run(worker))?;
+            queues.push(sender);
+        }
+        Ok(queues)
+    }
+
+    fn track(
+        &mut self,
+        names: &[Arc<str>],
+        identified: Receiver<Identified>,
+        embedders: Vec<Sender<Selection>>,
+        detectors: usize,
+    ) -> Result<(Sender<Detected>, Vec<(Arc<TrackCounters>, Arc<LiveTracks>)>), StartError> {
+        let pipeline = &self.plan.loaded.pipeline;
+        let mut seen = Vec::new();
+        let mut streams = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let counters = Arc::new(TrackCounters { stream: Some(Arc::clone(name)), ..TrackCounters::default() });
+            let live = Arc::new(LiveTracks { stream: Some(Arc::clone(name)), ..LiveTracks::default() });
+            let tracker = Tracker::new(index(i), &pipeline.track, pipeline.embed.as_ref(), Arc::clone(&counters));
+            streams.push(TrackedStream::new(tracker, Arc::clone(&counters), Arc::clone(&live)));
+            seen.push((counters, live));
+        }
+        let (sender, detected) = bounded(DETECTED_QUEUE * detectors.max(1));
+        let worker = TrackWorker {
+            streams,
+            detected,
+            identified,
+            embedders,
+            clock: Arc::clone(&self.clock),
+            recorder: self.recorder("track")?,
+            progress: self.progress.register("track"),
+            shutdown: self.never.clone(),
+        };
+        self.spawn("track", move || crate::track::worker::run(worker))?;
+        Ok((sender, seen))
+    }
+
+    fn detect(
+        &mut self,
+        networks: Vec<Box<dyn Network>>,
+        detected: Sender<Detected>,
+        free: &FreeWorkers,
+    ) -> Result<(Sender<Batch>, Arc<LastLook>), StartError> {
+        let pipeline = &self.plan.loaded.pipeline;
+        let (sender, batches) = bounded(networks.len().max(1));
+        let counters = self.counted(DetectCounters::default());
+        let worker_counters = self.counted(DetectWorkerCounters::default());
+        let last_look = Arc::new(LastLook::new(pipeline.streams.len()));
+        let least = least_score(&pipeline.detect, &pipeline.track);
+        for (n, network) in networks.into_iter().enumerate() {
+            let name = format!("detect-{n}");
+            let mut detector =
+                Detector::new(network, &pipeline.detect, least, Arc::clone(&counters)).map_err(|e| StartError::Step(e.to_string()))?;
+            let worker = DetectWorker {
+                find: move |frame: &crate::frame::Frame, permit: &_| detector.detect(frame, permit),
+                batches: batches.clone(),
+                detected: detected.clone(),
+                free: free.clone(),
+                clock: Arc::clone(&self.clock),
+                recorder: self.recorder("detect")?,
+                counters: Arc::clone(&worker_counters),
+                last_look: Arc::clone(&last_look),
+                progress: self.progress.register(&name),
+            };
+            self.spawn(&name, move || crate::detect::worker::run(worker))?;
+        }
+        Ok((sender, last_look))
+    }
+
+    fn streams(
+        &mut self,
+        names: &[Arc<str>],
+        tracked: Vec<(Arc<TrackCounters>, Arc<LiveTracks>)>,
+        bell: &Arc<Doorbell>,
+    ) -> (Vec<StreamRuntime>, Vec<Outlet>) {
+        let limits = &self.plan.loaded.limits;
+        let mut outlets = Vec::new();
+        let mut streams = Vec::new();
+        for ((i, name), (track, live)) in names.iter().enumerate().zip(tracked) {
+            let ring = Arc::new(Ring::new(limits.ring_frames));
+            let outlet = Outlet::new(name, index(i), Arc::clone(&ring), Arc::clone(bell), Arc::clone(&self.clock));
+            streams.push(StreamRuntime {
+                name: Arc::clone(name),
+                source: limits.streams[i].source.to_string(),
+                ring,
+                health: Arc::clone(&outlet.health),
+                ingest: Arc::clone(&outlet.counters),
+                batch: Arc::new(BatchCounters { stream: Some(Arc::clone(name)), ..BatchCounters::default() }),
+                track,
+                live,
+            });
+            outlets.push(outlet);
+        }
+        (streams, outlets)
+    }
+
+    fn batch(
+        &mut self,
+        streams: &[StreamRuntime],
+        batches: Sender<Batch>,
+        free: FreeWorkers,
+        bell: &Arc<Doorbell>,
+        drain: &Shutdown,
+    ) -> Result<(), StartError> {
+        let feed = |(i, s): (usize, &StreamRuntime)| {
+            let stream = &self.plan.loaded.pipeline.streams[i];
+            let lossless = ingest::open::when_full(stream, &self.plan.loaded.limits.streams[i].source) == ingest::WhenFull::WaitsForRoom;
+            Feed::new(index(i), Arc::clone(&s.ring), stream.detect_every, !lossless, Arc::clone(&s.batch))
+        };
+        let feeds = streams.iter().enumerate().map(feed).collect();
+        let batcher = Batcher {
+            gatherer: Gatherer::new(feeds, self.leases.clone(), Arc::clone(bell)),
+            bell: Arc::clone(bell),
+            workers: free,
+            batches,
+            max_batch: self.plan.loaded.limits.max_batch,
+            max_wait: self.plan.loaded.limits.max_wait,
+            clock: Arc::clone(&self.clock),
+            recorder: self.recorder("batch")?,
+            drain: drain.clone(),
+            progress: self.progress.register("batch"),
+        };
+        self.spawn("batch", move || crate::batch::run(batcher))
+    }
+}
+
+/// Streams are at most 1,024 (`config::limits`).
+fn index(i: usize) -> StreamIndex {
+    StreamIndex(u16::try_from(i).unwrap_or(u16::MAX))
+}
+
+/// The tracker's second association continues tracks with faces that score too low to start one.
+fn least_score(detect: &schema::Detect, track: &schema::Track) -> f32 {
+    track.low_score.min(detect.score_threshold)
+}
