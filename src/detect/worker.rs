@@ -1,15 +1,17 @@
 //! A detector worker: one thread, `detect-N`, one network, one frame after another.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
 use crossbeam::channel::{Receiver, Sender};
 
 use super::{Detected, Face};
 use crate::batch::{Admitted, Batch, FreeWorkers};
-use crate::clock::SharedClock;
-use crate::frame::Frame;
+use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::frame::{Frame, StreamIndex};
 use crate::latency::StepRecorder;
 use crate::policy::lease::{Detect, Permit};
 use crate::progress::Progress;
-use std::sync::Arc;
 
 crate::counters! {
     /// Shared by all detector workers.
@@ -18,6 +20,32 @@ crate::counters! {
         faces_found: "Faces found inside the signed areas.",
         frames_revoked: "Frames whose permit ended while the detector looked: what was found was dropped.",
         detector_errors: "Frames that the detector failed on.",
+    }
+}
+
+/// When each stream's pixels were last read, and how often: what proves that a dark stream is dark.
+#[derive(Debug)]
+pub struct LastLook {
+    streams: Vec<(AtomicU64, AtomicI64)>,
+}
+
+impl LastLook {
+    pub fn new(streams: usize) -> Self {
+        Self { streams: (0..streams).map(|_| (AtomicU64::new(0), AtomicI64::new(0))).collect() }
+    }
+    fn note(&self, stream: StreamIndex, at: Stamp<Monotonic>) {
+        if let Some((frames, last_ns)) = self.streams.get(stream.index()) {
+            frames.fetch_add(1, Relaxed);
+            last_ns.store(at.ns(), Relaxed);
+        }
+    }
+    /// Frames of `stream` that a detector has looked at.
+    pub fn frames(&self, stream: StreamIndex) -> u64 {
+        self.streams.get(stream.index()).map_or(0, |s| s.0.load(Relaxed))
+    }
+    /// When the latest of these looks was over; `None` before the first.
+    pub fn at(&self, stream: StreamIndex) -> Option<Stamp<Monotonic>> {
+        self.streams.get(stream.index()).map(|s| s.1.load(Relaxed)).filter(|ns| *ns != 0).map(Stamp::from_ns)
     }
 }
 
@@ -31,6 +59,7 @@ pub struct DetectWorker<F> {
     /// Reading, network, decoding: per frame.
     pub recorder: StepRecorder,
     pub counters: Arc<DetectWorkerCounters>,
+    pub last_look: Arc<LastLook>,
     pub progress: Progress,
 }
 
@@ -66,6 +95,7 @@ where
         let begun_at = self.clock.monotonic();
         let found = (self.find)(&frame, &permit);
         let now = self.clock.monotonic();
+        self.last_look.note(frame.header.stream, now);
         self.recorder.record_ns(now.since_ns(begun_at));
         self.progress.beat();
         let faces = match found {
@@ -97,7 +127,7 @@ mod tests {
     use crate::area::Area;
     use crate::batch::{BatchCounters, Batcher, Feed, Gatherer};
     use crate::clock::{CaptureTime, SystemClock};
-    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
+    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout};
     use crate::latency::Latencies;
     use crate::policy::lease::StreamState;
     use crate::policy::lease::testing::grant;
@@ -157,6 +187,7 @@ mod tests {
                     clock: clock.clone(),
                     recorder: latencies.recorder("detect").expect("bounds"),
                     counters: Arc::default(),
+                    last_look: Arc::new(LastLook::new(1)),
                     progress: progress.register(&format!("detect-{n}")),
                 };
                 scope.spawn(move || run(worker));

@@ -15,6 +15,10 @@ use serde::Serialize;
 
 use crate::counters::Counter;
 
+/// The step that holds, for every frame that was looked at, the time from its capture to the last thing done with it: through the
+/// tracker, or through embedding where a shot of it was taken.
+pub const CAPTURE_TO_DONE: &str = "capture-to-done";
+
 const LOWEST_NS: u64 = 1_000;
 const HIGHEST_NS: u64 = 3_600_000_000_000;
 const SIGNIFICANT_DIGITS: u8 = 3;
