@@ -31,7 +31,7 @@ use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::Vault;
 use crate::ingest::{self, HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
-use crate::latency::{Latencies, StepRecorder};
+use crate::latency::{CAPTURE_TO_DONE, Latencies, StepRecorder};
 use crate::policy::facts::Site;
 use crate::policy::lease::LeaseTable;
 use crate::policy::rules::PlainRules;
@@ -116,6 +116,12 @@ impl Wiring<'_> {
     fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
         self.threads.push(spawn(name, work)?);
         Ok(())
+    }
+
+    /// Whether stream `i` is a replay that must lose nothing.
+    fn is_lossless(&self, i: usize) -> bool {
+        let (stream, limits) = (&self.plan.loaded.pipeline.streams[i], &self.plan.loaded.limits.streams[i]);
+        matches!(self.plan.sources, Sources::Configured) && ingest::open::when_full(stream, &limits.source) == ingest::WhenFull::WaitsForRoom
     }
 
     fn counted<C: Counters + 'static>(&mut self, counters: C) -> Arc<C> {
@@ -327,6 +333,7 @@ impl Wiring<'_> {
                 counters: Arc::clone(&counters),
                 clock: Arc::clone(&self.clock),
                 recorder: self.recorder("embed")?,
+                done: self.recorder(CAPTURE_TO_DONE)?,
                 progress: self.progress.register(&name),
                 shutdown: self.never.clone(),
             };
@@ -350,7 +357,8 @@ impl Wiring<'_> {
             let counters = Arc::new(TrackCounters { stream: Some(Arc::clone(name)), ..TrackCounters::default() });
             let live = Arc::new(LiveTracks { stream: Some(Arc::clone(name)), ..LiveTracks::default() });
             let tracker = Tracker::new(index(i), &pipeline.track, pipeline.embed.as_ref(), Arc::clone(&counters));
-            streams.push(TrackedStream::new(tracker, Arc::clone(&counters), Arc::clone(&live)));
+            let lossless = self.is_lossless(i);
+            streams.push(TrackedStream::new(tracker, Arc::clone(&counters), Arc::clone(&live)).lossless(lossless));
             seen.push((counters, live));
         }
         let (sender, detected) = bounded(DETECTED_QUEUE * detectors.max(1));
@@ -361,6 +369,7 @@ impl Wiring<'_> {
             embedders,
             clock: Arc::clone(&self.clock),
             recorder: self.recorder("track")?,
+            done: self.recorder(CAPTURE_TO_DONE)?,
             progress: self.progress.register("track"),
             shutdown: self.never.clone(),
         };
@@ -436,9 +445,8 @@ impl Wiring<'_> {
         drain: &Shutdown,
     ) -> Result<(), StartError> {
         let feed = |(i, s): (usize, &StreamRuntime)| {
-            let stream = &self.plan.loaded.pipeline.streams[i];
-            let lossless = ingest::open::when_full(stream, &self.plan.loaded.limits.streams[i].source) == ingest::WhenFull::WaitsForRoom;
-            Feed::new(index(i), Arc::clone(&s.ring), stream.detect_every, !lossless, Arc::clone(&s.batch))
+            let every = self.plan.loaded.pipeline.streams[i].detect_every;
+            Feed::new(index(i), Arc::clone(&s.ring), every, !self.is_lossless(i), Arc::clone(&s.batch))
         };
         let feeds = streams.iter().enumerate().map(feed).collect();
         let batcher = Batcher {

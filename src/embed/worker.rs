@@ -28,6 +28,8 @@ pub struct EmbedWorker<E> {
     pub clock: SharedClock,
     /// Aligning and embedding, per selection with shots.
     pub recorder: StepRecorder,
+    /// [`CAPTURE_TO_DONE`](crate::latency::CAPTURE_TO_DONE) of frames that a shot was taken of.
+    pub done: StepRecorder,
     pub progress: Progress,
     pub shutdown: Shutdown,
 }
@@ -56,10 +58,12 @@ impl<E: EmbedShot> EmbedWorker<E> {
     /// False when nobody takes queries any more.
     fn take_in(&mut self, selection: Selection) -> bool {
         let began = self.clock.monotonic();
-        let embeds = !selection.shots.is_empty();
+        let captured_at = selection.frame.as_ref().filter(|_| !selection.shots.is_empty()).map(|f| f.header.captured_at);
         let queries = self.gather.process(selection);
-        if embeds {
-            self.recorder.record_ns(self.clock.monotonic().since_ns(began));
+        if let Some(captured_at) = captured_at {
+            let now = self.clock.now();
+            self.recorder.record_ns(now.monotonic.since_ns(began));
+            self.done.record_ns(captured_at.latency_ns(now));
         }
         for query in queries {
             match self.queries.try_send(query) {

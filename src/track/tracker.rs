@@ -141,6 +141,16 @@ impl Tracker {
         self.finish(draft, None)
     }
 
+    /// The stream is over: every track ends now, and what it gathered is concluded, if the lease still stands.
+    pub fn end_all(&mut self, now: Stamp<Monotonic>) -> Option<Selection> {
+        let mut draft = Draft::default();
+        if self.permit.take().is_some_and(|held| held.is_live(now)) {
+            self.end_lost(i64::MAX, &mut draft);
+        }
+        self.forget(&mut draft);
+        self.finish(draft, None)
+    }
+
     /// Feedback: the track was recognised, so nothing more of it is embedded.
     pub fn identified(&mut self, track: TrackId) {
         let time_ns = self.pace.elapsed_ns();

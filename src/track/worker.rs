@@ -30,13 +30,21 @@ pub struct TrackedStream {
     pub tracker: Tracker,
     pub counters: Arc<TrackCounters>,
     pub live: Arc<LiveTracks>,
+    /// A replay that must lose nothing: the embedder is waited for instead.
+    lossless: bool,
     /// What could not be delivered yet.
     waiting: Option<Selection>,
 }
 
 impl TrackedStream {
     pub fn new(tracker: Tracker, counters: Arc<TrackCounters>, live: Arc<LiveTracks>) -> Self {
-        Self { tracker, counters, live, waiting: None }
+        Self { tracker, counters, live, lossless: false, waiting: None }
+    }
+
+    /// Waits for the embedder rather than shedding: for replays as fast as the machine can.
+    pub fn lossless(mut self, lossless: bool) -> Self {
+        self.lossless = lossless;
+        self
     }
 }
 
@@ -50,6 +58,8 @@ pub struct TrackWorker {
     pub clock: SharedClock,
     /// Tracking alone, per frame.
     pub recorder: StepRecorder,
+    /// [`CAPTURE_TO_DONE`](crate::latency::CAPTURE_TO_DONE) of frames that end here: no shot was taken of them.
+    pub done: StepRecorder,
     pub progress: Progress,
     pub shutdown: Shutdown,
 }
@@ -64,7 +74,10 @@ pub fn run(mut worker: TrackWorker) {
         match received {
             Ok(detected) => worker.take_in(detected),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Disconnected) => {
+                worker.end_all();
+                break;
+            }
         }
         let now = worker.clock.monotonic();
         if now >= ticked_at.plus(TICK) {
@@ -79,12 +92,28 @@ impl TrackWorker {
     fn take_in(&mut self, detected: Detected) {
         let began = self.clock.monotonic();
         self.take_feedback();
-        let index = detected.frame.header.stream.index();
+        let (index, captured_at) = (detected.frame.header.stream.index(), detected.frame.header.captured_at);
+        let mut ends_here = true;
         if let Some(stream) = self.streams.get_mut(index) {
             let selection = stream.tracker.update(detected, began);
+            ends_here = selection.as_ref().is_none_or(|s| s.shots.is_empty());
             deliver(stream, index, selection, &self.embedders);
         }
-        self.recorder.record_ns(self.clock.monotonic().since_ns(began));
+        let now = self.clock.now();
+        self.recorder.record_ns(now.monotonic.since_ns(began));
+        if ends_here {
+            self.done.record_ns(captured_at.latency_ns(now));
+        }
+    }
+
+    /// No frame will come any more: what is gathered is concluded, and waits for the embedder however long it takes.
+    fn end_all(&mut self) {
+        let now = self.clock.monotonic();
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            stream.lossless = true;
+            let selection = stream.tracker.end_all(now);
+            deliver(stream, index, selection, &self.embedders);
+        }
     }
 
     fn take_feedback(&mut self) {
@@ -104,12 +133,19 @@ impl TrackWorker {
     }
 }
 
-/// Sends what waited, then `selection`; never blocks.
+/// Sends what waited, then `selection`; never blocks, unless the stream is to lose nothing.
 fn deliver(stream: &mut TrackedStream, index: usize, selection: Option<Selection>, embedders: &[Sender<Selection>]) {
     stream.live.tracks.set(stream.tracker.live_tracks() as u64);
     let queue = embedders.get(index % embedders.len().max(1));
     // Without an embedder nothing is ever gathered, so there is nothing to conclude either.
     let Some(queue) = queue else { return };
+    if stream.lossless {
+        for selection in stream.waiting.take().into_iter().chain(selection) {
+            // An embedder that is gone takes what it is sent with it: nothing is gathered any more.
+            let _gone = queue.send(selection);
+        }
+        return;
+    }
     if let Some(waiting) = stream.waiting.take() {
         stream.waiting = refused(queue.try_send(waiting));
     }
