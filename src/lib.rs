@@ -53,4 +53,6 @@ pub mod console;
 
 pub mod render;
 
+pub mod appliance;
+
 pub mod commands;

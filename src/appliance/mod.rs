@@ -19,6 +19,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::{Monotonic, Now, SharedClock, Stamp};
+use crate::console::rates::RateWindow;
 use crate::progress::{Observer, ProgressRegistry};
 use crate::shutdown::Shutdown;
 
@@ -30,23 +31,34 @@ pub struct Appliance {
     plane: RwLock<Option<Arc<Plane>>>,
     plan: Mutex<Plan>,
     clock: SharedClock,
+    progress: ProgressRegistry,
     started_at: Now,
     observer: Mutex<Observer>,
     heartbeat: Mutex<(u64, Stamp<Monotonic>)>,
+    /// Frames arrived and looked at, per stream.
+    rates: Mutex<Vec<(RateWindow, RateWindow)>>,
+}
+
+fn rates(plane: &Plane, now: Stamp<Monotonic>) -> Vec<(RateWindow, RateWindow)> {
+    plane.streams.iter().map(|_| (RateWindow::starting_at(now), RateWindow::starting_at(now))).collect()
 }
 
 impl Appliance {
     /// Builds and starts everything; returns when every thread runs.
     pub fn start(plan: Plan) -> Result<Arc<Self>, StartError> {
         let clock = Arc::clone(&plan.clock);
-        let plane = Plane::start(&plan)?;
+        let progress = ProgressRegistry::new();
+        let plane = Plane::start(&plan, &progress)?;
         let started_at = clock.now();
+        let rates = Mutex::new(rates(&plane, started_at.monotonic));
         Ok(Arc::new(Self {
             plane: RwLock::new(Some(Arc::new(plane))),
             plan: Mutex::new(plan),
+            progress,
             started_at,
             observer: Mutex::default(),
             heartbeat: Mutex::new((0, started_at.monotonic)),
+            rates,
             clock,
         }))
     }
@@ -77,8 +89,8 @@ impl Appliance {
     }
 
     /// All workers' progress, for the watchdog.
-    pub fn progress(&self) -> Option<ProgressRegistry> {
-        self.plane().map(|p| p.progress.clone())
+    pub fn progress(&self) -> &ProgressRegistry {
+        &self.progress
     }
 
     /// Starts a plane from `next`; if that fails, one from the old plan, so that a bad file changes nothing.
@@ -87,7 +99,7 @@ impl Appliance {
         next.prepare()?;
         let mut plan = self.plan.lock();
         self.stop();
-        let started = Plane::start(&next);
+        let started = Plane::start(&next, &self.progress);
         let result = match started {
             Ok(plane) => {
                 *plan = next;
@@ -95,7 +107,7 @@ impl Appliance {
             }
             Err(error) => {
                 tracing::error!(%error, "the new pipeline does not start: going back to the old one");
-                Plane::start(&plan).map_err(|second| StartError::NoWayBack { first: error.to_string(), second: second.to_string() }).and_then(
+                Plane::start(&plan, &self.progress).map_err(|second| StartError::NoWayBack { first: error.to_string(), second: second.to_string() }).and_then(
                     |plane| {
                         *self.plane.write() = Some(Arc::new(plane));
                         Err(error)
@@ -104,6 +116,7 @@ impl Appliance {
             }
         };
         let plane = result?;
+        *self.rates.lock() = rates(&plane, self.clock.monotonic());
         *self.plane.write() = Some(Arc::new(plane));
         Ok(())
     }

@@ -3,16 +3,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::SharedClock;
+use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::config::load::{ConfigError, Loaded};
+use crate::config::schema::Stream;
+use crate::config::source::SourceSpec;
 use crate::engine::manifest::{IntendedUse, Task};
 use crate::engine::store::{self, StoreError};
 use crate::engine::{EngineError, Network};
 use crate::gallery::seal::{SealError, SiteKey};
+use crate::ingest::paced::Schedule;
 use crate::policy::facts::{Mode, Site};
 use crate::policy::file::FileError;
 use crate::state::StateDirectory;
+
+/// Time for decoders to start before the first frame is due.
+const HEAD_START: Duration = Duration::from_millis(1_500);
 
 /// Where frames come from.
 #[derive(Clone, Debug)]
@@ -83,9 +90,8 @@ impl Plan {
         let site = Site::load(&path).map_err(|source| StartError::NoSite { path, source })?;
         let pipeline = &self.loaded.pipeline;
         let limits = &self.loaded.limits;
-        let runtime = pipeline.engine.onnxruntime.as_deref();
         let many = |name: &str, task: Task, count: usize| -> Result<Vec<Box<dyn Network>>, StartError> {
-            (0..count).map(|_| self.network(&site, name, task, runtime)).collect()
+            (0..count).map(|_| self.network(&site, name, task)).collect()
         };
         let detectors = many(&pipeline.detect.model, Task::FaceDetector, limits.detect_workers)?;
         let (embedders, key) = match &pipeline.embed {
@@ -95,8 +101,8 @@ impl Plan {
         Ok(Prepared { site, detectors, embedders, key })
     }
 
-    fn network(&self, site: &Site, name: &str, task: Task, runtime: Option<&Path>) -> Result<Box<dyn Network>, StartError> {
-        let network = store::load_network(&self.state, name, task, runtime)?;
+    fn network(&self, site: &Site, name: &str, task: Task) -> Result<Box<dyn Network>, StartError> {
+        let network = store::load_network(&self.state, name, task, &self.loaded.pipeline.engine)?;
         if site.mode == Mode::Operational && network.manifest().intended_use == IntendedUse::Commissioning {
             return Err(StartError::CommissioningModel { model: name.to_owned(), site: site.name.clone() });
         }
@@ -107,4 +113,22 @@ impl Plan {
     pub fn stream_names(&self) -> Vec<Arc<str>> {
         self.loaded.limits.streams.iter().map(|s| Arc::clone(&s.name)).collect()
     }
+}
+
+/// A bench stream's schedule: its clip, offset by a fraction of a frame so that streams do not all come due at once.
+pub fn schedule(
+    stream: &Stream,
+    source: &SourceSpec,
+    fps: f64,
+    frames: u64,
+    begin: Stamp<Monotonic>,
+    place: usize,
+) -> Result<Schedule, StartError> {
+    let SourceSpec::File { path } = source else {
+        return Err(StartError::NotAFile { stream: stream.name.clone(), source_text: source.to_string() });
+    };
+    // The golden ratio spreads any number of streams evenly over a frame's time.
+    let fraction = (place as f64 * 0.618_033_988_749_895).fract();
+    let start = begin.plus(HEAD_START + Duration::from_secs_f64(fraction / fps));
+    Ok(Schedule { clip: path.clone(), decoder: stream.decoder.clone(), fps, start, frames: Some(frames) })
 }

@@ -24,7 +24,10 @@ use crate::detect::Detected;
 use crate::embed::gather::{EmbedCounters, Gather};
 use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
+use crate::emit::{self, StreamNames};
+use crate::emit::emitter::{self, Emitter};
 use crate::engine::Network;
+use crate::engine::manifest::Decode;
 use crate::frame::StreamIndex;
 use crate::gallery::TemplateModel;
 use crate::gallery::seal::SiteKey;
@@ -80,16 +83,17 @@ pub struct Plane {
     pub streams: Vec<StreamRuntime>,
     pub policy: PolicyHandle,
     pub latencies: Latencies,
-    pub progress: ProgressRegistry,
     pub galleries: Option<Arc<GallerySet>>,
     pub last_look: Arc<LastLook>,
-    pub emit: super::emission::Emission,
+    pub emitter: parking_lot::Mutex<Emitter>,
     pub counters: Vec<Arc<dyn Counters>>,
     key: Option<SiteKey>,
     /// Stops the sources.
     stop_sources: Shutdown,
     /// Then: the batch step ends when its rings are empty.
     drain: Shutdown,
+    /// Last: sinks end at their cursor; what they have not delivered, they deliver after the next start.
+    stop_sinks: Shutdown,
     bell: Arc<Doorbell>,
     sources: parking_lot::Mutex<Vec<JoinHandle<()>>>,
     workers: parking_lot::Mutex<Vec<JoinHandle<()>>>,
@@ -138,7 +142,12 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 /// Opens the galleries of `model` in the site's vault.
 fn galleries(plan: &Plan, network: &dyn Network, key: &SiteKey) -> Result<Arc<GallerySet>, StartError> {
-    let model = TemplateModel::of(network.manifest()).map_err(|e| StartError::Step(e.to_string()))?;
+    let manifest = network.manifest();
+    let Decode::Embedding { dim, .. } = manifest.decode else {
+        return Err(StartError::Step(format!("model `{}` is no embedder", manifest.name)));
+    };
+    let sha256 = manifest.prepared_sha256.as_ref().unwrap_or(&manifest.sha256);
+    let model = TemplateModel { name: manifest.name.as_str().into(), sha256: sha256.as_str().into(), dim };
     let set = Arc::new(GallerySet::new(model));
     reload(plan, &set, key)?;
     Ok(set)
@@ -155,10 +164,9 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey) -> Result<crate::gallery
 }
 
 impl Plane {
-    pub fn start(plan: &Plan) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan, progress: &ProgressRegistry) -> Result<Self, StartError> {
         let Prepared { site, detectors, embedders, key } = plan.prepare()?;
         let names = plan.stream_names();
-        let progress = ProgressRegistry::new();
         let rules = Box::new(PlainRules);
         let (policy, leases) =
             PolicyThread::start(plan.state.register(), &names, Arc::clone(&plan.clock), rules, Some(progress.register("policy")))
@@ -168,7 +176,7 @@ impl Plane {
             clock: Arc::clone(&plan.clock),
             leases,
             latencies: Latencies::new(),
-            progress,
+            progress: progress.clone(),
             never: Shutdown::new(),
             threads: Vec::new(),
             counters: vec![policy.counters()],
@@ -177,7 +185,8 @@ impl Plane {
             (Some(network), Some(key)) => Some(galleries(plan, &**network, key)?),
             _ => None,
         };
-        let (tasks, emit) = super::emission::start(plan, &wiring.leases, &wiring.latencies, &wiring.progress, galleries.as_deref())?;
+        let stop_sinks = Shutdown::new();
+        let (tasks, emitter) = wiring.emit(&names, &stop_sinks)?;
         let identified = bounded(IDENTIFIED_QUEUE);
         let queries = wiring.decide(galleries.as_ref(), tasks, identified.0)?;
         let embed_queues = wiring.embed(embedders, queries)?;
@@ -190,23 +199,22 @@ impl Plane {
         wiring.batch(&streams, batches, free, &bell, &drain)?;
         let stop_sources = Shutdown::new();
         let sources = start_sources(plan, outlets, &stop_sources)?;
-        let Wiring { latencies, progress, threads, mut counters, .. } = wiring;
+        let Wiring { latencies, threads, mut counters, .. } = wiring;
         for s in &streams {
             let of_stream: [Arc<dyn Counters>; 4] =
                 [Arc::clone(&s.ingest) as _, Arc::clone(&s.batch) as _, Arc::clone(&s.track) as _, Arc::clone(&s.live) as _];
             counters.extend(of_stream);
         }
-        counters.extend(emit.counters());
         Ok(Self {
             site,
             pipeline: plan.loaded.pipeline.name.clone(),
             streams,
             policy,
             latencies,
-            progress,
             galleries,
             last_look,
-            emit,
+            emitter: parking_lot::Mutex::new(emitter),
+            stop_sinks,
             counters,
             key,
             stop_sources,
@@ -242,7 +250,8 @@ impl Plane {
         self.drain.request();
         self.bell.ring();
         join(&mut self.workers.lock());
-        self.emit.stop();
+        self.stop_sinks.request();
+        self.emitter.lock().join();
         self.policy.stop();
     }
 
@@ -287,6 +296,27 @@ fn start_sources(plan: &Plan, outlets: Vec<Outlet>, stop: &Shutdown) -> Result<V
 }
 
 impl Wiring<'_> {
+    /// The journal, its worker and the sinks.
+    fn emit(&mut self, names: &[Arc<str>], stop_sinks: &Shutdown) -> Result<(Sender<ReviewTask>, Emitter), StartError> {
+        let config = &self.plan.loaded.pipeline.emit;
+        let failed = |e: emitter::StartError| StartError::Step(e.to_string());
+        let (sender, tasks) = bounded(config.journal.queue_events);
+        let streams = names.iter().map(|name| StreamNames { name: Arc::clone(name), zone: None }).collect();
+        let settings = emitter::Settings {
+            directory: config.journal.directory.clone().unwrap_or_else(|| self.plan.state.journal()),
+            rotate_mib: config.journal.rotate_mib,
+            context: emit::Context { streams },
+            sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,
+            pauses: emit::sink::SINK_PAUSES,
+            leases: self.leases.clone(),
+            latencies: self.latencies.clone(),
+            clock: Arc::clone(&self.clock),
+            progress: self.progress.clone(),
+            shutdown: stop_sinks.clone(),
+        };
+        Ok((sender, Emitter::start(tasks, settings).map_err(failed)?))
+    }
+
     /// Match and decide. Without galleries the queue's other end is dropped and nothing is ever sent.
     fn decide(
         &mut self,

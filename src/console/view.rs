@@ -76,6 +76,10 @@ pub struct StreamView {
     pub overwritten: u64,
     /// Frames released unread for want of a permit.
     pub withheld: u64,
+    /// Frames that a detector looked at, and when it last finished doing so (`CLOCK_MONOTONIC`; 0 before the first): what proves that
+    /// a dark stream is dark.
+    pub detected: u64,
+    pub last_read_monotonic_ms: f64,
     pub reconnects: u64,
     /// Faces found, people (tracks) confirmed, hits handed to humans.
     pub faces: u64,

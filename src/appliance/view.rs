@@ -1,0 +1,259 @@
+//! What the console sees of the appliance, and what it may ask of it.
+
+use std::sync::Arc;
+
+use super::{Appliance, Plan, Plane};
+use crate::clock::{Clock, format_utc};
+use crate::console::view::{
+    CounterView, GalleryView, PolicyView, Readiness, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView,
+};
+use crate::console::{ActionError, Appliance as Console};
+use crate::counters::{Counters, Reading};
+use crate::frame::StreamIndex;
+use crate::latency::StepSnapshot;
+use crate::policy::board::StreamPolicy;
+use crate::policy::worker::PolicyError;
+
+/// The policy thread evaluates five times a second; silent for longer than a lease, it is not well.
+const HEARTBEAT_LATE_MS: f64 = 500.0;
+
+fn stream_view(plane: &Plane, index: usize, policy: Option<&StreamPolicy>, rates: &Rates) -> StreamView {
+    let stream = &plane.streams[index];
+    let health = stream.health();
+    let place = StreamIndex(u16::try_from(index).unwrap_or(u16::MAX));
+    StreamView {
+        name: stream.name.to_string(),
+        source: stream.source.clone(),
+        health: health.state.name().to_owned(),
+        health_detail: health.last_error.unwrap_or_default(),
+        state: policy.map_or("off", |p| p.state.name()).to_owned(),
+        reason: policy.map(|p| p.reason.to_string()).unwrap_or_default(),
+        purposes: policy.map(|p| p.purposes.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+        next_change: policy.and_then(|p| p.next_expiry).map(format_utc).unwrap_or_default(),
+        fps_in: rates.arrived,
+        fps_detected: rates.detected,
+        width: health.width,
+        height: health.height,
+        decoder: health.decoder.unwrap_or_default(),
+        frames: stream.ingest.frames_total.get(),
+        overwritten: stream.ring.overwritten.get(),
+        withheld: stream.batch.frames_withheld.get(),
+        detected: plane.last_look.frames(place),
+        last_read_monotonic_ms: plane.last_look.at(place).map_or(0.0, |at| at.ns() as f64 / 1e6),
+        reconnects: stream.ingest.reconnects_total.get(),
+        faces: 0,
+        tracks: stream.track.confirmed.get(),
+        hits: stream.track.identified.get(),
+    }
+}
+
+struct Rates {
+    arrived: f64,
+    detected: f64,
+}
+
+fn counter_views(plane: &Plane) -> Vec<CounterView> {
+    let mut views = Vec::new();
+    visit(plane, &mut |component| {
+        component.visit(&mut |reading| {
+            let (Reading::Counter { name, value, .. } | Reading::Gauge { name, value, .. }) = reading;
+            views.push(CounterView {
+                component: component.component().to_owned(),
+                stream: component.stream().unwrap_or_default().to_owned(),
+                name: name.to_owned(),
+                value,
+            });
+        });
+    });
+    views
+}
+
+fn visit(plane: &Plane, each: &mut dyn FnMut(&dyn Counters)) {
+    plane.counters.iter().for_each(|c| each(&**c));
+    plane.emitter.lock().visit_counters(each);
+}
+
+fn galleries(plane: &Plane) -> Vec<GalleryView> {
+    let contents = plane.galleries.as_ref().map(|g| g.contents()).unwrap_or_default();
+    contents.into_iter().map(|(purpose, templates, version)| GalleryView { purpose: purpose.to_string(), templates: templates as u64, version }).collect()
+}
+
+impl Appliance {
+    fn policy_view(&self, plane: &Plane) -> PolicyView {
+        let age_ms = self.heartbeat_age_ms(plane);
+        PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: String::new() }
+    }
+
+    /// Since the count of evaluations was last seen to grow.
+    fn heartbeat_age_ms(&self, plane: &Plane) -> f64 {
+        let now = self.clock.monotonic();
+        let beats = plane.policy.heartbeat();
+        let mut seen = self.heartbeat.lock();
+        if seen.0 != beats {
+            *seen = (beats, now);
+        }
+        now.since_ns(seen.1) as f64 / 1e6
+    }
+
+    fn alarms(&self, plane: &Plane) -> Vec<String> {
+        let mut alarms = plane.emitter.lock().alarms();
+        if self.heartbeat_age_ms(plane) >= HEARTBEAT_LATE_MS {
+            alarms.push("The policy thread is silent: every lease runs out and every stream goes dark.".to_owned());
+        }
+        for stream in &plane.streams {
+            let health = stream.health();
+            if let Some(error) = health.last_error.filter(|_| health.attempts > 1) {
+                alarms.push(format!("Stream `{}` cannot be read: {error}", stream.name));
+            }
+        }
+        alarms
+    }
+
+    fn running(&self) -> Result<Arc<Plane>, ActionError> {
+        self.plane().ok_or_else(|| ActionError::Failed("the pipeline is being reloaded; try again in a moment".to_owned()))
+    }
+
+    fn sign_view(&self, sign: &str, state: &str, streams: Vec<String>, at_ns: i64) -> SignView {
+        SignView {
+            sign: sign.to_owned(),
+            state: state.to_owned(),
+            streams,
+            at: format_utc(self.clock.utc()),
+            at_monotonic_ms: at_ns as f64 / 1e6,
+        }
+    }
+}
+
+fn action_error(error: PolicyError) -> ActionError {
+    match error {
+        PolicyError::UnknownSign { .. } => ActionError::NotFound(error.to_string()),
+        other => ActionError::Failed(other.to_string()),
+    }
+}
+
+impl Console for Appliance {
+    fn status(&self) -> StatusView {
+        let Some(plane) = self.plane() else {
+            return StatusView { alarms: vec!["The pipeline is being reloaded.".to_owned()], ..StatusView::default() };
+        };
+        let now = self.clock.now();
+        let policy = plane.policy.snapshot();
+        let rates = self.rates.lock();
+        let streams = (0..plane.streams.len()).map(|i| {
+            let per_second = rates.get(i).map_or(Rates { arrived: 0.0, detected: 0.0 }, |r| Rates {
+                arrived: r.0.per_second(now.monotonic, plane.streams[i].ingest.frames_total.get()),
+                detected: r.1.per_second(now.monotonic, plane.last_look.frames(StreamIndex(u16::try_from(i).unwrap_or(u16::MAX)))),
+            });
+            stream_view(&plane, i, policy.get(i), &per_second)
+        });
+        let streams = streams.collect();
+        StatusView {
+            name: plane.pipeline.clone(),
+            site: plane.site.name.clone(),
+            mode: format!("{:?}", plane.site.mode).to_lowercase(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            pipeline: self.plan.lock().loaded.path.display().to_string(),
+            started_at: format_utc(self.started_at.utc),
+            uptime_s: now.monotonic.since_ns(self.started_at.monotonic) as f64 / 1e9,
+            policy: self.policy_view(&plane),
+            streams,
+            steps: self.latencies().iter().map(StepView::from).collect(),
+            galleries: galleries(&plane),
+            counters: counter_views(&plane),
+            alarms: self.alarms(&plane),
+        }
+    }
+
+    fn latencies(&self) -> Vec<StepSnapshot> {
+        self.plane().and_then(|p| p.latencies.snapshot().ok()).unwrap_or_default()
+    }
+
+    fn recent_events(&self, limit: usize) -> Vec<serde_json::Value> {
+        let Some(plane) = self.plane() else { return Vec::new() };
+        let events = plane.emitter.lock().recent(limit);
+        events.iter().filter_map(|e| serde_json::to_value(&**e).ok()).collect()
+    }
+
+    fn policy_timeline(&self, limit: usize) -> Vec<TransitionView> {
+        let Some(plane) = self.plane() else { return Vec::new() };
+        let changes = plane.policy.timeline();
+        let skipped = changes.len().saturating_sub(limit);
+        let one = |c: crate::policy::board::Change| TransitionView {
+            at: format_utc(c.at),
+            at_monotonic_ms: c.at_monotonic.ns() as f64 / 1e6,
+            stream: c.stream.to_string(),
+            from: c.from.name().to_owned(),
+            to: c.to.name().to_owned(),
+            reason: c.reason.to_string(),
+        };
+        changes.into_iter().skip(skipped).map(one).collect()
+    }
+
+    fn visit_counters(&self, each: &mut dyn FnMut(&dyn Counters)) {
+        if let Some(plane) = self.plane() {
+            visit(&plane, each);
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let Some(plane) = self.plane() else {
+            return Readiness { ready: false, reasons: vec!["The pipeline is being reloaded.".to_owned()] };
+        };
+        let mut reasons: Vec<String> = Vec::new();
+        if self.heartbeat_age_ms(&plane) >= HEARTBEAT_LATE_MS {
+            reasons.push("The policy thread is silent.".to_owned());
+        }
+        for ailing in self.observer.lock().ailing(&self.progress) {
+            reasons.push(format!("Worker {} is {:?}.", ailing.worker, ailing.condition).to_lowercase());
+        }
+        if !plane.emitter.lock().is_ready() {
+            reasons.push("The journal takes no events.".to_owned());
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+
+    fn withdraw_sign(&self, sign: &str) -> Result<SignView, ActionError> {
+        let done = self.running()?.policy.withdraw_sign(sign, "control socket", "withdrawn by command").map_err(action_error)?;
+        let at_ns = done.revoked_at.unwrap_or_else(|| self.clock.monotonic()).ns();
+        Ok(self.sign_view(sign, "withdrawn", done.streams.iter().map(ToString::to_string).collect(), at_ns))
+    }
+
+    fn post_sign(&self, sign: &str) -> Result<SignView, ActionError> {
+        self.running()?.policy.post_sign(sign, "control socket").map_err(action_error)?;
+        Ok(self.sign_view(sign, "posted", Vec::new(), self.clock.monotonic().ns()))
+    }
+
+    fn reload(&self) -> Result<ReloadView, ActionError> {
+        let current: Plan = self.plan.lock().clone();
+        let next = current.reread().map_err(|e| ActionError::Invalid(e.to_string()))?;
+        let mut applied = Vec::new();
+        if next.loaded == current.loaded {
+            self.running()?.policy.reload().map_err(action_error)?;
+        } else {
+            self.replace(next).map_err(|e| ActionError::Invalid(e.to_string()))?;
+            applied.push("pipeline file".to_owned());
+        }
+        applied.push("register".to_owned());
+        let galleries = self.reload_gallery()?.galleries;
+        applied.push("galleries".to_owned());
+        Ok(ReloadView { applied, needs_restart: Vec::new(), galleries })
+    }
+
+    fn reload_gallery(&self) -> Result<ReloadView, ActionError> {
+        let plane = self.running()?;
+        let plan = self.plan.lock().clone();
+        plane.reload_galleries(&plan).map_err(|e| ActionError::Failed(e.to_string()))?;
+        Ok(ReloadView { applied: vec!["galleries".to_owned()], needs_restart: Vec::new(), galleries: galleries(&plane) })
+    }
+
+    fn tick(&self) {
+        let Some(plane) = self.plane() else { return };
+        let now = self.clock.monotonic();
+        let rates = self.rates.lock();
+        for (i, (arrived, detected)) in rates.iter().enumerate().take(plane.streams.len()) {
+            arrived.sample(now, plane.streams[i].ingest.frames_total.get());
+            detected.sample(now, plane.last_look.frames(StreamIndex(u16::try_from(i).unwrap_or(u16::MAX))));
+        }
+    }
+}
