@@ -24,7 +24,7 @@ use crate::progress::{Observer, ProgressRegistry};
 use crate::shutdown::Shutdown;
 
 pub use plan::{Plan, Sources, StartError};
-pub use plane::Plane;
+pub use plane::{Plane, StreamRuntime};
 
 /// A running pipeline. Threads stop when it is stopped; dropping it stops it.
 pub struct Appliance {
@@ -107,12 +107,12 @@ impl Appliance {
             }
             Err(error) => {
                 tracing::error!(%error, "the new pipeline does not start: going back to the old one");
-                Plane::start(&plan, &self.progress).map_err(|second| StartError::NoWayBack { first: error.to_string(), second: second.to_string() }).and_then(
-                    |plane| {
+                Plane::start(&plan, &self.progress)
+                    .map_err(|second| StartError::NoWayBack { first: error.to_string(), second: second.to_string() })
+                    .and_then(|plane| {
                         *self.plane.write() = Some(Arc::new(plane));
                         Err(error)
-                    },
-                )
+                    })
             }
         };
         let plane = result?;

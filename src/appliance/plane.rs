@@ -18,14 +18,14 @@ use crate::counters::Counters;
 use crate::decide::ReviewTask;
 use crate::decide::once::Once;
 use crate::decide::worker::{DecideCounters, DecideWorker, MatchCounters};
+use crate::detect::Detected;
 use crate::detect::detector::{DetectCounters, Detector};
 use crate::detect::worker::{DetectWorker, DetectWorkerCounters, LastLook};
-use crate::detect::Detected;
 use crate::embed::gather::{EmbedCounters, Gather};
 use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
-use crate::emit::{self, StreamNames};
 use crate::emit::emitter::{self, Emitter};
+use crate::emit::{self, StreamNames};
 use crate::engine::Network;
 use crate::engine::manifest::Decode;
 use crate::frame::StreamIndex;
@@ -99,6 +99,9 @@ pub struct Plane {
     workers: parking_lot::Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What others see of a stream's tracker.
+type Tracked = (Arc<TrackCounters>, Arc<LiveTracks>);
+
 /// What the constructors below share.
 struct Wiring<'a> {
     plan: &'a Plan,
@@ -125,7 +128,8 @@ impl Wiring<'_> {
     /// Whether stream `i` is a replay that must lose nothing.
     fn is_lossless(&self, i: usize) -> bool {
         let (stream, limits) = (&self.plan.loaded.pipeline.streams[i], &self.plan.loaded.limits.streams[i]);
-        matches!(self.plan.sources, Sources::Configured) && ingest::open::when_full(stream, &limits.source) == ingest::WhenFull::WaitsForRoom
+        matches!(self.plan.sources, Sources::Configured)
+            && ingest::open::when_full(stream, &limits.source) == ingest::WhenFull::WaitsForRoom
     }
 
     fn counted<C: Counters + 'static>(&mut self, counters: C) -> Arc<C> {
@@ -307,7 +311,7 @@ impl Wiring<'_> {
             rotate_mib: config.journal.rotate_mib,
             context: emit::Context { streams },
             sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,
-            pauses: emit::sink::SINK_PAUSES,
+            pauses: emit::backoff::Pauses::default(),
             leases: self.leases.clone(),
             latencies: self.latencies.clone(),
             clock: Arc::clone(&self.clock),
@@ -353,7 +357,8 @@ impl Wiring<'_> {
         for (n, network) in networks.into_iter().enumerate() {
             let (sender, selections) = bounded(SELECTION_QUEUE);
             let mut aligner = Aligner::new(&network.manifest().input).map_err(|e| StartError::Step(e.to_string()))?;
-            let align = move |frame: &crate::frame::Frame, permit: &_, landmarks: &_, out: &mut [f32]| aligner.align(frame, permit, landmarks, out);
+            let align =
+                move |frame: &crate::frame::Frame, permit: &_, landmarks: &_, out: &mut [f32]| aligner.align(frame, permit, landmarks, out);
             let embedder = Embedder::new(network, align).map_err(|e| StartError::Step(e.to_string()))?;
             let name = format!("embed-{n}");
             let worker = EmbedWorker {
@@ -379,7 +384,7 @@ impl Wiring<'_> {
         identified: Receiver<Identified>,
         embedders: Vec<Sender<Selection>>,
         detectors: usize,
-    ) -> Result<(Sender<Detected>, Vec<(Arc<TrackCounters>, Arc<LiveTracks>)>), StartError> {
+    ) -> Result<(Sender<Detected>, Vec<Tracked>), StartError> {
         let pipeline = &self.plan.loaded.pipeline;
         let mut seen = Vec::new();
         let mut streams = Vec::new();
@@ -439,12 +444,7 @@ impl Wiring<'_> {
         Ok((sender, last_look))
     }
 
-    fn streams(
-        &mut self,
-        names: &[Arc<str>],
-        tracked: Vec<(Arc<TrackCounters>, Arc<LiveTracks>)>,
-        bell: &Arc<Doorbell>,
-    ) -> (Vec<StreamRuntime>, Vec<Outlet>) {
+    fn streams(&mut self, names: &[Arc<str>], tracked: Vec<Tracked>, bell: &Arc<Doorbell>) -> (Vec<StreamRuntime>, Vec<Outlet>) {
         let limits = &self.plan.loaded.limits;
         let mut outlets = Vec::new();
         let mut streams = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Appliance, Plan, Plane};
-use crate::clock::{Clock, format_utc};
+use crate::clock::format_utc;
 use crate::console::view::{
     CounterView, GalleryView, PolicyView, Readiness, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView,
 };
@@ -75,7 +75,10 @@ fn visit(plane: &Plane, each: &mut dyn FnMut(&dyn Counters)) {
 
 fn galleries(plane: &Plane) -> Vec<GalleryView> {
     let contents = plane.galleries.as_ref().map(|g| g.contents()).unwrap_or_default();
-    contents.into_iter().map(|(purpose, templates, version)| GalleryView { purpose: purpose.to_string(), templates: templates as u64, version }).collect()
+    contents
+        .into_iter()
+        .map(|(purpose, templates, version)| GalleryView { purpose: purpose.to_string(), templates: templates as u64, version })
+        .collect()
 }
 
 impl Appliance {

@@ -61,6 +61,10 @@ impl Recent {
         self.subscribers.lock().push(sender);
         receiver
     }
+    /// Hangs up on every subscriber.
+    pub fn close(&self) {
+        self.subscribers.lock().clear();
+    }
     fn publish(&self, event: &Arc<Event>) {
         let mut events = self.events.lock();
         if events.len() == RECENT_EVENTS {

@@ -57,6 +57,10 @@ impl IngestThread {
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
+    /// The thread alone, for one who joins many.
+    pub fn into_thread(self) -> JoinHandle<()> {
+        self.thread
+    }
     /// Waits for the thread; request shutdown first.
     pub fn join(self) {
         if self.thread.join().is_err() {

@@ -21,7 +21,8 @@ pub enum StillError {
 pub fn still(path: &Path, index: usize) -> Result<RgbImage, StillError> {
     let failed = |reason: &dyn std::fmt::Display| StillError::Decode { path: path.display().to_string(), reason: reason.to_string() };
     gst::init().map_err(|e| failed(&e))?;
-    let description = "filesrc name=source ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=sink sync=false max-buffers=2";
+    let description =
+        "filesrc name=source ! decodebin ! videoconvert ! video/x-raw,format=RGB ! appsink name=sink sync=false max-buffers=2";
     let pipeline = gst::parse::launch(description).map_err(|e| failed(&e))?;
     let bin = pipeline.downcast_ref::<gst::Bin>().ok_or_else(|| failed(&"not a bin"))?;
     let source = bin.by_name("source").ok_or_else(|| failed(&"no source"))?;
@@ -47,6 +48,7 @@ fn nth(sink: &AppSink, path: &Path, index: usize) -> Result<RgbImage, StillError
     let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info).map_err(|_e| failed("cannot map the frame"))?;
     let rows = frame.plane_data(0).map_err(|_e| failed("no plane"))?;
     let (stride, row_bytes) = (usize::try_from(frame.plane_stride()[0]).unwrap_or(0), info.width() as usize * 3);
-    let pixels: Vec<u8> = rows.chunks(stride.max(1)).take(info.height() as usize).flat_map(|r| &r[..row_bytes.min(r.len())]).copied().collect();
+    let pixels: Vec<u8> =
+        rows.chunks(stride.max(1)).take(info.height() as usize).flat_map(|r| &r[..row_bytes.min(r.len())]).copied().collect();
     RgbImage::from_raw(info.width(), info.height(), pixels).ok_or_else(|| failed("short frame"))
 }

@@ -28,9 +28,20 @@ pub struct Media {
 pub const MISSING: &str = "missing-person:mp-7";
 pub const CASE: &str = "crime-prevention:2026-0142";
 
-/// Clip, its stream, who is in it, and the clip and frame that person is enrolled from (`None`: a stranger).
-const STREETS: [(&str, &str, &str, Option<(&str, usize)>); 3] =
-    [("asl_no.mkv", "desk", "person-a", Some(("asl_student.mkv", 20))), ("asl_sister.mkv", "lobby", "person-d", Some(("asl_eat.mkv", 20))), ("asl_thanks.mkv", "corner", "stranger-b", None)];
+/// A clip of one person.
+struct Street {
+    clip: &'static str,
+    stream: &'static str,
+    person: &'static str,
+    /// Clip and frame that the person is enrolled from; `None`: a stranger.
+    enrolled_from: Option<(&'static str, usize)>,
+}
+
+const STREETS: [Street; 3] = [
+    Street { clip: "asl_no.mkv", stream: "desk", person: "person-a", enrolled_from: Some(("asl_student.mkv", 20)) },
+    Street { clip: "asl_sister.mkv", stream: "lobby", person: "person-d", enrolled_from: Some(("asl_eat.mkv", 20)) },
+    Street { clip: "asl_thanks.mkv", stream: "corner", person: "stranger-b", enrolled_from: None },
+];
 
 /// Finds the test data, cuts enrolment photographs and draws the hall. `progress` hears (done, all) in frames.
 pub fn prepare(data: &Path, directory: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<Media> {
@@ -38,7 +49,7 @@ pub fn prepare(data: &Path, directory: &Path, progress: &mut dyn FnMut(u64, u64)
     let mut clips = vec![("hall".to_owned(), directory.join("hall.mkv"))];
     let mut visible = Vec::new();
     let mut found_persons = Vec::new();
-    for (clip, stream, identity, enrolled_from) in STREETS {
+    for Street { clip, stream, person: identity, enrolled_from } in STREETS {
         clips.push((stream.to_owned(), data.join("video").join(clip)));
         if let Some((from, frame)) = enrolled_from {
             let photograph = directory.join(format!("{identity}.png"));

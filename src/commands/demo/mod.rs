@@ -40,13 +40,28 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let demo = Demo::new(context.json, &args)?;
     let media = demo.prepare()?;
     let server = demo.serve(&media)?;
-    demo.commission(&media, server.port)?;
+    let subjects = demo.commission(&media, server.port)?;
     let service = demo.start()?;
-    let summary = watch::watch(&demo, &media, args.seconds, service.process.id())?;
+    let summary = watch::watch(&demo, &media, &subjects, args.seconds, service.process.id())?;
     drop((service, server));
     let all_well = summary.all_well();
     watch::print(&summary, context.json)?;
     Ok(if all_well { Exit::Success } else { Exit::Failure })
+}
+
+/// Opaque subject id → the person's name. The service knows only the former.
+type Subjects = std::collections::BTreeMap<String, String>;
+
+/// Every object with a `subject` and a `name`, however deep.
+fn collect_subjects(value: &serde_json::Value, subjects: &mut Subjects) {
+    if let (Some(subject), Some(name)) = (value["subject"].as_str(), value["name"].as_str()) {
+        subjects.insert(subject.to_owned(), name.to_owned());
+    }
+    match value {
+        serde_json::Value::Array(items) => items.iter().for_each(|v| collect_subjects(v, subjects)),
+        serde_json::Value::Object(members) => members.values().for_each(|v| collect_subjects(v, subjects)),
+        _ => {}
+    }
 }
 
 struct Demo {
@@ -113,7 +128,8 @@ impl Demo {
     fn prepare(&self) -> anyhow::Result<Media> {
         self.say("· drawing the hall: twelve portraits cross a 1920 × 1080 picture");
         let bar = indicatif::ProgressBar::new(1).with_style(
-            indicatif::ProgressStyle::with_template("  {bar:40} {pos}/{len} frames").unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+            indicatif::ProgressStyle::with_template("  {bar:40} {pos}/{len} frames")
+                .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
         );
         if self.json || !std::io::stderr().is_terminal() {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
@@ -138,14 +154,16 @@ impl Demo {
         let service = Service { process };
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).context("waiting for the RTSP server")?;
-        let port = line.split("rtsp://127.0.0.1:").nth(1).and_then(|rest| rest.split(['/', ' ']).next()).and_then(|p| p.trim().parse().ok());
+        let port =
+            line.split("rtsp://127.0.0.1:").nth(1).and_then(|rest| rest.split(['/', ' ']).next()).and_then(|p| p.trim().parse().ok());
         let Some(port) = port else { bail!("the RTSP server said `{}` instead of where it listens", line.trim()) };
         self.say(&format!("· a real RTSP server at rtsp://127.0.0.1:{port}: {} clips", media.clips.len()));
         Ok(Server { port, _service: service })
     }
 
     /// Site, models, galleries and pipeline file, with the operator's own commands.
-    fn commission(&self, media: &Media, rtsp_port: u16) -> anyhow::Result<()> {
+    fn commission(&self, media: &Media, rtsp_port: u16) -> anyhow::Result<Subjects> {
+        let mut subjects = Subjects::new();
         let (site, pipeline) = (self.site.join("site.toml"), self.pipeline());
         std::fs::write(&site, site::site_toml(media, &self.data, SystemClock.utc()))?;
         std::fs::write(&pipeline, site::pipeline_toml(media, rtsp_port))?;
@@ -153,17 +171,21 @@ impl Demo {
         for (purpose, persons) in &media.watched {
             let listing = self.site.join(format!("{}.tsv", purpose.replace(':', "-")));
             std::fs::write(&listing, site::enrol_tsv(persons))?;
-            self.command(&["enrol", "--purpose", purpose, "--list", &listing.to_string_lossy()])?;
+            let enrolled = self.command(&["enrol", "--json", "--purpose", purpose, "--list", &listing.to_string_lossy()])?;
+            for value in serde_json::Deserializer::from_str(&enrolled).into_iter::<serde_json::Value>() {
+                collect_subjects(&value.context("reading what `enrol` said")?, &mut subjects);
+            }
         }
-        self.command(&["check", &pipeline.to_string_lossy()])
+        self.command(&["check", &pipeline.to_string_lossy()])?;
+        Ok(subjects)
     }
 
     fn pipeline(&self) -> PathBuf {
         self.site.join("pipeline.toml")
     }
 
-    /// Runs one of our own commands to its end; its output is shown only if it fails.
-    fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Runs one of our own commands to its end and returns its output, which is shown only if it fails.
+    fn command(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.say(&format!("$ placard {}", arguments.join(" ")));
         let output = Command::new(&self.program).arg("--state").arg(self.state()).args(arguments).stdin(Stdio::null()).output()?;
         if !output.status.success() {
@@ -175,7 +197,7 @@ impl Demo {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Starts the service; it is ready once its control socket answers.

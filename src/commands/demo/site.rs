@@ -23,7 +23,11 @@ pub fn site_toml(media: &Media, data: &Path, now: Stamp<Utc>) -> String {
         let _infallible = writeln!(text, "[[model]]\nfile = {:?}\n", models.join(file));
     }
     for (stream, _clip) in &media.clips {
-        let polygon = if stream == "hall" { "[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]" } else { "[[0.05, 0.0], [0.95, 0.0], [0.95, 1.0], [0.05, 1.0]]" };
+        let polygon = if stream == "hall" {
+            "[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]"
+        } else {
+            "[[0.05, 0.0], [0.95, 0.0], [0.95, 1.0], [0.05, 1.0]]"
+        };
         let _infallible = write!(
             text,
             "[[zone]]\nid = \"{stream}\"\nkind = \"public\"\n\n\

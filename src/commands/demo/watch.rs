@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::Demo;
 use super::media::Media;
 use super::site::{WITHDRAWN_SIGN, WITHDRAWN_STREAM};
+use super::{Demo, Subjects};
 use crate::clock::{Clock, SystemClock};
 use crate::console::client::Client;
 use crate::console::view::{SignView, StatusView, StreamView};
@@ -71,7 +71,7 @@ struct Withdrawal {
 }
 
 /// Runs for `seconds`, withdraws the sign half-way, counts what was found.
-pub fn watch(demo: &Demo, media: &Media, seconds: u64, service: u32) -> anyhow::Result<Summary> {
+pub fn watch(demo: &Demo, media: &Media, subjects: &Subjects, seconds: u64, service: u32) -> anyhow::Result<Summary> {
     let client = Client::new(StateDirectory::new(demo.state()).control_socket())?;
     let patience = Shutdown::new();
     wait_until_live(&client, media, &patience, &demo.site.join("service.log"))?;
@@ -89,7 +89,7 @@ pub fn watch(demo: &Demo, media: &Media, seconds: u64, service: u32) -> anyhow::
         painted = paint(demo, &status, second, seconds, painted)?;
     }
     let Some(withdrawal) = withdrawal else { bail!("the sign was never withdrawn") };
-    summarise(demo, media, status, &withdrawal, begun_at_ms)
+    summarise(demo, media, subjects, status, &withdrawal, begun_at_ms)
 }
 
 /// Ready when every stream recognises and delivers.
@@ -140,7 +140,7 @@ fn paint(demo: &Demo, status: &StatusView, second: u64, seconds: u64, painted: u
     }
     let mut out = std::io::stderr().lock();
     if !std::io::stderr().is_terminal() {
-        if second % 5 == 0 {
+        if second.is_multiple_of(5) {
             let states: Vec<String> = status.streams.iter().map(|s| format!("{} {} {:.0} fps", s.name, s.state, s.fps_in)).collect();
             let hits: u64 = status.streams.iter().map(|s| s.hits).sum();
             writeln!(out, "  {second:>3}/{seconds} s  {}  hits {hits}", states.join("  "))?;
@@ -150,7 +150,11 @@ fn paint(demo: &Demo, status: &StatusView, second: u64, seconds: u64, painted: u
     if painted > 0 {
         write!(out, "\x1b[{painted}A\x1b[J")?;
     }
-    writeln!(out, "  {second:>3}/{seconds} s   {:<10} {:<13} {:>7} {:>10} {:>8} {:>7} {:>6}", "stream", "state", "fps in", "fps looked", "missed", "people", "hits")?;
+    writeln!(
+        out,
+        "  {second:>3}/{seconds} s   {:<10} {:<13} {:>7} {:>10} {:>8} {:>7} {:>6}",
+        "stream", "state", "fps in", "fps looked", "missed", "people", "hits"
+    )?;
     for s in &status.streams {
         let colour = match s.state.as_str() {
             "recognise" => "\x1b[32m",
@@ -166,9 +170,10 @@ fn paint(demo: &Demo, status: &StatusView, second: u64, seconds: u64, painted: u
     Ok(1 + status.streams.len())
 }
 
-/// Names of opaque subject ids, as `enrol` reported them.
+/// The journal: what was acknowledged.
 fn read_events(journal: &Path) -> anyhow::Result<Vec<Event>> {
-    let mut files: Vec<_> = std::fs::read_dir(journal).with_context(|| format!("reading {}", journal.display()))?.flatten().map(|e| e.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(journal).with_context(|| format!("reading {}", journal.display()))?.flatten().map(|e| e.path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "jsonl"));
     files.sort();
     let mut events = Vec::new();
@@ -181,8 +186,14 @@ fn read_events(journal: &Path) -> anyhow::Result<Vec<Event>> {
     Ok(events)
 }
 
-fn summarise(demo: &Demo, media: &Media, status: StatusView, withdrawal: &Withdrawal, begun_at_ms: f64) -> anyhow::Result<Summary> {
-    let names = demo.subjects()?;
+fn summarise(
+    demo: &Demo,
+    media: &Media,
+    names: &Subjects,
+    status: StatusView,
+    withdrawal: &Withdrawal,
+    begun_at_ms: f64,
+) -> anyhow::Result<Summary> {
     let expected: BTreeSet<(String, String)> = media.visible.iter().cloned().collect();
     let mut found = BTreeSet::new();
     let mut false_hits = 0;
@@ -224,11 +235,19 @@ pub fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
     }
     writeln!(out, "\n  {:<10} {:<13} {:>8} {:>8} {:>9} {:>8} {:>6}", "stream", "state", "frames", "looked", "withheld", "missed", "hits")?;
     for s in &summary.last.streams {
-        writeln!(out, "  {:<10} {:<13} {:>8} {:>8} {:>9} {:>8} {:>6}", s.name, s.state, s.frames, s.detected, s.withheld, s.overwritten, s.hits)?;
+        writeln!(
+            out,
+            "  {:<10} {:<13} {:>8} {:>8} {:>9} {:>8} {:>6}",
+            s.name, s.state, s.frames, s.detected, s.withheld, s.overwritten, s.hits
+        )?;
     }
     writeln!(out, "\n  hits         {} of {} expected, {} false", summary.hits_found, summary.hits_expected, summary.false_hits)?;
     summary.missed.iter().try_for_each(|m| writeln!(out, "               not found: {m}"))?;
-    writeln!(out, "  dark after   {:.1} ms from the sign's withdrawal to the last pixel read; {} frames looked at since", summary.dark_after_ms, summary.looked_at_in_the_dark)?;
+    writeln!(
+        out,
+        "  dark after   {:.1} ms from the sign's withdrawal to the last pixel read; {} frames looked at since",
+        summary.dark_after_ms, summary.looked_at_in_the_dark
+    )?;
     let l = &summary.latency_ms;
     writeln!(out, "  latency      p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms from capture to done", l.p50, l.p99, l.p999)?;
     writeln!(out, "  missed       {} frames of lit streams, in {:.0} s", summary.missed_frames, summary.seconds)?;

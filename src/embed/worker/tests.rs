@@ -42,6 +42,7 @@ fn queries_come_out_and_what_finds_no_room_is_shed() {
         counters: Arc::clone(&counters),
         clock,
         recorder: latencies.recorder("embed").expect("bounds are valid"),
+        done: latencies.recorder("capture-to-done").expect("bounds are valid"),
         progress: progress.register("embed-0"),
         shutdown: Shutdown::new(),
     };

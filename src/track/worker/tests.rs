@@ -112,6 +112,7 @@ fn the_loop_feeds_the_embedder_takes_feedback_and_ends_with_its_detectors() {
         embedders: vec![queue],
         clock,
         recorder: latencies.recorder("track").expect("bounds are valid"),
+        done: latencies.recorder("capture-to-done").expect("bounds are valid"),
         progress: progress.register("track"),
         shutdown: Shutdown::new(),
     };
