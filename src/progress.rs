@@ -173,7 +173,7 @@ mod tests {
         assert!(thread.expect("spawned").join().is_err());
         let mut observer = Observer::default();
         let lost = Ailing { worker: "embed-0".into(), condition: Condition::Lost };
-        assert_eq!(observer.ailing(&registry), [lost.clone()]);
+        assert_eq!(observer.ailing(&registry), std::slice::from_ref(&lost));
         assert_eq!(observer.ailing(&registry), [lost], "lost stays lost");
     }
 }

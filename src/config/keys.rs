@@ -106,7 +106,13 @@ impl<'a> Walk<'a> {
                 self.findings.unreadable = true;
                 // A mistyped key has been reported already, with the key that was meant.
                 if !meant.iter().any(|m| m == required) {
-                    self.report(span.clone(), &join(path, required), format!("missing: {}", what(self.root, &known[required])));
+                    let at = join(path, required);
+                    let message = match kind(resolve(self.root, &known[required])) {
+                        "object" => format!("missing: add the section `[{at}]`"),
+                        "array" => format!("missing: add at least one `[[{at}]]`"),
+                        _ => format!("missing: {}", what(self.root, &known[required])),
+                    };
+                    self.report(span.clone(), &at, message);
                 }
             }
         }

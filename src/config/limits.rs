@@ -4,25 +4,16 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ranges::{MAX_STREAMS, range_of};
 use super::schema::{Capture, Detect, Embed, Emit, Pipeline, Stream, Track, Transport};
 use super::source::{self, SourceSpec};
 
-/// Streams of one appliance: indices into per-stream tables are 16 bits wide, and no machine decodes a tenth of this.
-pub const MAX_STREAMS: usize = 1_024;
-/// Worker threads of one kind.
-pub const MAX_WORKERS: usize = 256;
-/// The network's input, longest side.
-pub const INPUT_PX: RangeInclusive<u32> = 64..=4_096;
 /// Strides of all supported detectors divide this.
 pub const INPUT_STEP_PX: u32 = 32;
-
-const _: () = assert!(MAX_STREAMS <= u16::MAX as usize);
-const _: () = assert!(INPUT_PX.start().is_multiple_of(INPUT_STEP_PX) && INPUT_PX.end().is_multiple_of(INPUT_STEP_PX));
 
 /// Derived values; where a pipeline says `0`, "unset" or too much, this says what is used.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,8 +68,8 @@ pub fn derive(pipeline: &mut Pipeline, base: &Path, cores: usize) -> Derived {
     if let Some(embed) = &pipeline.embed {
         check.embed(embed);
     }
-    check.range("decide.threshold", pipeline.decide.threshold, -1.0..=1.0);
-    check.range("decide.top_k", pipeline.decide.top_k, 1..=100);
+    check.range("decide.threshold", pipeline.decide.threshold);
+    check.range("decide.top_k", pipeline.decide.top_k);
     check.emit(&mut pipeline.emit);
     check.path("engine.onnxruntime", pipeline.engine.onnxruntime.as_mut());
     let sources = check.streams(&mut pipeline.streams);
@@ -86,6 +77,20 @@ pub fn derive(pipeline: &mut Pipeline, base: &Path, cores: usize) -> Derived {
     let Check { faults, notes, .. } = check;
     Derived { limits: faults.is_empty().then_some(limits), faults, notes }
 }
+
+/// A number of any of the types that the schema uses, for comparing with a range.
+trait Number: Copy + std::fmt::Display {
+    fn as_f64(self) -> f64;
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(impl Number for $number {
+        // Counts above 2^53 lose their last digits, far outside every range.
+        #[allow(clippy::cast_lossless, reason = "one body for narrow and wide types")]
+        fn as_f64(self) -> f64 { self as f64 }
+    })*};
+}
+numbers!(f32, u32, u64, usize);
 
 struct Check<'a> {
     base: &'a Path,
@@ -102,9 +107,9 @@ impl Check<'_> {
         self.notes.push(Fault { key: key.into(), message: message.into() });
     }
 
-    /// `value` within `allowed`; NaN is in no range.
-    fn range<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, value: T, allowed: RangeInclusive<T>) {
-        if !allowed.contains(&value) {
+    /// `value` within the key's range; NaN is in no range.
+    fn range(&mut self, key: &str, value: impl Number) {
+        if let Some(allowed) = range_of(key).filter(|allowed| !allowed.contains(&value.as_f64())) {
             self.fault(key, format!("{value} is outside {} to {}", allowed.start(), allowed.end()));
         }
     }
@@ -137,44 +142,43 @@ impl Check<'_> {
 
     fn detect(&mut self, detect: &Detect) {
         self.model("detect.model", &detect.model);
-        self.range("detect.score_threshold", detect.score_threshold, 0.0..=1.0);
-        self.range("detect.nms_iou", detect.nms_iou, 0.0..=1.0);
+        self.range("detect.score_threshold", detect.score_threshold);
+        self.range("detect.nms_iou", detect.nms_iou);
         if let Some(px) = detect.input_px {
-            self.range("detect.input_px", px, INPUT_PX);
+            self.range("detect.input_px", px);
             if !px.is_multiple_of(INPUT_STEP_PX) {
-                let nearest =
-                    (px.saturating_add(INPUT_STEP_PX / 2) / INPUT_STEP_PX * INPUT_STEP_PX).clamp(*INPUT_PX.start(), *INPUT_PX.end());
+                let nearest = (px.saturating_add(INPUT_STEP_PX / 2) / INPUT_STEP_PX * INPUT_STEP_PX).clamp(64, 4_096);
                 self.fault("detect.input_px", format!("{px} is not a multiple of {INPUT_STEP_PX}; the nearest is {nearest}"));
             }
         }
     }
 
     fn track(&mut self, track: &Track) {
-        self.range("track.high_score", track.high_score, 0.0..=1.0);
-        self.range("track.low_score", track.low_score, 0.0..=1.0);
+        self.range("track.high_score", track.high_score);
+        self.range("track.low_score", track.low_score);
         if track.low_score > track.high_score {
             self.fault("track.low_score", format!("{} is above `high_score` ({})", track.low_score, track.high_score));
         }
-        self.range("track.match_iou", track.match_iou, 0.0..=1.0);
-        self.range("track.confirm_hits", track.confirm_hits, 1..=100);
-        self.range("track.lost_ms", track.lost_ms, 1..=60_000);
-        self.range("track.rotate_id_s", track.rotate_id_s, 1..=86_400);
+        self.range("track.match_iou", track.match_iou);
+        self.range("track.confirm_hits", track.confirm_hits);
+        self.range("track.lost_ms", track.lost_ms);
+        self.range("track.rotate_id_s", track.rotate_id_s);
     }
 
     fn embed(&mut self, embed: &Embed) {
         self.model("embed.model", &embed.model);
-        self.range("embed.min_face_width_px", embed.min_face_width_px, 16.0..=2_048.0);
-        self.range("embed.min_quality", embed.min_quality, 0.0..=1.0);
-        self.range("embed.best_shots", embed.best_shots, 1..=32);
-        self.range("embed.collect_max_ms", embed.collect_max_ms, 0..=60_000);
-        self.range("embed.shot_spacing_ms", embed.shot_spacing_ms, 0..=10_000);
-        self.range("embed.retry_improvement", embed.retry_improvement, 0.0..=1.0);
+        self.range("embed.min_face_width_px", embed.min_face_width_px);
+        self.range("embed.min_quality", embed.min_quality);
+        self.range("embed.best_shots", embed.best_shots);
+        self.range("embed.collect_max_ms", embed.collect_max_ms);
+        self.range("embed.shot_spacing_ms", embed.shot_spacing_ms);
+        self.range("embed.retry_improvement", embed.retry_improvement);
     }
 
     fn emit(&mut self, emit: &mut Emit) {
         self.path("emit.journal.directory", emit.journal.directory.as_mut());
-        self.range("emit.journal.rotate_mib", emit.journal.rotate_mib, 1..=4_096);
-        self.range("emit.journal.queue_events", emit.journal.queue_events, 1..=1_048_576);
+        self.range("emit.journal.rotate_mib", emit.journal.rotate_mib);
+        self.range("emit.journal.queue_events", emit.journal.queue_events);
         if let Some(mqtt) = &mut emit.mqtt {
             self.address("emit.mqtt.url", &mqtt.url, &["mqtt://", "mqtts://"]);
             if let Some(id) = &mqtt.client_id {
@@ -191,7 +195,7 @@ impl Check<'_> {
         }
         if let Some(webhook) = &mut emit.webhook {
             self.address("emit.webhook.url", &webhook.url, &["http://", "https://"]);
-            self.range("emit.webhook.timeout_ms", webhook.timeout_ms, 100..=60_000);
+            self.range("emit.webhook.timeout_ms", webhook.timeout_ms);
             self.path("emit.webhook.credential_file", webhook.credential_file.as_mut());
         }
     }
@@ -239,22 +243,22 @@ impl Check<'_> {
 
     fn stream_values(&mut self, stream: &mut Stream, key: &dyn Fn(&str) -> String) {
         self.path(&key("credential_file"), stream.credential_file.as_mut());
-        self.range(&key("detect_every"), stream.detect_every, 1..=30);
-        self.range(&key("jitter_ms"), stream.jitter_ms, 0..=10_000);
-        self.range(&key("stall_ms"), stream.stall_ms, 100..=600_000);
-        self.range(&key("reconnect_max_ms"), stream.reconnect_max_ms, 100..=600_000);
+        self.range(&key("detect_every"), stream.detect_every);
+        self.range(&key("jitter_ms"), stream.jitter_ms);
+        self.range(&key("stall_ms"), stream.stall_ms);
+        self.range(&key("reconnect_max_ms"), stream.reconnect_max_ms);
         if let Some(threshold) = stream.threshold {
-            self.range(&key("threshold"), threshold, -1.0..=1.0);
+            self.range(&key("threshold"), threshold);
         }
         if let Some(decoder) = &stream.decoder {
             let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             self.name(&key("decoder"), decoder, 64, good, "letters, digits, `-`, `_` (an element's name, as `gst-inspect-1.0` lists it)");
         }
         if let Some(format) = &stream.format {
-            self.range(&key("format.width"), format.width, 16..=8_192);
-            self.range(&key("format.height"), format.height, 16..=8_192);
+            self.range(&key("format.width"), format.width);
+            self.range(&key("format.height"), format.height);
             if let Some(fps) = format.fps {
-                self.range(&key("format.fps"), fps, 1..=240);
+                self.range(&key("format.fps"), fps);
             }
         }
         if let Some(fragment) = &stream.gst {
@@ -314,16 +318,16 @@ impl Check<'_> {
     fn limits(&mut self, pipeline: &Pipeline, sources: Vec<SourceSpec>, cores: usize) -> Limits {
         let (engine, batch) = (&pipeline.engine, &pipeline.batch);
         let workers = |asked: usize| if asked == 0 { cores.saturating_sub(1).max(1) } else { asked };
-        self.range("engine.detect_workers", engine.detect_workers, 0..=MAX_WORKERS);
-        self.range("engine.embed_workers", engine.embed_workers, 0..=MAX_WORKERS);
+        self.range("engine.detect_workers", engine.detect_workers);
+        self.range("engine.embed_workers", engine.embed_workers);
         let detect_workers = workers(engine.detect_workers);
         let embed_workers = if pipeline.embed.is_some() { workers(engine.embed_workers) } else { 0 };
         if detect_workers > cores {
             self.note("engine.detect_workers", format!("{detect_workers} workers on {cores} cores get in each other's way"));
         }
-        self.range("batch.max_batch", batch.max_batch, 1..=MAX_STREAMS);
-        self.range("batch.max_wait_ms", batch.max_wait_ms, 0..=1_000);
-        self.range("batch.ring_frames", batch.ring_frames, 1..=64);
+        self.range("batch.max_batch", batch.max_batch);
+        self.range("batch.max_wait_ms", batch.max_wait_ms);
+        self.range("batch.ring_frames", batch.ring_frames);
         let max_batch = batch.max_batch.clamp(1, sources.len().max(1));
         if batch.max_batch > max_batch {
             self.note("batch.max_batch", format!("{} is more than there are streams: {max_batch} is used", batch.max_batch));

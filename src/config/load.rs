@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -30,6 +31,15 @@ pub struct Loaded {
     pub limits: Limits,
     /// What is allowed but probably not meant; values that were clamped.
     pub notes: Vec<Problem>,
+    text: Arc<str>,
+}
+
+impl Loaded {
+    /// Something about `key` (`stream[2].source`), with the place in the file where it stands.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Problem {
+        let start = DeTable::parse(&self.text).map_or(0, |table| keys::locate(&table, key).start);
+        Lines::of(&self.text).problem(start..start, key, message)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +109,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, ConfigError> {
     match derived.limits {
         Some(limits) if problems.is_empty() => {
             let notes = derived.notes.into_iter().map(place).collect();
-            Ok(Loaded { path: path.to_owned(), pipeline, limits, notes })
+            Ok(Loaded { path: path.to_owned(), pipeline, limits, notes, text: text.into() })
         }
         _ => Err(invalid(problems)),
     }

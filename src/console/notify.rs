@@ -119,13 +119,14 @@ mod tests {
     fn the_watchdog_s_thread_pings_and_ends_with_shutdown() {
         let (registry, shutdown) = (ProgressRegistry::new(), Shutdown::new());
         let (pinged, pings) = crossbeam::channel::unbounded();
-        let ping = move || drop(pinged.send(()));
+        let ping = move || pinged.send(()).expect("heard");
         let thread = feed(&registry, &shutdown, Duration::from_millis(2), ping).expect("thread");
         for _ in 0..3 {
             pings.recv_timeout(Duration::from_secs(10)).expect("a ping");
         }
         shutdown.request();
         thread.join().expect("ends");
+        drop(pings);
     }
 
     /// systemd's side of the protocol, played by a datagram socket. The speaker is this test again, in a process of its own, because

@@ -1,0 +1,273 @@
+//! What a pipeline needs on this machine: models, the inference library, credentials, devices, clips, GStreamer elements, a site.
+//!
+//! Nothing is opened that would start work (no camera, no connection); every finding says what to do.
+
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use crate::config::Loaded;
+use crate::config::keys::Problem;
+use crate::config::schema::{Capture, Stream};
+use crate::config::source::SourceSpec;
+use crate::engine::manifest::{Decode, IntendedUse, Manifest, Task};
+use crate::engine::{onnxruntime, store};
+use crate::state::StateDirectory;
+
+/// Without the missing it cannot run; with the doubtful perhaps not as meant.
+#[derive(Default)]
+pub(super) struct Around {
+    pub missing: Vec<Problem>,
+    pub doubtful: Vec<Problem>,
+}
+
+struct Look<'a> {
+    loaded: &'a Loaded,
+    state: &'a StateDirectory,
+    around: Around,
+}
+
+pub(super) fn look(loaded: &Loaded, state: &StateDirectory) -> Around {
+    let mut look = Look { loaded, state, around: Around::default() };
+    look.site();
+    look.models();
+    look.sinks();
+    let streams = loaded.pipeline.streams.iter().zip(&loaded.limits.streams).enumerate();
+    for (i, (stream, derived)) in streams {
+        look.stream(i, stream, &derived.source);
+    }
+    look.elements();
+    look.around
+}
+
+impl Look<'_> {
+    fn missing(&mut self, key: &str, message: impl Into<String>) {
+        let problem = self.loaded.problem(key, message);
+        self.around.missing.push(problem);
+    }
+
+    fn doubtful(&mut self, key: &str, message: impl Into<String>) {
+        let problem = self.loaded.problem(key, message);
+        self.around.doubtful.push(problem);
+    }
+
+    fn site(&mut self) {
+        if !self.state.site().exists() || !self.state.register().exists() {
+            let message = format!(
+                "there is no site in {}: `placard commission` makes one; until then every stream stays off",
+                self.state.root().display()
+            );
+            self.doubtful("name", message);
+        }
+    }
+
+    fn models(&mut self) {
+        let (detect, embed) = (&self.loaded.pipeline.detect, &self.loaded.pipeline.embed);
+        let detector = self.model("detect.model", &detect.model, Task::FaceDetector);
+        if let (Some(input_px), Some(fixed)) = (detect.input_px, detector.as_ref().and_then(|m| m.input.width))
+            && input_px != fixed
+        {
+            self.doubtful("detect.input_px", format!("model `{}` takes {fixed} pixels, always: leave the key out", detect.model));
+        }
+        if let Some(embed) = embed {
+            self.model("embed.model", &embed.model, Task::FaceEmbedder);
+            if matches!(detector.map(|m| m.decode), Some(Decode::Rfb)) {
+                let message =
+                    format!("detector `{}` gives no landmarks, so nobody is ever embedded: use a YuNet or SCRFD model", detect.model);
+                self.doubtful("detect.model", message);
+            }
+        }
+        let library = onnxruntime::library_path(self.loaded.pipeline.engine.onnxruntime.as_deref());
+        if !library.is_file() {
+            let message = format!("ONNX Runtime's library is not at {}: run `make deps`, or set `[engine] onnxruntime`", library.display());
+            self.missing("engine.onnxruntime", message);
+        }
+    }
+
+    fn model(&mut self, key: &str, name: &str, task: Task) -> Option<Manifest> {
+        let manifest = match store::open(self.state, name) {
+            Ok((manifest, _bytes)) => manifest,
+            Err(error) => {
+                self.missing(key, error.to_string());
+                return None;
+            }
+        };
+        if manifest.task != task {
+            self.missing(
+                key,
+                format!("model `{name}` is no {}", if task == Task::FaceDetector { "face detector" } else { "face embedder" }),
+            );
+        }
+        if manifest.intended_use == IntendedUse::Commissioning {
+            self.doubtful(key, format!("model `{name}` is for commissioning and demonstration, never for recognising real people"));
+        }
+        Some(manifest)
+    }
+
+    fn sinks(&mut self) {
+        let emit = &self.loaded.pipeline.emit;
+        if let Some(mqtt) = &emit.mqtt {
+            self.credential("emit.mqtt.credential_file", mqtt.credential_file.as_deref(), Some("user:password"));
+            if let Some(ca) = mqtt.ca_file.as_deref() {
+                self.readable("emit.mqtt.ca_file", ca);
+            }
+        }
+        if let Some(webhook) = &emit.webhook {
+            self.credential("emit.webhook.credential_file", webhook.credential_file.as_deref(), None);
+            if webhook.url.starts_with("http://") {
+                self.doubtful("emit.webhook.url", "events and the token travel unencrypted: use https://");
+            }
+        }
+        if let Some(directory) = &emit.journal.directory
+            && !directory.is_dir()
+            && !directory.parent().is_some_and(Path::is_dir)
+        {
+            self.missing("emit.journal.directory", format!("neither {} nor the directory above it exists", directory.display()));
+        }
+    }
+
+    fn stream(&mut self, i: usize, stream: &Stream, source: &SourceSpec) {
+        let key = |name: &str| format!("stream[{i}].{name}");
+        self.credential(&key("credential_file"), stream.credential_file.as_deref(), Some("user:password"));
+        match source {
+            SourceSpec::V4l2 { device } => match std::fs::metadata(device) {
+                Ok(found) if found.file_type().is_char_device() => self.readable(&key("source"), device),
+                Ok(_) => self.missing(&key("source"), format!("{} is no capture device", device.display())),
+                // A camera may be plugged in later: the stream waits for it.
+                Err(error) => self.doubtful(&key("source"), format!("{}: {error}; `placard probe` lists cameras", device.display())),
+            },
+            SourceSpec::File { path } | SourceSpec::Image { path } => self.readable(&key("source"), path),
+            SourceSpec::Rendered { .. } => self.missing(&key("source"), "this version has no rendered scenes yet"),
+            SourceSpec::Rtsp { .. } | SourceSpec::Gst => {}
+        }
+        if cfg!(not(feature = "gst")) && !(stream.capture == Capture::Native) {
+            self.missing(&key("source"), "this program was built without GStreamer: only v4l2 with capture = \"native\" works");
+        }
+    }
+
+    fn readable(&mut self, key: &str, path: &Path) {
+        match std::fs::File::open(path).and_then(|f| f.metadata()) {
+            Ok(found) if found.is_dir() => self.missing(key, format!("{} is a directory", path.display())),
+            Ok(_) => {}
+            Err(error) => self.missing(key, format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// A secret's file: there, private, and of the right form. Its content is never repeated.
+    fn credential(&mut self, key: &str, path: Option<&Path>, form: Option<&str>) {
+        let Some(path) = path else { return };
+        let shown = path.display();
+        let mut text = String::new();
+        let read = std::fs::File::open(path).and_then(|file| {
+            let mode = file.metadata()?.permissions().mode() & 0o7777;
+            file.take(4_096).read_to_string(&mut text).map(|_| mode)
+        });
+        let mode = match read {
+            Ok(mode) => mode,
+            // systemd makes its credentials when the service starts.
+            Err(_) if path.starts_with("/run/credentials") => {
+                return self.doubtful(key, format!("{shown} is there only while the service runs: not checked"));
+            }
+            Err(error) => return self.missing(key, format!("{shown}: {error}")),
+        };
+        if mode & 0o077 != 0 && !path.starts_with("/run/credentials") {
+            self.missing(key, format!("{shown} has mode {mode:04o}, others can read it: `chmod 600 {shown}`"));
+        }
+        let first = text.lines().next().unwrap_or_default();
+        let well_formed = if form.is_some() { first.split_once(':').is_some_and(|(user, _)| !user.is_empty()) } else { !first.is_empty() };
+        if !well_formed {
+            self.missing(key, format!("{shown}: its first line must be `{}`", form.unwrap_or("the token")));
+        }
+    }
+
+    /// GStreamer's elements, by name only: no pipeline is built.
+    #[cfg(feature = "gst")]
+    fn elements(&mut self) {
+        if let Err(error) = gstreamer::init() {
+            return self.missing("stream", format!("GStreamer does not start: {error}"));
+        }
+        let streams = self.loaded.pipeline.streams.iter().zip(&self.loaded.limits.streams).enumerate();
+        let mut lacking: Vec<(String, String)> = Vec::new();
+        let mut need = |key: String, element: &str| {
+            let told = lacking.iter().any(|(_, e)| e == element);
+            if !told && gstreamer::ElementFactory::find(element).is_none() {
+                lacking.push((key, element.to_owned()));
+            }
+        };
+        for (i, (stream, derived)) in streams {
+            if stream.capture == Capture::Native {
+                continue;
+            }
+            if let Some(fragment) = &stream.gst {
+                elements_of(fragment).for_each(|element| need(format!("stream[{i}].gst"), element));
+            } else {
+                let own: &[&str] = match &derived.source {
+                    SourceSpec::Rtsp { .. } => &["rtspsrc", "decodebin"],
+                    SourceSpec::V4l2 { .. } => &["v4l2src", "decodebin"],
+                    SourceSpec::File { .. } => &["filesrc", "decodebin"],
+                    SourceSpec::Image { .. } => &["filesrc", "decodebin", "imagefreeze"],
+                    SourceSpec::Rendered { .. } | SourceSpec::Gst => &[],
+                };
+                own.iter().for_each(|element| need(format!("stream[{i}].source"), element));
+            }
+            ["videoconvert", "appsink"].iter().for_each(|element| need(format!("stream[{i}].source"), element));
+            if let Some(decoder) = &stream.decoder {
+                need(format!("stream[{i}].decoder"), decoder);
+            }
+        }
+        for (key, element) in lacking {
+            self.missing(
+                &key,
+                format!("GStreamer has no element `{element}`: install the plugin that holds it (`gst-inspect-1.0` lists what is there)"),
+            );
+        }
+    }
+
+    #[cfg(not(feature = "gst"))]
+    fn elements(&mut self) {}
+}
+
+/// The elements' names in a fragment: the first word between two `!`, caps filters and pad references left out.
+#[cfg(feature = "gst")]
+fn elements_of(fragment: &str) -> impl Iterator<Item = &str> {
+    let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    fragment.split('!').filter_map(|link| link.split_whitespace().next()).filter(plain)
+}
+
+#[cfg(all(test, feature = "gst"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_found_in_fragments() {
+        let fragment =
+            "rtspsrc location=rtsp://cam/a latency=50 ! rtph264depay ! h264parse ! avdec_h264 ! video/x-raw,format=NV12 ! queue name=q";
+        assert_eq!(elements_of(fragment).collect::<Vec<_>>(), ["rtspsrc", "rtph264depay", "h264parse", "avdec_h264", "queue"]);
+    }
+
+    #[test]
+    fn credentials_are_private_and_well_formed_or_named() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let file = |name: &str, text: &str, mode: u32| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
+        };
+        file("good", "admin:hunter2\n", 0o600);
+        file("open", "admin:hunter2\n", 0o644);
+        file("bare", "hunter2\n", 0o600);
+        let stream = |n: &str| format!("[[stream]]\nname = \"{n}\"\nsource = \"rtsp://cam/\"\ncredential_file = \"{n}\"\n");
+        let text =
+            format!("name = \"a\"\n[detect]\nmodel = \"m\"\n{}{}{}{}", stream("good"), stream("open"), stream("bare"), stream("none"));
+        let path = directory.path().join("p.toml");
+        std::fs::write(&path, text).expect("written");
+        let loaded = crate::config::load(&path).expect("valid");
+        let around = look(&loaded, &StateDirectory::new(directory.path()));
+        let about = |i: usize| around.missing.iter().find(|p| p.key == format!("stream[{i}].credential_file")).map(|p| p.message.as_str());
+        assert_eq!(about(0), None);
+        assert!(about(1).is_some_and(|m| m.contains("mode 0644") && m.contains("chmod 600")), "{:?}", about(1));
+        assert!(about(2).is_some_and(|m| m.contains("`user:password`")));
+        assert!(about(3).is_some_and(|m| m.contains("No such file")));
+        assert!(around.missing.iter().all(|p| !p.message.contains("hunter2")));
+    }
+}
