@@ -23,7 +23,7 @@ use crate::console::rates::RateWindow;
 use crate::progress::{Observer, ProgressRegistry};
 use crate::shutdown::Shutdown;
 
-pub use plan::{Plan, Sources, StartError};
+pub use plan::{HEAD_START, Plan, Sources, StartError};
 pub use plane::{Plane, StreamRuntime};
 
 /// A running pipeline. Threads stop when it is stopped; dropping it stops it.

@@ -19,7 +19,7 @@ use crate::policy::file::FileError;
 use crate::state::StateDirectory;
 
 /// Time for decoders to start before the first frame is due.
-const HEAD_START: Duration = Duration::from_millis(1_500);
+pub const HEAD_START: Duration = Duration::from_millis(1_500);
 
 /// Where frames come from.
 #[derive(Clone, Debug)]

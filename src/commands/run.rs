@@ -134,21 +134,21 @@ fn print_events(appliance: &Arc<Appliance>) -> Option<JoinHandle<()>> {
 }
 
 /// Processor time of this process so far, and the time of day's monotonic sister.
-pub(super) struct Usage {
+pub(crate) struct Usage {
     cpu_s: f64,
     wall: std::time::Instant,
 }
 
 impl Usage {
-    pub(super) fn now() -> anyhow::Result<Self> {
+    pub(crate) fn now() -> anyhow::Result<Self> {
         let usage = getrusage(UsageWho::RUSAGE_SELF)?;
         let cpu_us = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         Ok(Self { cpu_s: cpu_us as f64 / 1e6, wall: std::time::Instant::now() })
     }
-    pub(super) fn cpu_s_since(&self, begin: &Self) -> f64 {
+    pub(crate) fn cpu_s_since(&self, begin: &Self) -> f64 {
         self.cpu_s - begin.cpu_s
     }
-    pub(super) fn wall_s_since(&self, begin: &Self) -> f64 {
+    pub(crate) fn wall_s_since(&self, begin: &Self) -> f64 {
         self.wall.duration_since(begin.wall).as_secs_f64()
     }
 }

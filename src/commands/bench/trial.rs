@@ -1,0 +1,224 @@
+//! One measurement: N streams at F frames a second for S seconds through the whole appliance.
+//!
+//! The bench runs in a state directory of its own beside the site's: the site's models, galleries and keys, its register with the areas
+//! of the pipeline's streams repeated for the bench's streams, and a journal that is thrown away. So the law holds here too: where a
+//! sign is withdrawn, the bench sees nothing, and says so. Sinks are left out: nobody is told of a bench's hits.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+
+use crate::appliance::{Appliance, Plan, Plane, Sources};
+use crate::clock::{Clock, SystemClock};
+use crate::commands::run::Usage;
+use crate::config::limits;
+use crate::config::load::Loaded;
+use crate::config::source::SourceSpec;
+use crate::frame::StreamIndex;
+use crate::latency::{CAPTURE_TO_DONE, PercentilesMs, StepSnapshot};
+use crate::policy::facts::Register;
+use crate::shutdown::Shutdown;
+use crate::state::StateDirectory;
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub streams: usize,
+    pub fps: f64,
+    pub seconds: f64,
+    /// Not measured, before.
+    pub warmup_s: f64,
+}
+
+/// What came out. The documented JSON object.
+#[derive(Clone, Serialize)]
+pub struct Measured {
+    pub streams: usize,
+    pub offered_fps: f64,
+    /// Looked at, or passed over on purpose by `detect_every`.
+    pub processed_fps: f64,
+    /// Looked at.
+    pub detected_fps: f64,
+    /// Offered and neither: overwritten because the machine was behind.
+    pub missed: u64,
+    pub offered: u64,
+    pub cpu_s_per_frame: f64,
+    pub cores_busy: f64,
+    pub latency_ms: PercentilesMs,
+    pub steps: BTreeMap<String, PercentilesMs>,
+    pub events: u64,
+    #[serde(skip)]
+    pub snapshots: Vec<StepSnapshot>,
+}
+
+impl Measured {
+    pub fn missed_share(&self) -> f64 {
+        self.missed as f64 / (self.offered as f64).max(1.0)
+    }
+}
+
+/// The bench's own state directory; removed when it goes.
+pub struct BenchSite {
+    state: StateDirectory,
+    loaded: Loaded,
+    clips: Vec<PathBuf>,
+    site: StateDirectory,
+}
+
+impl Drop for BenchSite {
+    fn drop(&mut self) {
+        // Links and a throw-away journal; what cannot be removed now is in nobody's way.
+        let _left = std::fs::remove_dir_all(self.state.root());
+    }
+}
+
+impl BenchSite {
+    /// `clips` take the place of streams that are not files.
+    pub fn new(site: &StateDirectory, loaded: Loaded, clips: &[PathBuf]) -> anyhow::Result<Self> {
+        let root = site.root().join(format!("bench-{}", std::process::id()));
+        std::fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;
+        let link = |name: &str| -> anyhow::Result<()> {
+            let target = site.root().canonicalize()?.join(name);
+            if target.exists() {
+                std::os::unix::fs::symlink(target, root.join(name))?;
+            }
+            Ok(())
+        };
+        ["models", "gallery", "keys"].into_iter().try_for_each(link)?;
+        std::fs::copy(site.site(), root.join("site.toml")).with_context(|| format!("reading {}", site.site().display()))?;
+        let clips =
+            clips.iter().map(|c| c.canonicalize().with_context(|| format!("finding {}", c.display()))).collect::<anyhow::Result<_>>()?;
+        Ok(Self { state: StateDirectory::new(root), loaded, clips, site: site.clone() })
+    }
+
+    /// The pipeline with `count` streams, each a copy of one of the file's, and the register that goes with it.
+    fn pipeline(&self, count: usize) -> anyhow::Result<Loaded> {
+        let mut loaded = self.loaded.clone();
+        loaded.pipeline.emit.mqtt = None;
+        loaded.pipeline.emit.webhook = None;
+        loaded.pipeline.emit.journal.directory = None;
+        let mut register = Register::load(&self.site.register())?;
+        let areas = std::mem::take(&mut register.areas);
+        loaded.pipeline.streams = Vec::new();
+        for i in 0..count {
+            let place = i % self.loaded.pipeline.streams.len();
+            let original = &self.loaded.pipeline.streams[place];
+            let mut stream = original.clone();
+            stream.name = format!("bench-{i}");
+            stream.gst = None;
+            stream.source = format!("file:{}", self.clip(place, i)?.display());
+            for area in areas.iter().filter(|a| a.stream == original.name) {
+                let mut area = area.clone();
+                area.stream.clone_from(&stream.name);
+                register.areas.push(area);
+            }
+            loaded.pipeline.streams.push(stream);
+        }
+        register.store(&self.state.register())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let base = self.loaded.path.parent().unwrap_or(Path::new("."));
+        let derived = limits::derive(&mut loaded.pipeline, base, cores);
+        let Some(limits) = derived.limits else {
+            bail!("{}", derived.faults.iter().map(|f| format!("{}: {}", f.key, f.message)).collect::<Vec<_>>().join("; "))
+        };
+        loaded.limits = limits;
+        Ok(loaded)
+    }
+
+    fn clip(&self, place: usize, i: usize) -> anyhow::Result<PathBuf> {
+        if !self.clips.is_empty() {
+            return Ok(self.clips[i % self.clips.len()].clone());
+        }
+        match &self.loaded.limits.streams[place].source {
+            SourceSpec::File { path } => Ok(path.clone()),
+            other => {
+                bail!("stream `{}` is {other}: the bench plays files; give it some with --clip", self.loaded.pipeline.streams[place].name)
+            }
+        }
+    }
+
+    /// Runs one load. `progress` hears the seconds that have passed.
+    pub fn measure(&self, load: Load, progress: &mut dyn FnMut(f64)) -> anyhow::Result<Measured> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds times frames per second")]
+        let frames = ((load.seconds + load.warmup_s) * load.fps).ceil() as u64;
+        let plan = Plan {
+            loaded: self.pipeline(load.streams)?,
+            state: self.state.clone(),
+            clock: SystemClock::shared(),
+            sources: Sources::Paced { fps: load.fps, frames },
+        };
+        let appliance = Appliance::start(plan)?;
+        let plane = appliance.plane().context("the appliance stopped at once")?;
+        let waiting = Shutdown::new();
+        let begun_at = SystemClock.monotonic();
+        let elapsed_s = || SystemClock.monotonic().since_ns(begun_at) as f64 / 1e9;
+        let head_s = crate::appliance::HEAD_START.as_secs_f64();
+        while elapsed_s() < head_s + load.warmup_s {
+            waiting.wait(Duration::from_millis(20));
+        }
+        plane.latencies.reset();
+        let (begin, before) = (Usage::now()?, Counts::of(&plane));
+        while !plane.sources_ended() {
+            progress((elapsed_s() - head_s - load.warmup_s).max(0.0));
+            waiting.wait(Duration::from_millis(100));
+        }
+        appliance.stop();
+        measured(load, &plane, &begin, before)
+    }
+}
+
+/// Counts over all streams at one moment.
+#[derive(Clone, Copy)]
+struct Counts {
+    offered: u64,
+    detected: u64,
+    skipped: u64,
+    withheld: u64,
+}
+
+impl Counts {
+    fn of(plane: &Plane) -> Self {
+        let sum = |count: &dyn Fn(usize) -> u64| (0..plane.streams.len()).map(count).sum();
+        Self {
+            offered: sum(&|i| plane.streams[i].ingest.frames_total.get()),
+            detected: sum(&|i| plane.last_look.frames(StreamIndex(u16::try_from(i).unwrap_or(u16::MAX)))),
+            skipped: sum(&|i| plane.streams[i].batch.frames_skipped.get()),
+            withheld: sum(&|i| plane.streams[i].batch.frames_withheld.get()),
+        }
+    }
+}
+
+fn measured(load: Load, plane: &Plane, begin: &Usage, before: Counts) -> anyhow::Result<Measured> {
+    let after = Counts::of(plane);
+    let withheld = after.withheld - before.withheld;
+    if withheld > 0 {
+        let reasons: Vec<String> =
+            plane.policy.snapshot().iter().map(|s| format!("{}: {} ({})", s.name, s.state.name(), s.reason)).collect();
+        bail!("{withheld} frames were withheld: the site's law does not allow this bench: {}", reasons.join("; "));
+    }
+    let usage = Usage::now()?;
+    let wall_s = usage.wall_s_since(begin);
+    let cpu_s = usage.cpu_s_since(begin);
+    let (offered, detected) = (after.offered - before.offered, after.detected - before.detected);
+    ensure!(offered > 0, "no frame was offered within {} s", load.seconds);
+    let processed = detected + (after.skipped - before.skipped);
+    let snapshots = plane.latencies.snapshot()?;
+    let journey = snapshots.iter().find(|s| &*s.name == CAPTURE_TO_DONE);
+    Ok(Measured {
+        streams: load.streams,
+        offered_fps: offered as f64 / wall_s,
+        processed_fps: processed as f64 / wall_s,
+        detected_fps: detected as f64 / wall_s,
+        missed: offered.saturating_sub(processed),
+        offered,
+        cpu_s_per_frame: cpu_s / processed.max(1) as f64,
+        cores_busy: cpu_s / wall_s,
+        latency_ms: journey.map(StepSnapshot::percentiles_ms).unwrap_or_default(),
+        steps: snapshots.iter().map(|s| (s.name.to_string(), s.percentiles_ms())).collect(),
+        events: plane.emitter.lock().counters.events.get(),
+        snapshots,
+    })
+}
