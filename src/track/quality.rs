@@ -170,3 +170,6 @@ fn frontality(landmarks: &Landmarks) -> f32 {
 fn fade(value: f32, good: f32, bad: f32) -> f32 {
     ((bad - value) / (bad - good)).clamp(0.0, 1.0)
 }
+
+#[cfg(test)]
+mod tests;
