@@ -10,7 +10,6 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::plan::{Plan, Prepared, Sources, StartError};
-use crate::align::Aligner;
 use crate::batch::{Batch, BatchCounters, Batcher, Feed, FreeWorkers, Gatherer};
 use crate::clock::SharedClock;
 use crate::config::schema;
@@ -356,10 +355,7 @@ impl Wiring<'_> {
         let mut queues = Vec::new();
         for (n, network) in networks.into_iter().enumerate() {
             let (sender, selections) = bounded(SELECTION_QUEUE);
-            let mut aligner = Aligner::new(&network.manifest().input).map_err(|e| StartError::Step(e.to_string()))?;
-            let align =
-                move |frame: &crate::frame::Frame, permit: &_, landmarks: &_, out: &mut [f32]| aligner.align(frame, permit, landmarks, out);
-            let embedder = Embedder::new(network, align).map_err(|e| StartError::Step(e.to_string()))?;
+            let embedder = Embedder::new(network).map_err(|e| StartError::Step(e.to_string()))?;
             let name = format!("embed-{n}");
             let worker = EmbedWorker {
                 gather: Gather::new(embedder, settings, self.leases.clone(), Arc::clone(&self.clock), Arc::clone(&counters)),
