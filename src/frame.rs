@@ -28,20 +28,29 @@ pub enum PixelLayout {
     Nv12,
     /// Planes Y, U, V; U and V at half width and half height.
     I420,
+    /// Planes Y, U, V, all full size: still pictures, whose chroma need not be halved.
+    I444,
 }
 
 impl PixelLayout {
     pub const fn plane_count(self) -> usize {
         match self {
             Self::Nv12 => 2,
-            Self::I420 => 3,
+            Self::I420 | Self::I444 => 3,
+        }
+    }
+    /// Columns (and rows) of luma that share a chroma sample.
+    pub const fn luma_per_chroma(self) -> u32 {
+        match self {
+            Self::Nv12 | Self::I420 => 2,
+            Self::I444 => 1,
         }
     }
     /// (bytes of a row that carry pixels, rows) of `plane` for a picture of `width` × `height`.
     pub const fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
         let (w, h) = (width as usize, height as usize);
         match (self, plane) {
-            (_, 0) => (w, h),
+            (_, 0) | (Self::I444, _) => (w, h),
             (Self::Nv12, _) => (w.div_ceil(2) * 2, h.div_ceil(2)),
             (Self::I420, _) => (w.div_ceil(2), h.div_ceil(2)),
         }

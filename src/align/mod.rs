@@ -2,6 +2,8 @@
 //!
 //! Reads pixels, hence needs `Permit<Embed>`. Owned by the embed worker; rasters of areas are kept, nothing is allocated per face.
 
+#[cfg(test)]
+mod golden;
 pub mod similarity;
 mod warp;
 

@@ -2,6 +2,8 @@
 
 pub mod decode;
 pub mod detector;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod mask_cache;
 pub mod nms;
 pub mod preprocess;

@@ -1,62 +1,84 @@
 //! The inner loops with 256-bit vectors (AVX2, FMA).
 //!
-//! Blend works on sixteen `i16` at a time. Project takes two neighbouring samples with one 32-bit gather, multiplies and adds them in
-//! one `pmaddwd`, and converts eight pixels with fused multiply-adds. A row's tail shorter than a register is left to the portable
+//! Blend works on sixteen `i16` at a time. Project takes two neighbouring samples with one 32-bit gather, weighs and adds them in one
+//! `pmaddwd`, and converts eight pixels with fused multiply-adds. A row's tail shorter than a register is left to the portable
 //! code (blend) or computed whole and stored in part (project).
 
 use std::arch::x86_64::*;
 
-use super::kernel::{OutputRows, Projection, RowPair};
+use super::kernel::{Blend, OutputRows, Projection};
 use super::portable;
 use super::taps::{Across, Channel, Columns, ROW_BITS};
 
 const LANES: usize = 8;
 const BITS: i32 = ROW_BITS.cast_signed();
 
+/// Sixteen samples with 7 fractional bits, black taken off.
 #[target_feature(enable = "avx2")]
-fn blended(upper: __m256i, lower: __m256i, weight: __m256i, black: __m256i) -> __m256i {
-    // `pmulhrsw` is (a · b + 2¹⁴) >> 15: the portable code's rounding.
-    let moved = _mm256_mulhrs_epi16(_mm256_slli_epi16::<BITS>(_mm256_sub_epi16(lower, upper)), weight);
-    _mm256_sub_epi16(_mm256_add_epi16(_mm256_slli_epi16::<BITS>(upper), moved), black)
+fn sample(bytes: __m256i, black: __m256i) -> __m256i {
+    _mm256_sub_epi16(_mm256_slli_epi16::<BITS>(bytes), black)
 }
 
 #[target_feature(enable = "avx2")]
-pub fn blend(rows: RowPair<'_>, black: i16, out: &mut [i16]) {
-    let (upper, lower, weight) = rows.checked();
-    let (w, k) = (_mm256_set1_epi16(weight), _mm256_set1_epi16(black));
-    let whole = upper.len() / 16 * 16;
-    assert!(out.len() > upper.len(), "one sample more than the row has");
+pub fn blend(blend: Blend<'_>, out: &mut [i16]) {
+    let samples = blend.row_bytes();
+    let black = _mm256_set1_epi16(blend.black);
+    let whole = samples / 16 * 16;
+    assert!(out.len() > samples, "one sample more than the row has");
     for i in (0..whole).step_by(16) {
-        // SAFETY: i + 16 ≤ whole ≤ the length of `upper`, of `lower` (equal, checked) and of `out` (asserted); loads and stores are unaligned.
+        // SAFETY: i + 16 ≤ whole ≤ the length of every row (equal, checked) and of `out` (asserted); loads and stores are unaligned.
         unsafe {
-            let u = _mm256_cvtepu8_epi16(_mm_loadu_si128(upper.as_ptr().add(i).cast()));
-            let l = _mm256_cvtepu8_epi16(_mm_loadu_si128(lower.as_ptr().add(i).cast()));
-            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), blended(u, l, w, k));
+            let load = |bytes: &[u8]| sample(_mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.as_ptr().add(i).cast())), black);
+            let to: *mut __m256i = out.as_mut_ptr().add(i).cast();
+            if blend.is_copy() {
+                _mm256_storeu_si256(to, load(blend.rows[0].bytes));
+                continue;
+            }
+            let mut sum = if blend.add { _mm256_loadu_si256(to) } else { _mm256_setzero_si256() };
+            for row in blend.rows {
+                // `pmulhrsw` is (a · b + 2¹⁴) >> 15: the portable code's rounding.
+                sum = _mm256_add_epi16(sum, _mm256_mulhrs_epi16(load(row.bytes), _mm256_set1_epi16(row.weight)));
+            }
+            _mm256_storeu_si256(to, sum);
         }
     }
-    portable::blend_from(whole, rows, black, out);
+    portable::blend_from(whole, blend, out);
 }
 
 #[target_feature(enable = "avx2")]
-pub fn blend_interleaved(rows: RowPair<'_>, black: i16, cb: &mut [i16], cr: &mut [i16]) {
-    let (upper, lower, weight) = rows.checked();
-    let (w, k, low) = (_mm256_set1_epi16(weight), _mm256_set1_epi16(black), _mm256_set1_epi16(0xff));
-    let pairs = upper.len() / 2;
+pub fn blend_interleaved(blend: Blend<'_>, cb: &mut [i16], cr: &mut [i16]) {
+    let pairs = blend.row_bytes() / 2;
+    let (black, low) = (_mm256_set1_epi16(blend.black), _mm256_set1_epi16(0xff));
     let whole = pairs / 16 * 16;
     assert!(cb.len() > pairs && cr.len() > pairs, "one sample more than the row has");
     for i in (0..whole).step_by(16) {
-        // SAFETY: 2·i + 32 ≤ 2·whole ≤ the length of `upper` and `lower` (equal, checked); i + 16 ≤ whole ≤ pairs < the length of `cb`
-        // and `cr` (asserted); loads and stores are unaligned.
+        // SAFETY: 2·i + 32 ≤ 2·whole ≤ the length of every row (equal, checked); i + 16 ≤ whole ≤ pairs < the length of `cb` and `cr`
+        // (asserted); loads and stores are unaligned.
         unsafe {
-            let u = _mm256_loadu_si256(upper.as_ptr().add(2 * i).cast());
-            let l = _mm256_loadu_si256(lower.as_ptr().add(2 * i).cast());
-            let blue = blended(_mm256_and_si256(u, low), _mm256_and_si256(l, low), w, k);
-            let red = blended(_mm256_srli_epi16::<8>(u), _mm256_srli_epi16::<8>(l), w, k);
-            _mm256_storeu_si256(cb.as_mut_ptr().add(i).cast(), blue);
-            _mm256_storeu_si256(cr.as_mut_ptr().add(i).cast(), red);
+            let load = |bytes: &[u8]| {
+                let both = _mm256_loadu_si256(bytes.as_ptr().add(2 * i).cast());
+                [sample(_mm256_and_si256(both, low), black), sample(_mm256_srli_epi16::<8>(both), black)]
+            };
+            let to: [*mut __m256i; 2] = [cb.as_mut_ptr().add(i).cast(), cr.as_mut_ptr().add(i).cast()];
+            let mut sums = if blend.is_copy() {
+                load(blend.rows[0].bytes)
+            } else if blend.add {
+                to.map(|to| _mm256_loadu_si256(to))
+            } else {
+                [_mm256_setzero_si256(); 2]
+            };
+            if !blend.is_copy() {
+                for row in blend.rows {
+                    let (samples, weight) = (load(row.bytes), _mm256_set1_epi16(row.weight));
+                    sums[0] = _mm256_add_epi16(sums[0], _mm256_mulhrs_epi16(samples[0], weight));
+                    sums[1] = _mm256_add_epi16(sums[1], _mm256_mulhrs_epi16(samples[1], weight));
+                }
+            }
+            _mm256_storeu_si256(to[0], sums[0]);
+            _mm256_storeu_si256(to[1], sums[1]);
         }
     }
-    portable::blend_interleaved_from(whole, rows, black, cb, cr);
+    portable::blend_interleaved_from(whole, blend, cb, cr);
 }
 
 /// Eight resampled values, outputs `x`…`x + 7`.
@@ -65,13 +87,18 @@ pub fn blend_interleaved(rows: RowPair<'_>, black: i16, cb: &mut [i16], cr: &mut
 /// `x + 8 ≤ columns.first.len()`, and `row` holds `columns.row_len` samples.
 #[target_feature(enable = "avx2")]
 unsafe fn resampled(row: &[i16], columns: &Columns, x: usize) -> __m256i {
-    // SAFETY: the tables hold eight entries from x on (caller; `weights` is as long as `first`). Every `first` is ≥ 0 and less than
-    // row_len − 64 by construction, so the four bytes gathered at sample `first` lie within `row` (caller).
-    unsafe {
-        let first = _mm256_loadu_si256(columns.first.as_ptr().add(x).cast());
-        let weights = _mm256_loadu_si256(columns.weights.as_ptr().add(x).cast());
-        _mm256_madd_epi16(_mm256_i32gather_epi32::<2>(row.as_ptr().cast(), first), weights)
+    let mut sum = _mm256_setzero_si256();
+    for pair in 0..columns.pairs {
+        // SAFETY: the tables hold eight entries from x on (caller; `weights` holds as many as `first` for each pair). By construction
+        // every `first` is ≥ 0 and first + 2·pairs ≤ row_len, so the four bytes gathered at sample first + 2·pair lie within `row` (caller).
+        unsafe {
+            let first = _mm256_loadu_si256(columns.first.as_ptr().add(x).cast());
+            let weights = _mm256_loadu_si256(columns.weights.as_ptr().add(pair * columns.first.len() + x).cast());
+            let samples = _mm256_i32gather_epi32::<2>(row.as_ptr().add(2 * pair).cast(), first);
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(samples, weights));
+        }
     }
+    sum
 }
 
 /// Eight luma samples as they are.

@@ -14,20 +14,31 @@ use super::taps::{Across, BLOCK, Channel, Columns};
 /// `block < columns.window.len()`, and `row` holds `columns.row_len` samples.
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn resampled(row: &[i16], columns: &Columns, block: usize) -> __m512i {
-    let x = block * BLOCK;
-    // SAFETY: `first`, `weights` and (if not empty) `in_window` hold sixteen entries a block. A window starts at a `first`, which is
-    // less than row_len − 64, so its 64 samples lie within `row` (caller); so do the four bytes gathered at each `first`.
+    let (x, entries) = (block * BLOCK, columns.first.len());
+    let mut sum = _mm512_setzero_si512();
+    // SAFETY: `first`, each pair's `weights` and (if not empty) `in_window` hold sixteen entries a block. By construction a window's 64
+    // samples and first + 2·pairs lie within `row_len`, which `row` holds (caller): so do both loads of the window, and the four bytes
+    // gathered at each first + 2·pair.
     unsafe {
-        let weights = _mm512_loadu_si512(columns.weights.as_ptr().add(x).cast());
-        let pairs = if windowed(columns) {
+        let weights = |pair: usize| _mm512_loadu_si512(columns.weights.as_ptr().add(pair * entries + x).cast());
+        if windowed(columns) {
             let window = row.as_ptr().add(columns.window[block] as usize);
-            let places = _mm512_loadu_si512(columns.in_window.as_ptr().add(x).cast());
-            _mm512_permutex2var_epi16(_mm512_loadu_si512(window.cast()), places, _mm512_loadu_si512(window.add(32).cast()))
+            let (near, far) = (_mm512_loadu_si512(window.cast()), _mm512_loadu_si512(window.add(32).cast()));
+            let mut places = _mm512_loadu_si512(columns.in_window.as_ptr().add(x).cast());
+            for pair in 0..columns.pairs {
+                let samples = _mm512_permutex2var_epi16(near, places, far);
+                sum = _mm512_add_epi32(sum, _mm512_madd_epi16(samples, weights(pair)));
+                places = _mm512_add_epi16(places, _mm512_set1_epi16(2));
+            }
         } else {
-            _mm512_i32gather_epi32::<2>(_mm512_loadu_si512(columns.first.as_ptr().add(x).cast()), row.as_ptr().cast())
-        };
-        _mm512_madd_epi16(pairs, weights)
+            let first = _mm512_loadu_si512(columns.first.as_ptr().add(x).cast());
+            for pair in 0..columns.pairs {
+                let samples = _mm512_i32gather_epi32::<2>(first, row.as_ptr().add(2 * pair).cast());
+                sum = _mm512_add_epi32(sum, _mm512_madd_epi16(samples, weights(pair)));
+            }
+        }
     }
+    sum
 }
 
 /// Sixteen luma samples as they are.

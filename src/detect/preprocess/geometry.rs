@@ -2,15 +2,15 @@
 //!
 //! The source is the bounding box of the signed area, the *crop*. `Letterbox` scales it by r = min(W/w, H/h) into the tensor's top-left
 //! corner and pads right and bottom; `Stretch` fills the tensor. A network with a free input size gets the crop scaled down to fit
-//! `input_px`, never up, and a tensor just large enough. Resampling is bilinear between pixel centres:
-//! source = (destination + ½) · step − ½, clamped to the crop.
+//! `input_px`, never up, and a tensor just large enough. A tensor pixel stands at source = (destination + ½) · step − ½ and draws on the
+//! samples under a box one step wide, at least one sample ([`cover`]).
 //!
 //! Coordinates of the network and of the frame are both in pixels with (0, 0) at the first pixel's corner, so the way back is one
 //! multiplication and one addition an axis ([`Mapping`]).
 
 use crate::area::PixelBounds;
 use crate::engine::manifest::{Input, Resize};
-use crate::frame::{BoundingBox, Point};
+use crate::frame::{BoundingBox, PixelLayout, Point};
 
 use super::PreprocessError;
 
@@ -112,18 +112,25 @@ impl Geometry {
     }
 }
 
-/// Two neighbouring samples and how far the point lies towards the second: `source` clamped to a line of `samples` samples.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 … 8192 after clamping")]
-pub fn tap(source: f64, samples: usize) -> (usize, f64) {
-    let clamped = source.clamp(0.0, last(samples));
-    let first = clamped.floor();
-    (first as usize, clamped - first)
-}
-
-/// The last sample of a line, as a position.
-#[expect(clippy::cast_precision_loss, reason = "at most 8192")]
-pub fn last(samples: usize) -> f64 {
-    (samples - 1) as f64
+/// The samples of a line under a box, and how much of the box each covers.
+///
+/// The box is `width` samples wide, at least one, about `centre` (clamped to the line), cut off at the line's ends; sample i covers
+/// i − ½ … i + ½. A box one sample wide *is* linear interpolation between the two samples it touches; a wider one averages what lies
+/// under it, so that nothing is skipped when a picture shrinks. Returns the first sample; `coverage` sums to 1.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "0 … 8192 after clamping")]
+pub fn cover(centre: f64, width: f64, samples: usize, coverage: &mut Vec<f64>) -> usize {
+    /// A sample touched by less than this is not touched: rounding must not cost a row.
+    const LEAST: f64 = 1e-6;
+    let last = (samples - 1) as f64;
+    let (centre, half) = (centre.clamp(0.0, last), 0.5 * width.max(1.0));
+    let (low, high) = ((centre - half).max(-0.5), (centre + half).min(last + 0.5));
+    let first = (low + 0.5 + LEAST).floor().min(last);
+    let end = (high + 0.5 - LEAST).ceil().clamp(first + 1.0, last + 1.0);
+    coverage.clear();
+    coverage.extend((first as usize..end as usize).map(|i| (high.min(i as f64 + 0.5) - low.max(i as f64 - 0.5)).max(0.0)));
+    let sum: f64 = coverage.iter().sum();
+    coverage.iter_mut().for_each(|c| *c /= sum);
+    first as usize
 }
 
 /// Luma position of tensor pixel `destination` along an axis, in samples of the crop.
@@ -132,14 +139,34 @@ pub fn luma_source(destination: usize, step: f64) -> f64 {
     (destination as f64 + 0.5) * step - 0.5
 }
 
-/// Chroma column of a luma column: sited left, sample i at luma column 2i.
-pub fn chroma_column(luma: f64) -> f64 {
-    luma / 2.0
+/// How chroma samples lie among luma samples along one axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Siting {
+    /// Luma samples to a chroma sample: 1 or 2.
+    pub shared: u32,
+    /// Luma position of chroma sample 0.
+    pub first_at: f64,
 }
 
-/// Chroma row of a luma row: sited midway between rows 2j and 2j+1.
-pub fn chroma_row(luma: f64) -> f64 {
-    (luma - 0.5) / 2.0
+impl Siting {
+    pub fn across(layout: PixelLayout) -> Self {
+        Self { shared: layout.luma_per_chroma(), first_at: 0.0 }
+    }
+    /// Midway between the two rows that share it.
+    pub fn down(layout: PixelLayout) -> Self {
+        let shared = layout.luma_per_chroma();
+        Self { shared, first_at: f64::from(shared - 1) / 2.0 }
+    }
+    /// A luma position or length in chroma samples.
+    pub fn position(self, luma: f64) -> f64 {
+        (luma - self.first_at) / f64::from(self.shared)
+    }
+    pub fn length(self, luma: f64) -> f64 {
+        luma / f64::from(self.shared)
+    }
+    pub fn samples(self, luma: usize) -> usize {
+        luma.div_ceil(self.shared as usize)
+    }
 }
 
 #[cfg(test)]
@@ -165,5 +192,21 @@ mod tests {
         assert_eq!(stretch.picture, (320, 240));
         let corner = stretch.mapping().point(Point { x: 320.0, y: 240.0 });
         assert!((corner.x - 110.0).abs() < 1e-4 && (corner.y - 420.0).abs() < 1e-4, "{corner:?}");
+    }
+
+    #[test]
+    fn a_box_of_one_sample_is_linear_interpolation_and_a_wide_one_an_average() {
+        let covered = |centre, width, samples| {
+            let mut coverage = Vec::new();
+            let first = cover(centre, width, samples, &mut coverage);
+            (first, coverage.iter().map(|c| (c * 1e6).round() / 1e6).collect::<Vec<f64>>())
+        };
+        assert_eq!(covered(3.25, 0.4, 10), (3, vec![0.75, 0.25]));
+        assert_eq!(covered(3.0, 1.0, 10), (3, vec![1.0]), "no second row is touched for nothing");
+        assert_eq!(covered(-0.3, 1.0, 10), (0, vec![1.0]));
+        assert_eq!(covered(9.7, 0.2, 10), (9, vec![1.0]));
+        assert_eq!(covered(2.0, 4.0, 10), (0, vec![0.125, 0.25, 0.25, 0.25, 0.125]));
+        assert_eq!(covered(0.0, 4.0, 10), (0, vec![0.4, 0.4, 0.2]), "cut off at the end");
+        assert_eq!(covered(0.0, 4.0, 1), (0, vec![1.0]));
     }
 }

@@ -1,7 +1,7 @@
 //! The inner loops, in as many versions as there are instruction sets worth it.
 //!
 //! Two operations, both over one row:
-//! - *blend*: two rows of bytes → one row of `i16` with 7 fractional bits, black taken off;
+//! - *blend*: weighted rows of bytes → one row of `i16` with 7 fractional bits, black taken off;
 //! - *project*: one luma row, one Cb row, one Cr row → three rows of `f32`, resampled, converted, normalised, clamped.
 //!
 //! A [`Kernel`] that names an instruction set can only be had on a processor that has it: that is what the unsafe calls rest on. All
@@ -12,19 +12,33 @@ use super::taps::{Across, Channel, Columns};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
-/// Two rows and how far down the output lies between them: 0…32767 of 2¹⁵.
-#[derive(Clone, Copy)]
-pub struct RowPair<'a> {
-    pub upper: &'a [u8],
-    pub lower: &'a [u8],
+/// A row of bytes and its weight out of 2¹⁵; `i16::MAX` is the whole.
+#[derive(Clone, Copy, Default)]
+pub struct WeightedRow<'a> {
+    pub bytes: &'a [u8],
     pub weight: i16,
 }
 
-impl<'a> RowPair<'a> {
-    /// The same columns of both rows.
-    pub fn checked(self) -> (&'a [u8], &'a [u8], i16) {
-        assert_eq!(self.upper.len(), self.lower.len(), "rows of one plane");
-        (self.upper, self.lower, self.weight)
+/// Rows to be summed at a time; `add`: onto what the output row already holds.
+#[derive(Clone, Copy)]
+pub struct Blend<'a> {
+    pub rows: &'a [WeightedRow<'a>],
+    pub add: bool,
+    /// Taken off every sample first, so that black weighs nothing: 7 fractional bits.
+    pub black: i16,
+}
+
+impl Blend<'_> {
+    /// Bytes in each row, after checking that all rows have as many.
+    pub fn row_bytes(&self) -> usize {
+        let bytes = self.rows.first().map_or(0, |row| row.bytes.len());
+        assert!(bytes > 0 && self.rows.iter().all(|row| row.bytes.len() == bytes), "rows of one plane");
+        bytes
+    }
+
+    /// Whether there is one row that counts whole: no product is needed, and none would be exact.
+    pub fn is_copy(&self) -> bool {
+        matches!(self.rows, [WeightedRow { weight: i16::MAX, .. }]) && !self.add
     }
 }
 
@@ -102,23 +116,23 @@ impl Kernel {
         }
     }
 
-    /// Blends bytes of one plane into `out` (as long as the rows) and repeats the last sample once behind them.
-    pub fn blend(self, rows: RowPair<'_>, black: i16, out: &mut [i16]) {
+    /// Blends rows of one plane into `out`, which is one longer: the last sample is repeated there.
+    pub fn blend(self, blend: Blend<'_>, out: &mut [i16]) {
         match self.0 {
-            Isa::Portable => portable::blend(rows, black, out),
+            Isa::Portable => portable::blend(blend, out),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a `Kernel` of either kind exists only where `available` found AVX2 (the 512-bit kind needs it too).
-            Isa::Avx2 | Isa::Avx512 => unsafe { avx2::blend(rows, black, out) },
+            Isa::Avx2 | Isa::Avx512 => unsafe { avx2::blend(blend, out) },
         }
     }
 
     /// The same for interleaved Cb, Cr: even bytes to `cb`, odd ones to `cr`.
-    pub fn blend_interleaved(self, rows: RowPair<'_>, black: i16, cb: &mut [i16], cr: &mut [i16]) {
+    pub fn blend_interleaved(self, blend: Blend<'_>, cb: &mut [i16], cr: &mut [i16]) {
         match self.0 {
-            Isa::Portable => portable::blend_interleaved(rows, black, cb, cr),
+            Isa::Portable => portable::blend_interleaved(blend, cb, cr),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as in `blend`.
-            Isa::Avx2 | Isa::Avx512 => unsafe { avx2::blend_interleaved(rows, black, cb, cr) },
+            Isa::Avx2 | Isa::Avx512 => unsafe { avx2::blend_interleaved(blend, cb, cr) },
         }
     }
 

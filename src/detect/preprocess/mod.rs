@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! for each tensor row:                                   (units: bytes, 16-bit fixed point, f32)
-//!   two luma rows, two rows of each chroma plane         where the decoder left them, or a masked copy (rows.rs)
+//!   the luma rows and chroma rows it draws on            where the decoder left them, or a masked copy (rows.rs)
 //!   blend:   vertical weights, black taken off           → one i16 row of Y, of Cb, of Cr, in the first-level cache
 //!   project: horizontal weights, matrix, mean, scale     → three f32 rows of the tensor
 //! ```
 //!
 //! Definition (the oracle in `oracle.rs` is this sentence in `f64`): outside the area luma becomes black and chroma neutral; each plane
-//! is resampled bilinearly between sample centres, clamped at the crop's border; then the matrix, a clamp to 0…255, and the manifest's
+//! is resampled, bilinearly where the picture grows and by the average under a pixel where it shrinks; then the matrix, a clamp to 0…255, and the manifest's
 //! mean and scale. Padding, and whatever lies outside the area, is pixel value 0.
 //!
 //! Only rows and columns of the area's bounding box are read. After the first frame of a (area, size) pair nothing is allocated. Owned by
@@ -36,13 +36,16 @@ use crate::frame::{Colorimetry, PixelLayout, Pixels};
 
 use super::mask_cache::MaskCache;
 
+use geometry::Siting;
 pub use geometry::{Geometry, Mapping, Target};
 pub use kernel::Kernel;
-use kernel::{Projection, RowPair};
+use kernel::{Blend, Projection, WeightedRow};
 use rows::{MaskedRows, PlaneRows, Source};
 pub use taps::Matrix;
-use taps::{Across, Colour};
+use taps::{Across, Colour, Rows};
 
+/// Rows that one call of a kernel sums.
+const ROWS_AT_A_TIME: usize = 8;
 /// Geometries kept per worker; beyond it the longest unused goes.
 const PLANS: usize = 32;
 
@@ -67,11 +70,14 @@ pub struct Prepared<'a> {
     pub mask: &'a Arc<AreaMask>,
 }
 
-/// What is computed once per (crop, picture size, colorimetry).
+/// What is computed once per (crop, picture size, layout, colorimetry).
 struct Plan {
     geometry: Geometry,
+    layout: PixelLayout,
     colorimetry: Colorimetry,
     across: Across,
+    luma_rows: Rows,
+    chroma_rows: Rows,
     colour: Colour,
     used: u64,
 }
@@ -135,7 +141,7 @@ impl Preprocessor {
         let mask = self.masks.mask(pixels);
         let crop = mask.bounds()?;
         let geometry = Geometry::new(self.target, crop);
-        let plan = self.plan(geometry, pixels.header.colorimetry);
+        let plan = self.plan(geometry, pixels.header.layout, pixels.header.colorimetry);
         self.pad(plan);
         let plan = &self.plans[plan];
         let source = Source { pixels: *pixels, mask: &mask, crop, black: plan.colour.black_bytes };
@@ -146,9 +152,9 @@ impl Preprocessor {
         Some(Prepared { tensor: &self.tensor, shape: [1, 3, height, width], mapping: geometry.mapping(), mask })
     }
 
-    fn plan(&mut self, geometry: Geometry, colorimetry: Colorimetry) -> usize {
+    fn plan(&mut self, geometry: Geometry, layout: PixelLayout, colorimetry: Colorimetry) -> usize {
         self.clock += 1;
-        if let Some(index) = self.plans.iter().position(|p| p.geometry == geometry && p.colorimetry == colorimetry) {
+        if let Some(index) = self.plans.iter().position(|p| p.geometry == geometry && p.layout == layout && p.colorimetry == colorimetry) {
             self.plans[index].used = self.clock;
             return index;
         }
@@ -157,9 +163,10 @@ impl Preprocessor {
         {
             self.plans.swap_remove(oldest);
         }
-        let across = Across::new(geometry.picture.0, geometry.crop.width() as usize, geometry.steps().0);
+        let across = Across::new(&geometry, layout);
         let colour = Colour::new(&self.input, colorimetry, &across);
-        self.plans.push(Plan { geometry, colorimetry, across, colour, used: self.clock });
+        let (luma_rows, chroma_rows) = (Rows::luma(&geometry), Rows::chroma(&geometry, layout));
+        self.plans.push(Plan { geometry, layout, colorimetry, across, luma_rows, chroma_rows, colour, used: self.clock });
         self.plans.len() - 1
     }
 
@@ -186,49 +193,51 @@ impl Scratch {
                 row.resize(len, 0);
             }
         }
-        self.luma.restart();
-        self.chroma.iter_mut().for_each(MaskedRows::restart);
+        self.luma.restart(plan.luma_rows.most);
+        self.chroma.iter_mut().for_each(|rows| rows.restart(plan.chroma_rows.most));
     }
 }
 
-/// Row numbers, and the lower one's weight out of 2¹⁵.
-fn rows_at(source: f64, rows: usize) -> (usize, usize, i16) {
-    let (upper, fraction) = geometry::tap(source, rows);
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0…32767")]
-    let weight = (fraction * f64::from(1 << taps::DOWN_BITS)).round().min(f64::from(i16::MAX)) as i16;
-    // A row of weight 0 is not touched.
-    if weight == 0 { (upper, upper, 0) } else { (upper, (upper + 1).min(rows - 1), weight) }
+/// Calls `blend` with the weighted rows of one output row, a handful at a time.
+fn each_blend(
+    source: &Source<'_>,
+    plane: PlaneRows,
+    masked: &mut MaskedRows,
+    (first, weights): (usize, &[i16]),
+    black: i16,
+    mut blend: impl FnMut(Blend<'_>),
+) {
+    masked.hold(source, plane, first..first + weights.len());
+    for (chunk, weights) in weights.chunks(ROWS_AT_A_TIME).enumerate() {
+        let mut rows = [WeightedRow::default(); ROWS_AT_A_TIME];
+        for (i, (row, &weight)) in rows.iter_mut().zip(weights).enumerate() {
+            *row = WeightedRow { bytes: masked.row(source, plane, first + chunk * ROWS_AT_A_TIME + i), weight };
+        }
+        blend(Blend { rows: &rows[..weights.len()], add: chunk > 0, black });
+    }
 }
 
 fn fill(kernel: Kernel, source: &Source<'_>, plan: &Plan, scratch: &mut Scratch, tensor: &mut [f32]) {
     let Geometry { crop, picture: (width, height), tensor: (stride, tensor_height) } = plan.geometry;
-    let (luma_rows, chroma_rows) = (crop.height() as usize, crop.height().div_ceil(2) as usize);
-    let (crop_width, chroma_width) = (crop.width() as usize, crop.width().div_ceil(2) as usize);
-    let step = plan.geometry.steps().1;
-    let last_row = geometry::last(luma_rows);
+    let crop_width = crop.width() as usize;
+    let chroma_width = Siting::across(plan.layout).samples(crop_width);
+    let planes = PlaneRows::chroma(plan.layout);
+    let (black_luma, black_chroma) = plan.colour.black;
+    let Scratch { y, u, v, luma, chroma } = scratch;
     for destination in 0..height {
-        let at = geometry::luma_source(destination, step).clamp(0.0, last_row);
-        let (upper, lower, weight) = rows_at(at, luma_rows);
-        let (a, b) = scratch.luma.pair(source, PlaneRows::LUMA, upper, lower);
-        kernel.blend(RowPair { upper: a, lower: b, weight }, plan.colour.black.0, &mut scratch.y[..=crop_width]);
+        let y_row = &mut y[..=crop_width];
+        each_blend(source, PlaneRows::LUMA, luma, plan.luma_rows.of(destination), black_luma, |b| kernel.blend(b, y_row));
 
-        let (upper, lower, weight) = rows_at(geometry::chroma_row(at), chroma_rows);
-        let planes = PlaneRows::chroma(source.pixels.header.layout);
-        let black = plan.colour.black.1;
-        let (u, v) = (&mut scratch.u[..=chroma_width], &mut scratch.v[..=chroma_width]);
-        match source.pixels.header.layout {
-            PixelLayout::Nv12 => {
-                let (a, b) = scratch.chroma[0].pair(source, planes[0], upper, lower);
-                kernel.blend_interleaved(RowPair { upper: a, lower: b, weight }, black, u, v);
-            }
-            PixelLayout::I420 => {
-                for ((rows, &plane), out) in scratch.chroma.iter_mut().zip(planes).zip([u, v]) {
-                    let (a, b) = rows.pair(source, plane, upper, lower);
-                    kernel.blend(RowPair { upper: a, lower: b, weight }, black, out);
-                }
+        let (u_row, v_row) = (&mut u[..=chroma_width], &mut v[..=chroma_width]);
+        let taps = plan.chroma_rows.of(destination);
+        if let &[plane] = planes {
+            each_blend(source, plane, &mut chroma[0], taps, black_chroma, |b| kernel.blend_interleaved(b, u_row, v_row));
+        } else {
+            for ((masked, &plane), out) in chroma.iter_mut().zip(planes).zip([u_row, v_row]) {
+                each_blend(source, plane, masked, taps, black_chroma, |b| kernel.blend(b, out));
             }
         }
-        let projection = Projection { y: &scratch.y, u: &scratch.u, v: &scratch.v, across: &plan.across, channels: &plan.colour.channels };
+        let projection = Projection { y, u, v, across: &plan.across, channels: &plan.colour.channels };
         kernel.project(&projection, output_rows(tensor, stride * tensor_height, destination * stride, width, plan.colour.planes));
     }
 }

@@ -8,14 +8,14 @@ use super::Geometry;
 
 /// Sample (column, row) of component 0, 1, 2 = Y, Cb, Cr, about black; 0 where it is not inside. Coordinates in samples of that plane.
 fn sample(pixels: &Pixels<'_>, mask: &AreaMask, component: usize, column: u32, row: u32) -> f64 {
-    let shared = if component == 0 { 1 } else { 2 };
+    let shared = if component == 0 { 1 } else { pixels.header.layout.luma_per_chroma() };
     if !mask.contains(column * shared, row * shared) {
         return 0.0;
     }
     let (plane, offset) = match (pixels.header.layout, component) {
         (_, 0) => (0, column as usize),
         (PixelLayout::Nv12, c) => (1, 2 * column as usize + c - 1),
-        (PixelLayout::I420, c) => (c, column as usize),
+        (PixelLayout::I420 | PixelLayout::I444, c) => (c, column as usize),
     };
     let black = match component {
         0 if pixels.header.colorimetry.full_range => 0.0,
@@ -25,23 +25,31 @@ fn sample(pixels: &Pixels<'_>, mask: &AreaMask, component: usize, column: u32, r
     f64::from(pixels.planes[plane][row as usize * pixels.header.strides[plane] + offset]) - black
 }
 
-/// The pixel at (x, y), in luma columns and rows of the frame, both within the crop: 0…255, red, green, blue.
+/// For each sample `from`…`to − 1` of a line, the share that a box about `centre` gives it: by the definition, for every sample nearby.
+fn shares(centre: f64, width: f64, from: u32, to: u32) -> Vec<(u32, f64)> {
+    let (first, last) = (f64::from(from), f64::from(to - 1));
+    let (centre, half) = (centre.clamp(first, last), width.max(1.0) / 2.0);
+    let (low, high) = ((centre - half).max(first - 0.5), (centre + half).min(last + 0.5));
+    let covered = |i: u32| ((f64::from(i) + 0.5).min(high) - (f64::from(i) - 0.5).max(low)).max(0.0) / (high - low);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the line")]
+    let near = (low.floor().max(first) as u32)..=(high.ceil().min(last) as u32);
+    near.map(|i| (i, covered(i))).filter(|&(_, share)| share > 0.0).collect()
+}
+
+/// The pixel at (x, y), in luma columns and rows of the frame: 0…255, red, green, blue.
 fn pixel(pixels: &Pixels<'_>, mask: &AreaMask, geometry: &Geometry, x: f64, y: f64) -> [f64; 3] {
     let crop = geometry.crop;
-    let bilinear = |component: usize, x: f64, y: f64| {
-        let n = if component == 0 { 1 } else { 2 };
-        let (x0, y0, x1, y1) = (crop.x0 / n, crop.y0 / n, crop.x1.div_ceil(n) - 1, crop.y1.div_ceil(n) - 1);
-        let (x, y) = (x.clamp(x0.into(), x1.into()), y.clamp(y0.into(), y1.into()));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the crop")]
-        let (left, top) = (x.floor() as u32, y.floor() as u32);
-        let (right, bottom) = ((left + 1).min(x1), (top + 1).min(y1));
-        let (fx, fy) = (x - f64::from(left), y - f64::from(top));
-        let at = |column, row| sample(pixels, mask, component, column, row);
-        let upper = at(left, top) * (1.0 - fx) + at(right, top) * fx;
-        let lower = at(left, bottom) * (1.0 - fx) + at(right, bottom) * fx;
-        upper * (1.0 - fy) + lower * fy
+    let (step_x, step_y) = geometry.steps();
+    let resampled = |component: usize, x: f64, y: f64| {
+        let n = if component == 0 { 1 } else { pixels.header.layout.luma_per_chroma() };
+        let columns = shares(x, step_x / f64::from(n), crop.x0 / n, crop.x1.div_ceil(n));
+        let rows = shares(y, step_y / f64::from(n), crop.y0 / n, crop.y1.div_ceil(n));
+        let row = |row: u32| columns.iter().map(|&(column, share)| share * sample(pixels, mask, component, column, row)).sum::<f64>();
+        rows.iter().map(|&(y, share)| share * row(y)).sum::<f64>()
     };
-    let (luma, cb, cr) = (bilinear(0, x, y), bilinear(1, x / 2.0, (y - 0.5) / 2.0), bilinear(2, x / 2.0, (y - 0.5) / 2.0));
+    // Halved chroma is sited left, and midway between two rows.
+    let (cx, cy) = if pixels.header.layout == PixelLayout::I444 { (x, y) } else { (x / 2.0, (y - 0.5) / 2.0) };
+    let (luma, cb, cr) = (resampled(0, x, y), resampled(1, cx, cy), resampled(2, cx, cy));
     let (ky, kc) = if pixels.header.colorimetry.full_range { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
     // As printed in the recommendations.
     let [r_cr, g_cb, g_cr, b_cb] = match pixels.header.colorimetry.matrix {
@@ -62,9 +70,8 @@ pub fn tensor(pixels: &Pixels<'_>, mask: &AreaMask, geometry: &Geometry, input: 
         for x in 0..width {
             let mut rgb = [0.0; 3];
             if x < geometry.picture.0 && y < geometry.picture.1 {
-                let last = (f64::from(crop.x1 - 1), f64::from(crop.y1 - 1));
-                let column = (f64::from(crop.x0) + (x as f64 + 0.5) * step_x - 0.5).clamp(crop.x0.into(), last.0);
-                let row = (f64::from(crop.y0) + (y as f64 + 0.5) * step_y - 0.5).clamp(crop.y0.into(), last.1);
+                let column = f64::from(crop.x0) + (x as f64 + 0.5) * step_x - 0.5;
+                let row = f64::from(crop.y0) + (y as f64 + 0.5) * step_y - 0.5;
                 rgb = pixel(pixels, mask, geometry, column, row);
             }
             if input.channels == ChannelOrder::Bgr {

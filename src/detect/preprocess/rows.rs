@@ -20,12 +20,16 @@ impl PlaneRows {
 
     /// The planes that hold chroma: one interleaved or two.
     pub fn chroma(layout: PixelLayout) -> &'static [Self] {
-        const NV12: [PlaneRows; 1] = [PlaneRows { plane: 1, shared: 2, bytes_per_sample: 2 }];
-        const I420: [PlaneRows; 2] =
-            [PlaneRows { plane: 1, shared: 2, bytes_per_sample: 1 }, PlaneRows { plane: 2, shared: 2, bytes_per_sample: 1 }];
+        const fn plane(plane: usize, shared: u32, bytes_per_sample: usize) -> PlaneRows {
+            PlaneRows { plane, shared, bytes_per_sample }
+        }
+        const NV12: [PlaneRows; 1] = [plane(1, 2, 2)];
+        const I420: [PlaneRows; 2] = [plane(1, 2, 1), plane(2, 2, 1)];
+        const I444: [PlaneRows; 2] = [plane(1, 1, 1), plane(2, 1, 1)];
         match layout {
             PixelLayout::Nv12 => &NV12,
             PixelLayout::I420 => &I420,
+            PixelLayout::I444 => &I444,
         }
     }
 
@@ -36,30 +40,37 @@ impl PlaneRows {
     }
 }
 
-/// Two rows of scratch, so that a row and the next are both at hand; each remembers which row it holds.
+/// Masked copies of as many rows as one output row draws on; each remembers which row it holds.
 #[derive(Default)]
 pub struct MaskedRows {
-    slots: [Vec<u8>; 2],
-    held: [Option<usize>; 2],
+    slots: Vec<Vec<u8>>,
+    held: Vec<Option<usize>>,
 }
 
 impl MaskedRows {
-    /// Forgets what is held: the next rows are of another frame or plane.
-    pub fn restart(&mut self) {
-        self.held = [None; 2];
+    /// Forgets what is held (the next rows are of another frame or plane) and makes room for `rows` at a time.
+    pub fn restart(&mut self, rows: usize) {
+        if self.slots.len() < rows {
+            self.slots.resize_with(rows, Vec::new);
+        }
+        self.held.clear();
+        self.held.resize(self.slots.len(), None);
     }
 
-    /// Rows `upper` and `lower` (crop-relative; equal or neighbours) of one plane.
-    pub fn pair<'a>(&'a mut self, source: &Source<'a>, rows: PlaneRows, upper: usize, lower: usize) -> (&'a [u8], &'a [u8]) {
-        for row in [upper, lower] {
-            if source.direct(rows, row).is_none() && self.held[row % 2] != Some(row) {
-                source.copy_masked(rows, row, &mut self.slots[row % 2]);
-                self.held[row % 2] = Some(row);
+    /// Makes sure that `wanted` (crop-relative, not more than there is room for) can be had from [`Self::row`].
+    pub fn hold(&mut self, source: &Source<'_>, rows: PlaneRows, wanted: std::ops::Range<usize>) {
+        for row in wanted {
+            let slot = row % self.slots.len();
+            if self.held[slot] != Some(row) && source.direct(rows, row).is_none() {
+                source.copy_masked(rows, row, &mut self.slots[slot]);
+                self.held[slot] = Some(row);
             }
         }
-        let slots = &self.slots;
-        let row = |row: usize| source.direct(rows, row).unwrap_or(&slots[row % 2]);
-        (row(upper), row(lower))
+    }
+
+    /// A row that is held: where the decoder left it, or its masked copy.
+    pub fn row<'a>(&'a self, source: &Source<'a>, rows: PlaneRows, row: usize) -> &'a [u8] {
+        source.direct(rows, row).unwrap_or(&self.slots[row % self.slots.len()])
     }
 }
 

@@ -1,13 +1,13 @@
-//! Horizontal interpolation tables and colour coefficients: everything that is computed once per geometry.
+//! Interpolation tables and colour coefficients: everything that is computed once per geometry.
 //!
 //! Fixed point throughout, so that every code path computes the same integers. A vertically blended sample keeps 7 fractional bits (a
 //! byte times 128 fits `i16`); horizontal weights have 14 (their products fit `i32`): a resampled sample carries 21 fractional bits, 7
 //! or 8 where columns are taken as they are.
 
 use crate::engine::manifest::{ChannelOrder, Input};
-use crate::frame::{Colorimetry, ColourMatrix};
+use crate::frame::{Colorimetry, ColourMatrix, PixelLayout};
 
-use super::geometry;
+use super::geometry::{self, Geometry, Siting};
 
 /// Fractional bits of a vertically blended sample.
 pub const ROW_BITS: u32 = 7;
@@ -20,38 +20,58 @@ pub const BLOCK: usize = 16;
 /// Samples that one block may span for the windowed path: two registers of 32.
 const WINDOW: usize = 64;
 
-/// For each output column: its first sample and the two weights.
+/// Turns shares of one into integers that sum to `whole`; the largest takes what rounding left.
+#[expect(clippy::cast_possible_truncation, reason = "shares of at most 2¹⁵")]
+fn quantise(shares: &[f64], whole: i32) -> impl Iterator<Item = i32> {
+    let rounded = move |share: f64| (share * f64::from(whole)).round() as i32;
+    let rest = whole - shares.iter().map(|&s| rounded(s)).sum::<i32>();
+    let largest = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]));
+    shares.iter().enumerate().map(move |(i, &s)| rounded(s) + if Some(i) == largest { rest } else { 0 })
+}
+
+/// For each output column: its first sample and the weights of the samples from there on, in pairs.
 #[derive(Debug)]
 pub struct Columns {
-    /// First sample of the pair, one entry an output, padded to a whole block.
+    /// First sample, one entry an output, padded to a whole block.
     pub first: Vec<i32>,
-    /// `w0 | w1 << 16`; w0 + w1 = 2¹⁴.
+    /// `w0 | w1 << 16` for samples first + 2·pair and the next; all outputs' first pairs, then all second pairs, … Sum 2¹⁴ an output.
     pub weights: Vec<i32>,
+    pub pairs: usize,
     /// Per block: the sample its window starts at.
     pub window: Vec<u32>,
-    /// Per output: its two samples' places in the window, `i0 | i1 << 16`. Empty when some block spans more than a window.
+    /// Per output: its first two samples' places in the window, `i0 | i1 << 16`. Empty when some block spans more than a window.
     pub in_window: Vec<i32>,
     /// Samples a row must hold for any path to read it, padding included.
     pub row_len: usize,
 }
 
 impl Columns {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "columns ≤ 8192, weights ≤ 2¹⁴")]
-    fn new(outputs: usize, samples: usize, source_of: impl Fn(usize) -> f64) -> Self {
-        let padded = outputs.next_multiple_of(BLOCK);
-        let (mut first, mut weights) = (Vec::with_capacity(padded), Vec::with_capacity(padded));
-        for output in 0..padded {
-            let (sample, fraction) = geometry::tap(source_of(output.min(outputs - 1)), samples);
-            let second = (fraction * f64::from(1 << WEIGHT_BITS)).round() as i32;
-            first.push(sample as i32);
-            weights.push(((1 << WEIGHT_BITS) - second) | second << 16);
-        }
+    /// `at`: an output's position in samples; `width`: of the box that it draws on.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "columns ≤ 8192, weights ≤ 2¹⁴"
+    )]
+    fn new(outputs: usize, samples: usize, width: f64, at: impl Fn(usize) -> f64) -> Self {
+        let entries = outputs.next_multiple_of(BLOCK);
+        let mut shares = Vec::new();
+        let mut covered = |output: usize| {
+            let first = geometry::cover(at(output.min(outputs - 1)), width, samples, &mut shares);
+            (first, quantise(&shares, 1 << WEIGHT_BITS).collect::<Vec<i32>>())
+        };
+        let taps: Vec<(usize, Vec<i32>)> = (0..entries).map(&mut covered).collect();
+        let pairs = taps.iter().map(|(_, weights)| weights.len().div_ceil(2)).max().unwrap_or(1);
+        let first: Vec<i32> = taps.iter().map(|&(first, _)| first as i32).collect();
+        let weight = |output: usize, tap: usize| taps[output].1.get(tap).copied().unwrap_or(0);
+        let pair_weights = |pair: usize| (0..entries).map(move |o| (o, pair));
+        let weights = (0..pairs).flat_map(pair_weights).map(|(o, p)| weight(o, 2 * p) | weight(o, 2 * p + 1) << 16).collect();
         let window: Vec<u32> = first.chunks_exact(BLOCK).map(|block| block[0] as u32).collect();
         let places = first.iter().enumerate().map(|(i, &f)| f - window[i / BLOCK] as i32);
-        let fits = places.clone().all(|place| place + 1 < WINDOW as i32);
+        let fits = places.clone().all(|place| place as usize + 2 * pairs <= WINDOW);
         let in_window = if fits { places.map(|place| place | (place + 1) << 16).collect() } else { Vec::new() };
-        let row_len = samples + WINDOW;
-        Self { first, weights, window, in_window, row_len }
+        let row_len = samples + WINDOW.max(2 * pairs);
+        Self { first, weights, pairs, window, in_window, row_len }
     }
 }
 
@@ -68,15 +88,15 @@ pub enum Across {
 }
 
 impl Across {
-    pub fn new(outputs: usize, crop_width: usize, step: f64) -> Self {
-        if outputs == crop_width {
+    pub fn new(geometry: &Geometry, layout: PixelLayout) -> Self {
+        let (outputs, samples, step) = (geometry.picture.0, geometry.crop.width() as usize, geometry.steps().0);
+        let siting = Siting::across(layout);
+        if outputs == samples && siting.shared == 2 {
             return Self::AsIs;
         }
-        let luma = Columns::new(outputs, crop_width, |x| geometry::luma_source(x, step));
-        let last_luma = geometry::last(crop_width);
-        let chroma = Columns::new(outputs, crop_width.div_ceil(2), |x| {
-            geometry::chroma_column(geometry::luma_source(x, step).clamp(0.0, last_luma))
-        });
+        let luma_at = |x| geometry::luma_source(x, step);
+        let luma = Columns::new(outputs, samples, step, luma_at);
+        let chroma = Columns::new(outputs, siting.samples(samples), siting.length(step), |x| siting.position(luma_at(x)));
         Self::Resampled { luma, chroma }
     }
 
@@ -86,6 +106,46 @@ impl Across {
             Self::AsIs => (crop_width + WINDOW, crop_width.div_ceil(2) + WINDOW),
             Self::Resampled { luma, chroma } => (luma.row_len, chroma.row_len),
         }
+    }
+}
+
+/// For each output row: its first row of samples and their weights, out of 2¹⁵.
+#[derive(Debug)]
+pub struct Rows {
+    spans: Vec<(usize, std::ops::Range<usize>)>,
+    weights: Vec<i16>,
+    /// Most rows that one output draws on.
+    pub most: usize,
+}
+
+impl Rows {
+    pub fn luma(geometry: &Geometry) -> Self {
+        Self::new(geometry, Siting { shared: 1, first_at: 0.0 })
+    }
+
+    pub fn chroma(geometry: &Geometry, layout: PixelLayout) -> Self {
+        Self::new(geometry, Siting::down(layout))
+    }
+
+    fn new(geometry: &Geometry, siting: Siting) -> Self {
+        let (step, samples) = (geometry.steps().1, siting.samples(geometry.crop.height() as usize));
+        let (mut spans, mut weights, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        for output in 0..geometry.picture.1 {
+            let at = siting.position(geometry::luma_source(output, step));
+            let first = geometry::cover(at, siting.length(step), samples, &mut shares);
+            let start = weights.len();
+            // One row that counts whole has weight 2¹⁵, which `i16` cannot hold: `i16::MAX` stands for it.
+            weights.extend(quantise(&shares, 1 << DOWN_BITS).map(|w| i16::try_from(w).unwrap_or(i16::MAX)));
+            spans.push((first, start..weights.len()));
+        }
+        let most = spans.iter().map(|(_, range)| range.len()).max().unwrap_or(1);
+        Self { spans, weights, most }
+    }
+
+    /// The first row that `output` draws on, and the weights of it and those that follow.
+    pub fn of(&self, output: usize) -> (usize, &[i16]) {
+        let (first, range) = &self.spans[output];
+        (*first, &self.weights[range.clone()])
     }
 }
 

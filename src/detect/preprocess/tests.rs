@@ -21,6 +21,8 @@ impl Noise {
     }
 }
 
+const LAYOUTS: [PixelLayout; 3] = [PixelLayout::Nv12, PixelLayout::I420, PixelLayout::I444];
+
 #[derive(Clone, Copy, Debug)]
 struct Picture {
     width: u32,
@@ -109,6 +111,8 @@ fn compare(picture: &Picture, area: &Area, input: &Input, input_px: Option<u32>)
         let mask = area.rasterise(picture.width, picture.height);
         let Some(crop) = mask.bounds() else { panic!("an empty area tests nothing") };
         let geometry = Geometry::new(Target::of(input, input_px).expect("valid"), crop);
+        // Each weight and product is rounded; the more samples, the more of that.
+        let tolerance = 0.05 + 0.005 * (geometry.steps().0 + geometry.steps().1);
         let expected = oracle::tensor(pixels, &mask, &geometry, input);
         for kernel in Kernel::available() {
             let mut preprocessor = Preprocessor::with_kernel(input, input_px, kernel).expect("valid");
@@ -119,7 +123,7 @@ fn compare(picture: &Picture, area: &Area, input: &Input, input_px: Option<u32>)
                 let plane = expected.len() / 3;
                 for (i, (&got, &want)) in prepared.tensor.iter().zip(&expected).enumerate() {
                     let difference = (f64::from(got) - want).abs() / f64::from(input.scale[i / plane].abs());
-                    assert!(difference < 0.05, "{}: value {i}: {got}, expected {want}; {picture:?}, {geometry:?}", kernel.name());
+                    assert!(difference < tolerance, "{}: value {i}: {got}, expected {want}; {picture:?}, {geometry:?}", kernel.name());
                     worst = worst.max(difference);
                 }
             }
@@ -129,10 +133,10 @@ fn compare(picture: &Picture, area: &Area, input: &Input, input_px: Option<u32>)
 }
 
 #[test]
-fn every_kernel_equals_the_oracle_for_both_layouts_all_matrices_and_odd_sizes() {
+fn every_kernel_equals_the_oracle_for_all_layouts_all_matrices_and_odd_sizes() {
     let mut worst = 0.0_f64;
     for (seed, colorimetry) in (1..).zip(colorimetries()) {
-        for layout in [PixelLayout::Nv12, PixelLayout::I420] {
+        for layout in LAYOUTS {
             for (width, height, gap) in [(64, 48, 0), (97, 61, 13), (230, 131, 3), (16, 17, 0)] {
                 let picture = Picture { width, height, layout, colorimetry, gap, seed };
                 for area in [Area::whole(), triangle(), two_boxes()] {
@@ -153,14 +157,14 @@ fn every_kernel_equals_the_oracle_for_both_layouts_all_matrices_and_odd_sizes() 
 fn steps_beyond_a_permutation_window_take_the_gather() {
     let colorimetry = Colorimetry { matrix: ColourMatrix::Bt709, full_range: false };
     let picture = Picture { width: 1201, height: 203, layout: PixelLayout::Nv12, colorimetry, gap: 5, seed: 3 };
-    for width in [96, 200, 301, 640] {
-        compare(&picture, &Area::whole(), &input(Some(width), Some(64), Resize::Stretch, ChannelOrder::Bgr), None);
+    for (width, height) in [(13, 64), (96, 7), (200, 64), (301, 203), (640, 100), (1201, 11), (1300, 300)] {
+        compare(&picture, &Area::whole(), &input(Some(width), Some(height), Resize::Stretch, ChannelOrder::Bgr), None);
     }
 }
 
 #[test]
 fn noise_outside_the_area_does_not_change_a_bit() {
-    for layout in [PixelLayout::Nv12, PixelLayout::I420] {
+    for layout in LAYOUTS {
         for (area, size) in [(triangle(), (161, 99)), (two_boxes(), (200, 120))] {
             let colorimetry = Colorimetry { matrix: ColourMatrix::Bt601, full_range: false };
             let picture = Picture { width: size.0, height: size.1, layout, colorimetry, gap: 7, seed: 11 };
@@ -173,6 +177,7 @@ fn noise_outside_the_area_does_not_change_a_bit() {
                     (_, 0) => (1, 1),
                     (PixelLayout::Nv12, _) => (2, 2),
                     (PixelLayout::I420, _) => (2, 1),
+                    (PixelLayout::I444, _) => (1, 1),
                 };
                 for (i, (byte, original)) in bytes.iter_mut().zip(original).enumerate() {
                     let (row, column) = (i / header.strides[plane], i % header.strides[plane] / per_sample);
@@ -248,7 +253,7 @@ impl FrameBuffer for Recorded {
 #[test]
 fn rows_are_read_where_the_decoder_left_them() {
     let colorimetry = Colorimetry::assumed_for(48);
-    for layout in [PixelLayout::Nv12, PixelLayout::I420] {
+    for layout in LAYOUTS {
         let picture = Picture { width: 66, height: 48, layout, colorimetry, gap: 9, seed: 2 };
         let seen = Arc::new(Mutex::new(Vec::new()));
         let buffer = Recorded { planes: picture.planes(), seen: Arc::clone(&seen) };
@@ -262,8 +267,12 @@ fn rows_are_read_where_the_decoder_left_them() {
             assert_eq!(luma, pointers[0] + 15 * picture.header().strides[0] + 34);
             for (i, &rows) in PlaneRows::chroma(layout).iter().enumerate() {
                 let chroma = source.direct(rows, 1).expect("inside").as_ptr().addr();
-                let bytes = if layout == PixelLayout::Nv12 { 34 } else { 17 };
-                assert_eq!(chroma, pointers[1 + i] + 7 * picture.header().strides[1 + i] + bytes);
+                let (bytes, row) = match layout {
+                    PixelLayout::Nv12 => (34, 7),
+                    PixelLayout::I420 => (17, 7),
+                    PixelLayout::I444 => (34, 13),
+                };
+                assert_eq!(chroma, pointers[1 + i] + row * picture.header().strides[1 + i] + bytes);
             }
         });
         for &(plane, pointer) in &*seen.lock().expect("no panic") {
