@@ -288,6 +288,23 @@ fn the_store_gives_back_what_was_added_and_notices_damage() {
 }
 
 #[test]
+fn a_model_put_into_the_store_by_hand_is_checked_too() {
+    let Some(data) = support::test_data() else { return };
+    let bench = Bench::new(&data);
+    let added = store::add(&bench.state, &bench.file(FILE, &bench.original), &AddOptions::default()).unwrap();
+    let mut model = ModelProto::decode(bench.original.as_slice()).unwrap();
+    let mut head = graph(&mut model).output[0].clone();
+    head.name = Some("age".into());
+    graph(&mut model).output.push(head);
+    let bytes = model.encode_to_vec();
+    let manifest = Manifest { prepared_sha256: Some(sha256_hex(&bytes)), ..added.manifest };
+    std::fs::write(added.directory.join("model.onnx"), bytes).unwrap();
+    std::fs::write(added.directory.join("manifest.toml"), manifest.to_toml().unwrap()).unwrap();
+    let error = store::open(&bench.state, NAME).unwrap_err().to_string();
+    assert!(error.contains("model.onnx") && error.contains("output `age`"), "{error}");
+}
+
+#[test]
 fn an_interrupted_import_leaves_nothing_that_is_taken_for_a_model() {
     let Some(data) = support::test_data() else { return };
     let bench = Bench::new(&data);

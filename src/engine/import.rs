@@ -103,6 +103,12 @@ pub fn prepare(file: &[u8], manifest: &Manifest) -> Result<Prepared, ImportError
     read(file)?.prepare(manifest)
 }
 
+/// Checks a prepared file again, without its digest: whoever can write into the store still cannot have a head run that no manifest allows.
+pub fn verify(prepared: &[u8], manifest: &Manifest) -> Result<(), ImportError> {
+    manifest.check()?;
+    checks::check(&read(prepared)?.model, manifest)
+}
+
 impl Candidate {
     pub fn sha256(&self) -> &str {
         &self.sha256
@@ -121,6 +127,9 @@ impl Candidate {
         checks::check(&self.model, manifest)?;
         let counts = rewrite::rewrite(&mut self.model);
         let bytes = self.model.encode_to_vec();
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(ImportError::TooLarge { bytes: bytes.len() as u64 });
+        }
         let report = ImportReport {
             prelu_rewritten: counts.prelu_rewritten,
             weights_flushed: counts.weights_flushed,

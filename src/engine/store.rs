@@ -24,8 +24,6 @@ const MODEL: &str = "model.onnx";
 const MANIFEST: &str = "manifest.toml";
 /// A manifest is a page of text.
 const MAX_MANIFEST_BYTES: usize = 64 << 10;
-/// A prepared model may be larger than the published one by what was rewritten.
-const MAX_PREPARED_BYTES: usize = MAX_FILE_BYTES + (1 << 20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -120,15 +118,16 @@ pub fn list(state: &StateDirectory) -> Result<Vec<Listed>, StoreError> {
     Ok(names.into_iter().map(|name| Listed { manifest: manifest_of(state, &name), name }).collect())
 }
 
-/// A model's manifest and its prepared bytes, whose digest has been compared.
+/// A model's manifest and its prepared bytes: their digest has been compared, and they have been checked again as at import.
 pub fn open(state: &StateDirectory, name: &str) -> Result<(Manifest, Vec<u8>), StoreError> {
     let manifest = manifest_of(state, name)?;
     let path = state.models().join(name).join(MODEL);
-    let bytes = read_bounded(&path, MAX_PREPARED_BYTES)?;
+    let bytes = read_bounded(&path, MAX_FILE_BYTES)?;
     let (got, want) = (import::sha256_hex(&bytes), manifest.prepared_sha256.clone().unwrap_or_default());
     if got != want {
         return Err(StoreError::Damaged { path, got, want });
     }
+    import::verify(&bytes, &manifest).map_err(|error| StoreError::Refused { path, error })?;
     Ok((manifest, bytes))
 }
 

@@ -1,10 +1,10 @@
 //! What is changed in a model that has been checked, so that ONNX Runtime runs it fast. The function it computes stays the same.
 //!
-//! 1. *PRelu* becomes `a·x + (1−a)·Relu(x)`: for x ≤ 0 the second term is 0, for x > 0 the sum is x. The runtime's PRelu kernel is a plain
-//!    loop that also breaks its blocked layout; Mul, Relu and Add stay in it. Exact in real numbers; in fp32 a positive x comes
-//!    back rounded, by at most a few units in the last place for |a| ≤ 1.
-//! 2. *Tiny weights* (|w| < 1e-20) become 0. Denormal products cost a hundred cycles each; a term of 1e-20 changes no fp32 sum that
-//!    a network for faces computes from pixels.
+//! 1. *PRelu* becomes `a·x + (1−a)·Relu(x)`: for x ≤ 0 the second term is 0, for x > 0 the sum is x. The runtime's PRelu kernel is slower
+//!    than the four simple operators together (docs/measurements.md). Exact in real numbers; in fp32 a positive x comes back rounded,
+//!    by at most a few units in the last place for |a| ≤ 1.
+//! 2. *Tiny weights* (|w| < 1e-20) become 0. Many processors need a hundred cycles and more for a product that is denormal, others none; a
+//!    term of 1e-20 changes no fp32 sum that a network for faces computes from pixels.
 //! 3. *Weights listed as inputs* (an old habit of exporters) are struck from the inputs: as long as a caller might override them, the runtime
 //!    must not fold batch normalisation into convolutions. From IR version 4 on, weights need not be listed.
 
