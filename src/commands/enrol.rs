@@ -1,10 +1,339 @@
-//! `placard enrol`: Add a subject to the gallery from image files.
+//! `placard enrol`: image files → a subject in the gallery of one purpose.
+//!
+//! One subject from the command line, or many from a list or a directory. Each subject is taken whole or refused with the reason: no
+//! picture of a refused subject leaves a template behind. Subjects are written in groups of [`GROUP`], each durable before the next is begun;
+//! then the running service, if there is one, is told to load them.
 
+pub mod list;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use self::list::Entry;
+use super::portrait::{ENROLMENT, ModelNames, Portrait, Refusal, RefusalView, Studio};
 use super::{Context, Exit, Failed, Outcome};
+use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
+use crate::console::client::{Client, ClientError};
+use crate::console::view::ReloadView;
+use crate::embedding::Embedding;
+use crate::gallery::exact::ExactScan;
+use crate::gallery::identities::Identities;
+use crate::gallery::seal::{SealError, SiteKey};
+use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
+use crate::gallery::{Scan, SubjectId};
+use crate::policy::facts::{Mode, Site};
+use crate::purpose::Purpose;
+use crate::shutdown::Shutdown;
+use crate::state::StateDirectory;
+
+/// Subjects per commit.
+const GROUP: usize = 32;
+/// A template this similar to one of another subject is taken for the same person. (Impostors reach 0.62, the same person's other
+/// photographs average 0.73, the same photograph 0.9 and more.)
+const DUPLICATE: f32 = 0.75;
+/// Pictures of one subject that are less similar than this show different people. (Genuine pairs: least 0.33.)
+const UNLIKE: f32 = 0.25;
+/// How long the vault may be in use by somebody else: a service loads it in a moment and lets go.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// What the subject is looked for: a purpose of the register, such as `missing-person:CASE`.
+    #[arg(long)]
+    purpose: Purpose,
+    /// Name or case number, kept in a file of its own under a key of its own.
+    #[arg(long, conflicts_with = "list")]
+    name: Option<String>,
+    /// One to five pictures (JPEG, PNG) of one subject, with one face each.
+    #[arg(required_unless_present = "list", conflicts_with = "list", value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Many subjects: a file with `name<TAB>image…` lines, or a directory with a folder or a file per subject.
+    #[arg(long, value_name = "FILE|DIR")]
+    list: Option<PathBuf>,
+    /// Days until the subject is forgotten; never longer than the purpose's legal basis.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
+    expires: u32,
+    #[command(flatten)]
+    models: ModelNames,
+}
 
-pub fn run(_context: &Context, _args: Args) -> Outcome {
-    Err(Failed::new(Exit::Failure, anyhow::anyhow!("`placard enrol` is not built yet")))
+/// What became of one entry.
+pub enum Verdict {
+    Enrolled { subject: SubjectId, name: Option<String>, images: Vec<Taken>, expires_at: Stamp<Utc> },
+    Refused { name: Option<String>, image: PathBuf, why: Why },
+}
+
+/// A picture that was taken.
+pub struct Taken {
+    pub image: PathBuf,
+    pub portrait: Portrait,
+}
+
+/// Why a subject was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Why {
+    #[error(transparent)]
+    Picture(#[from] Refusal),
+    #[error(
+        "already enrolled for this purpose as subject {subject}: similarity {score:.2}, {DUPLICATE} and more is taken for the same person; \
+         delete that subject first, or leave this one out"
+    )]
+    AlreadyEnrolled { subject: SubjectId, score: f32 },
+    #[error("the pictures show different people: similarity {score:.2}, {UNLIKE} is needed; leave out the one that is somebody else")]
+    Unlike { score: f32 },
+}
+
+impl Why {
+    fn view(&self) -> RefusalView {
+        let message = self.to_string();
+        match self {
+            Self::Picture(refusal) => refusal.view(),
+            Self::AlreadyEnrolled { score, .. } => {
+                RefusalView { code: "already-enrolled", value: Some(*score), need: Some(DUPLICATE), message }
+            }
+            Self::Unlike { score } => RefusalView { code: "unlike", value: Some(*score), need: Some(UNLIKE), message },
+        }
+    }
+}
+
+pub fn run(context: &Context, args: Args) -> Outcome {
+    let entries = match &args.list {
+        Some(path) => list::read(path).map_err(|e| Failed::new(Exit::Usage, e))?,
+        None => match list::count_problem(args.images.len()) {
+            Some(problem) => return Err(Failed::new(Exit::Usage, anyhow!(problem))),
+            None => vec![Entry { name: args.name, images: args.images }],
+        },
+    };
+    let many = entries.len() > 1;
+    // Draws on standard error, and only if that is a terminal.
+    let bar = if many { ProgressBar::new(entries.len() as u64) } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed} of about {duration}  {msg}")?);
+    let mut desk = Enrolment::open(context, &args.purpose, &args.models, args.expires, SystemClock::shared())?;
+    let (mut enrolled, mut refused) = (0_u64, 0_u64);
+    let mut show = |verdict: Verdict| -> Result<(), Failed> {
+        match &verdict {
+            Verdict::Enrolled { .. } => enrolled += 1,
+            Verdict::Refused { .. } => refused += 1,
+        }
+        bar.suspend(|| show_verdict(context.json, &args.purpose, &verdict))
+    };
+    for group in entries.chunks(GROUP) {
+        for verdict in desk.enrol(group, &mut || bar.inc(1))? {
+            show(verdict)?;
+        }
+    }
+    bar.finish_and_clear();
+    if many {
+        show_sum(context.json, enrolled, refused)?;
+    }
+    if enrolled > 0 {
+        tell_service(&context.state);
+    }
+    Ok(if refused == 0 { Exit::Success } else { Exit::Refused })
+}
+
+/// Enrols subjects for one purpose; the demonstration uses it too.
+pub struct Enrolment<'a> {
+    state: &'a StateDirectory,
+    purpose: &'a Purpose,
+    key: SiteKey,
+    studio: Studio,
+    lifetime: Duration,
+    clock: SharedClock,
+}
+
+/// A subject whose pictures were all taken.
+struct Candidate {
+    subject: SubjectId,
+    name: Option<String>,
+    taken: Vec<Taken>,
+}
+
+impl Candidate {
+    fn templates(&self) -> impl Iterator<Item = &Embedding> {
+        self.taken.iter().map(|t| &t.portrait.embedding)
+    }
+}
+
+impl<'a> Enrolment<'a> {
+    /// Refuses with the rule where the register does not hold `purpose` in force.
+    pub fn open(
+        context: &'a Context,
+        purpose: &'a Purpose,
+        models: &ModelNames,
+        expires_days: u32,
+        clock: SharedClock,
+    ) -> Result<Self, Failed> {
+        let studio = Studio::open(context, purpose, models, clock.clone())?;
+        let key = site_key(&context.state, studio.site.as_ref())?;
+        let lifetime = Duration::from_secs(u64::from(expires_days) * 86_400);
+        Ok(Self { state: &context.state, purpose, key, studio, lifetime, clock })
+    }
+
+    /// Takes the pictures of all `entries`, then writes those subjects that are not refused, in one commit. `each` is called after every
+    /// entry's pictures. Verdicts come in the order of the entries.
+    pub fn enrol(&mut self, entries: &[Entry], each: &mut dyn FnMut()) -> Result<Vec<Verdict>, Failed> {
+        let mut looked_at = Vec::with_capacity(entries.len());
+        for entry in entries {
+            looked_at.push(self.look(entry)?);
+            each();
+        }
+        self.commit(looked_at)
+    }
+
+    fn look(&mut self, entry: &Entry) -> Result<Result<Candidate, Verdict>, Failed> {
+        let refused = |image: &Path, why| Ok(Err(Verdict::Refused { name: entry.name.clone(), image: image.to_owned(), why }));
+        let mut taken: Vec<Taken> = Vec::with_capacity(entry.images.len());
+        for image in &entry.images {
+            let portrait = match self.studio.take(image, ENROLMENT)? {
+                Ok(portrait) => portrait,
+                Err(refusal) => return refused(image, refusal.into()),
+            };
+            for other in &taken {
+                let score = portrait.embedding.cosine(&other.portrait.embedding);
+                if score < UNLIKE {
+                    return refused(image, Why::Unlike { score });
+                }
+            }
+            taken.push(Taken { image: image.clone(), portrait });
+        }
+        Ok(Ok(Candidate { subject: SubjectId::random()?, name: entry.name.clone(), taken }))
+    }
+
+    fn commit(&self, looked_at: Vec<Result<Candidate, Verdict>>) -> Result<Vec<Verdict>, Failed> {
+        let now = self.clock.utc();
+        let vault = Vault::open_patiently(self.state, &self.key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
+        let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
+        vault.purge_expired(now)?;
+        let known = vault.load_purpose(self.purpose, &self.studio.model, now)?;
+        let scan = ExactScan::new(self.studio.model.dim, known.version, &known.templates)?;
+        drop(known);
+        let expires_at = now.plus(self.lifetime).min(self.studio.desk.basis_ends());
+        let mut decided: Vec<Result<Candidate, Verdict>> = Vec::with_capacity(looked_at.len());
+        for looked in looked_at {
+            let next = looked.and_then(|candidate| match already_enrolled(&scan, &decided, &candidate) {
+                None => Ok(candidate),
+                Some((image, why)) => Err(Verdict::Refused { name: candidate.name, image, why }),
+            });
+            decided.push(next);
+        }
+        let accepted: Vec<&Candidate> = decided.iter().filter_map(|d| d.as_ref().ok()).collect();
+        let new_subjects = accepted.iter().map(|candidate| NewSubject {
+            subject: candidate.subject.clone(),
+            purpose: self.purpose,
+            model: &self.studio.model,
+            templates: candidate.templates().collect(),
+            channel: Channel::ImageFile,
+            enrolled_at: now,
+            expires_at,
+        });
+        let subjects: Vec<NewSubject<'_>> = new_subjects.collect();
+        if !subjects.is_empty() {
+            identities.put(accepted.iter().filter_map(|c| Some((&c.subject, c.name.as_deref()?))))?;
+            vault.enrol(&subjects)?;
+        }
+        let kept = vault.subjects()?;
+        identities.retain(|subject| kept.contains(subject))?;
+        let verdict = |decision: Result<Candidate, Verdict>| match decision {
+            Ok(Candidate { subject, name, taken }) => Verdict::Enrolled { subject, name, images: taken, expires_at },
+            Err(refused) => refused,
+        };
+        Ok(decided.into_iter().map(verdict).collect())
+    }
+}
+
+/// The enrolled or just accepted subject that `candidate` looks like, and the picture that shows it.
+fn already_enrolled(scan: &ExactScan, accepted: &[Result<Candidate, Verdict>], candidate: &Candidate) -> Option<(PathBuf, Why)> {
+    candidate.taken.iter().find_map(|Taken { image, portrait }| {
+        let known = scan.search(portrait.embedding.as_slice(), DUPLICATE, 1).pop().map(|found| (found.subject, found.score));
+        let found = known.or_else(|| {
+            let others = accepted.iter().filter_map(|a| a.as_ref().ok());
+            others.flat_map(|other| other.templates().map(move |t| (other, t))).find_map(|(other, template)| {
+                let score = portrait.embedding.cosine(template);
+                (score >= DUPLICATE).then(|| (other.subject.clone(), score))
+            })
+        });
+        found.map(|(subject, score)| (image.clone(), Why::AlreadyEnrolled { subject, score }))
+    })
+}
+
+/// The site's key; made here only where nothing real depends on it.
+pub(super) fn site_key(state: &StateDirectory, site: Option<&Site>) -> Result<SiteKey, Failed> {
+    let playground = site.is_some_and(|s| s.mode != Mode::Operational);
+    let key = if playground { SiteKey::load_or_create(state) } else { SiteKey::load(state) };
+    key.map_err(|error| {
+        let exit = match &error {
+            SealError::Exposed { .. } | SealError::Malformed { .. } => Exit::Refused,
+            SealError::Read { .. } => Exit::Missing,
+            _ => Exit::Failure,
+        };
+        Failed::new(exit, error)
+    })
+}
+
+pub(super) fn vault_failed(error: VaultError) -> Failed {
+    Failed::new(Exit::Failure, error)
+}
+
+/// A service that does not run loads the vault when it starts, so its absence is no news.
+fn tell_service(state: &StateDirectory) {
+    let told = Client::new(state.control_socket()).and_then(|client| client.post::<ReloadView>("/v1/gallery/reload"));
+    match told {
+        Ok(_) | Err(ClientError::NotRunning { .. }) => {}
+        Err(error) => tracing::warn!(%error, "enrolled, but the running service did not load it: run `systemctl reload placard`"),
+    }
+}
+
+fn show_verdict(as_json: bool, purpose: &Purpose, verdict: &Verdict) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", verdict_json(purpose, verdict))?;
+        return Ok(());
+    }
+    match verdict {
+        Verdict::Enrolled { subject, name, images, expires_at } => {
+            let whom = name.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
+            writeln!(out, "enrolled {subject}{whom} for {purpose}, until {}", format_utc(*expires_at))?;
+            for Taken { image, portrait: Portrait { score, quality, .. } } in images {
+                let measured = format!("face {score:.2}, {:.0} px, sharpness {:.2}", quality.width_px, quality.sharpness);
+                writeln!(out, "  {}  {measured}, frontality {:.2}", image.display(), quality.frontality)?;
+            }
+        }
+        Verdict::Refused { name, image, why } => {
+            let whom = name.as_ref().map_or_else(String::new, |n| format!("{n}: "));
+            writeln!(out, "refused {whom}{}: {why}", image.display())?;
+        }
+    }
+    Ok(())
+}
+
+fn verdict_json(purpose: &Purpose, verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Enrolled { subject, name, images, expires_at } => {
+            let images: Vec<Value> =
+                images.iter().map(|t| json!({ "image": t.image, "score": t.portrait.score, "quality": t.portrait.quality })).collect();
+            json!({
+                "outcome": "enrolled", "subject": subject, "name": name, "purpose": purpose,
+                "expires_at": format_utc(*expires_at), "images": images,
+            })
+        }
+        Verdict::Refused { name, image, why } => {
+            json!({ "outcome": "refused", "name": name, "purpose": purpose, "image": image, "reason": why.view() })
+        }
+    }
+}
+
+fn show_sum(as_json: bool, enrolled: u64, refused: u64) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", json!({ "outcome": "sum", "enrolled": enrolled, "refused": refused }))?;
+    } else {
+        writeln!(out, "{enrolled} enrolled, {refused} refused")?;
+    }
+    Ok(())
 }

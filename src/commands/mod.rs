@@ -7,6 +7,7 @@ pub mod completions;
 pub mod demo;
 pub mod enrol;
 pub mod model;
+pub mod portrait;
 pub mod probe;
 pub mod run;
 pub mod search;

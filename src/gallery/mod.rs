@@ -36,6 +36,12 @@ impl SubjectId {
     }
 }
 
+impl std::borrow::Borrow<str> for SubjectId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A text that is no subject id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a subject id: 32 lower-case hexadecimal digits")]

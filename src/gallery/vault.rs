@@ -108,7 +108,7 @@ pub struct NewSubject<'a> {
     pub purpose: &'a Purpose,
     pub model: &'a TemplateModel,
     /// 1 to [`MAX_TEMPLATES`].
-    pub templates: &'a [Embedding],
+    pub templates: Vec<&'a Embedding>,
     pub channel: Channel,
     pub enrolled_at: Stamp<Utc>,
     pub expires_at: Stamp<Utc>,
@@ -218,7 +218,7 @@ impl Vault {
     /// Deletes subjects from every purpose: first their keys, durably, then their rows. True if there was anything to delete. Their names
     /// are in another file: see [`Identities::retain`](super::identities::Identities::retain).
     pub fn delete(&self, subjects: &BTreeSet<SubjectId>) -> Result<bool, VaultError> {
-        let chosen = |subject: &str| subjects.iter().any(|s| *s.0 == *subject);
+        let chosen = |subject: &str| subjects.contains(subject);
         let affected = durable_write(&self.database, &self.path, |write| {
             let mut keys = write.open_table(KEYS)?;
             let mut found = false;
@@ -368,7 +368,7 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
     if !(1..=MAX_TEMPLATES).contains(&new.templates.len()) {
         return Err(VaultError::TemplateCount { count: new.templates.len() });
     }
-    let one = |(ordinal, template): (u8, &Embedding)| {
+    let one = |(ordinal, template): (u8, &&Embedding)| {
         if template.dim() != new.model.dim {
             let (ordinal, found, dim) = (usize::from(ordinal), template.dim(), new.model.dim);
             return Err(VaultError::Dimension { ordinal, found, model: new.model.name.to_string(), dim });
@@ -387,7 +387,7 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
         };
         Ok(header.seal(key, template.as_slice())?)
     };
-    (0..).zip(new.templates).map(one).collect()
+    (0..).zip(&new.templates).map(one).collect()
 }
 
 fn bump_versions(write: &WriteTransaction, purposes: &BTreeSet<String>) -> Result<(), redb::Error> {

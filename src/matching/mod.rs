@@ -6,7 +6,8 @@ pub mod identify;
 
 use std::sync::Arc;
 
-use crate::gallery::Candidate;
+use crate::engine::manifest::{Decode, Manifest};
+use crate::gallery::{Candidate, TemplateModel};
 use crate::purpose::Purpose;
 
 /// Candidates at or above the threshold for one purpose, best first; never empty.
@@ -19,4 +20,11 @@ pub struct Hit {
     pub lease_epoch: u64,
     pub candidates: Vec<Candidate>,
     pub gallery_version: u64,
+}
+
+/// What a gallery must know of an embedder to hold its templates and no others. `None`: the manifest is not an embedder's.
+pub fn template_model(manifest: &Manifest) -> Option<TemplateModel> {
+    let Decode::Embedding { dim, .. } = manifest.decode else { return None };
+    let sha256 = manifest.prepared_sha256.as_ref().unwrap_or(&manifest.sha256);
+    Some(TemplateModel { name: manifest.name.as_str().into(), sha256: sha256.as_str().into(), dim })
 }

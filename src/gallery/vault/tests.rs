@@ -46,7 +46,7 @@ fn enrol(vault: &Vault, purpose: &Purpose, templates: &[Embedding]) -> SubjectId
         subject: subject.clone(),
         purpose,
         model: &model(),
-        templates,
+        templates: templates.iter().collect(),
         channel: Channel::ImageFile,
         enrolled_at: NOW,
         expires_at: END,
@@ -183,22 +183,24 @@ fn subjects_are_refused_whole() {
     let site = site();
     let (vault, p) = (site.vault(), purpose("missing-person:1"));
     let taken = enrol(&vault, &p, &[embedding(0)]);
-    let new = |subject: &SubjectId, templates| NewSubject {
-        subject: subject.clone(),
-        purpose: &p,
-        model: Box::leak(Box::new(model())),
-        templates,
-        channel: Channel::ImageFile,
-        enrolled_at: NOW,
-        expires_at: END,
-    };
-    let (fresh, one) = (SubjectId::random().expect("random"), [embedding(0)]);
-    let both = vault.enrol(&[new(&fresh, &one), new(&taken, &one)]);
+    fn new<'a>(subject: &SubjectId, purpose: &'a Purpose, model: &'a TemplateModel, templates: &'a [Embedding]) -> NewSubject<'a> {
+        NewSubject {
+            subject: subject.clone(),
+            purpose,
+            model,
+            templates: templates.iter().collect(),
+            channel: Channel::ImageFile,
+            enrolled_at: NOW,
+            expires_at: END,
+        }
+    }
+    let (fresh, one, model) = (SubjectId::random().expect("random"), [embedding(0)], model());
+    let both = vault.enrol(&[new(&fresh, &p, &model, &one), new(&taken, &p, &model, &one)]);
     assert!(matches!(both, Err(VaultError::SubjectExists { subject }) if subject == taken));
-    assert!(matches!(vault.enrol(&[new(&fresh, &one), new(&fresh, &one)]), Err(VaultError::SubjectExists { .. })));
-    assert!(matches!(vault.enrol(&[new(&fresh, &[])]), Err(VaultError::TemplateCount { count: 0 })));
+    assert!(matches!(vault.enrol(&[new(&fresh, &p, &model, &one), new(&fresh, &p, &model, &one)]), Err(VaultError::SubjectExists { .. })));
+    assert!(matches!(vault.enrol(&[new(&fresh, &p, &model, &[])]), Err(VaultError::TemplateCount { count: 0 })));
     let short = [Embedding::normalised(&mut [1.0; 3]).expect("unit")];
-    assert!(matches!(vault.enrol(&[new(&fresh, &short)]), Err(VaultError::Dimension { found: 3, dim: 4, .. })));
+    assert!(matches!(vault.enrol(&[new(&fresh, &p, &model, &short)]), Err(VaultError::Dimension { found: 3, dim: 4, .. })));
     assert_eq!((vault.subjects().expect("reads").len(), vault.version(&p).expect("reads")), (1, 1));
 }
 

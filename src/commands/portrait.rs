@@ -1,0 +1,301 @@
+//! From an image file to the embedding of the one person in it, or the reason why not. Shared by `enrol` and `search`.
+//!
+//! The file is the operator's, not a camera's: leave to read it comes from the purpose ([`EnrolmentDesk`]). Thresholds are in [`Gate`];
+//! pixels are full-resolution, scores 0…1. Nothing of the picture outlives the call but the embedding and four numbers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use serde::Serialize;
+
+use super::{Context, Exit, Failed};
+use crate::align::{AlignError, Aligner};
+use crate::clock::SharedClock;
+use crate::config::schema;
+use crate::detect::Face;
+use crate::detect::detector::{DetectCounters, Detector};
+use crate::embed::embedder::Embedder;
+use crate::embed::gather::EmbedShot;
+use crate::embedding::Embedding;
+use crate::engine::EngineError;
+use crate::engine::manifest::{IntendedUse, Manifest, Task};
+use crate::engine::store::{self, StoreError};
+use crate::frame::still::frame_from_rgb;
+use crate::frame::{Frame, Landmarks};
+use crate::gallery::TemplateModel;
+use crate::matching::template_model;
+use crate::policy::enrolment::{DESK, DeskClosed, EnrolmentDesk};
+use crate::policy::facts::{Mode, Register, Site};
+use crate::policy::lease::{Detect, Embed, Permit};
+use crate::purpose::Purpose;
+use crate::track::quality::{Quality, assess};
+
+/// Faces that score less are not even mentioned in a refusal.
+const MENTIONED_SCORE: f32 = 0.3;
+/// Bytes that a decoded image may take: 8192 × 8192 pixels of RGBA.
+const MAX_DECODED_BYTES: u64 = 8192 * 8192 * 4;
+
+/// What an image must reach.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    pub min_score: f32,
+    pub min_width_px: f32,
+    pub min_sharpness: f32,
+    pub min_frontality: f32,
+}
+
+/// A template is compared with for months, so it must be good.
+pub const ENROLMENT: Gate = Gate { min_score: 0.8, min_width_px: 64.0, min_sharpness: 0.2, min_frontality: 0.25 };
+/// A picture to search with may be what there is.
+pub const SEARCH: Gate = Gate { min_score: 0.6, min_width_px: 32.0, min_sharpness: 0.0, min_frontality: 0.0 };
+
+/// Why an image was not taken: reason, value, and what would change it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    #[error("it cannot be read as a picture ({reason}): use a JPEG or PNG file of 16 to 8192 pixels a side")]
+    Unreadable { reason: String },
+    #[error("no face: the best candidate scores {best:.2}, {need:.2} is needed; use a frontal, evenly lit picture")]
+    NoFace { best: f32, need: f32 },
+    #[error("{count} faces, exactly 1 is needed: cut the picture to the person who is meant")]
+    SeveralFaces { count: usize },
+    #[error("too small: the face is {width_px:.0} px wide, {need:.0} px are needed; use a picture with more pixels on the face")]
+    TooSmall { width_px: f32, need: f32 },
+    #[error("too blurred: sharpness {sharpness:.2}, {need:.2} is needed; use a picture in focus and without motion")]
+    TooBlurred { sharpness: f32, need: f32 },
+    #[error("turned away: frontality {frontality:.2}, {need:.2} is needed; use a picture that faces the camera")]
+    TurnedAway { frontality: f32, need: f32 },
+}
+
+/// A refusal for machines.
+#[derive(Serialize)]
+pub struct RefusalView {
+    pub code: &'static str,
+    pub value: Option<f32>,
+    pub need: Option<f32>,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn view(&self) -> RefusalView {
+        let (code, value, need) = match *self {
+            Self::Unreadable { .. } => ("unreadable", None, None),
+            Self::NoFace { best, need } => ("no-face", Some(best), Some(need)),
+            #[expect(clippy::cast_precision_loss, reason = "a handful")]
+            Self::SeveralFaces { count } => ("several-faces", Some(count as f32), Some(1.0)),
+            Self::TooSmall { width_px, need } => ("too-small", Some(width_px), Some(need)),
+            Self::TooBlurred { sharpness, need } => ("too-blurred", Some(sharpness), Some(need)),
+            Self::TurnedAway { frontality, need } => ("turned-away", Some(frontality), Some(need)),
+        };
+        RefusalView { code, value, need, message: self.to_string() }
+    }
+}
+
+/// The one face in a picture.
+pub struct Portrait {
+    pub embedding: Embedding,
+    /// The detector's.
+    pub score: f32,
+    pub quality: Quality,
+}
+
+/// Which models to use; unset: the only one of its task in the store.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ModelNames {
+    /// Face detector in the model store. Unset: the only one there.
+    #[arg(long, value_name = "NAME")]
+    pub detector: Option<String>,
+    /// Embedder in the model store. Unset: the only one there. It must be the one that the pipeline uses.
+    #[arg(long, value_name = "NAME")]
+    pub embedder: Option<String>,
+}
+
+type AlignFn = Box<dyn FnMut(&Frame, &Permit<Embed>, &Landmarks, &mut [f32]) -> Result<(), AlignError>>;
+
+/// Networks, and leave to use them on image files for one purpose.
+pub struct Studio {
+    detector: Detector,
+    embedder: Embedder<AlignFn>,
+    pub desk: EnrolmentDesk,
+    pub model: TemplateModel,
+    pub site: Option<Site>,
+    clock: SharedClock,
+}
+
+impl Studio {
+    /// Asks the register first, then loads the models.
+    pub fn open(context: &Context, purpose: &Purpose, names: &ModelNames, clock: SharedClock) -> Result<Self, Failed> {
+        let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+        let desk = EnrolmentDesk::open(&register, purpose, clock.now())
+            .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused by rule `{}`: {reason}", reason.rule.name())))?;
+        let site = Site::load(&context.state.site()).ok();
+        let engine = schema::Engine::default();
+        let load = |name: &Option<String>, task, what| {
+            let name = name.clone().map_or_else(|| only_model(context, task, what), Ok)?;
+            store::load_network(&context.state, &name, task, &engine).map_err(store_failed)
+        };
+        let detector = load(&names.detector, Task::FaceDetector, "face detector")?;
+        let embedder = load(&names.embedder, Task::FaceEmbedder, "embedder")?;
+        for manifest in [detector.manifest(), embedder.manifest()] {
+            refuse_commissioning_model(site.as_ref(), manifest)?;
+        }
+        let model = template_model(embedder.manifest())
+            .ok_or_else(|| Failed::new(Exit::Refused, anyhow!("model `{}` makes no embeddings", embedder.manifest().name)))?;
+        let mut aligner = Aligner::new(&embedder.manifest().input)?;
+        let align: AlignFn = Box::new(move |frame, permit, landmarks, out| aligner.align(frame, permit, landmarks, out));
+        let settings =
+            schema::Detect { model: detector.manifest().name.clone(), score_threshold: ENROLMENT.min_score, nms_iou: 0.45, input_px: None };
+        let detector = Detector::new(detector, &settings, MENTIONED_SCORE, Arc::<DetectCounters>::default())?;
+        Ok(Self { detector, embedder: Embedder::new(embedder, align)?, desk, model, site, clock })
+    }
+
+    /// The outer error is a fault of ours or the law's word; the inner one is about the picture.
+    pub fn take(&mut self, path: &Path, gate: Gate) -> Result<Result<Portrait, Refusal>, Failed> {
+        let frame = match read_picture(path) {
+            Ok(frame) => frame,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let permit = self.desk.permit::<Detect>(self.clock.now()).map_err(desk_closed)?;
+        let faces = self.detector.detect(&frame, &permit)?;
+        let face = match the_one_face(&faces, gate) {
+            Ok(face) => face,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let landmarks = face.landmarks.context("this detector gives no landmarks: name one that does with --detector")?;
+        let quality = assess(&frame.read(&permit)?, &face);
+        if let Err(refusal) = good_enough(quality, gate) {
+            return Ok(Err(refusal));
+        }
+        let permit = self.desk.permit::<Embed>(self.clock.now()).map_err(desk_closed)?;
+        let embedding = self.embedder.embed(&frame, &permit, &landmarks)?;
+        Ok(Ok(Portrait { embedding, score: face.score, quality }))
+    }
+}
+
+fn the_one_face(faces: &[Face], gate: Gate) -> Result<Face, Refusal> {
+    let mut good = faces.iter().filter(|f| f.score >= gate.min_score);
+    match (good.next(), good.count()) {
+        (Some(face), 0) => Ok(*face),
+        (Some(_), others) => Err(Refusal::SeveralFaces { count: 1 + others }),
+        (None, _) => Err(Refusal::NoFace { best: faces.iter().map(|f| f.score).fold(0.0, f32::max), need: gate.min_score }),
+    }
+}
+
+fn good_enough(quality: Quality, gate: Gate) -> Result<(), Refusal> {
+    let Quality { width_px, sharpness, frontality } = quality;
+    if width_px < gate.min_width_px {
+        return Err(Refusal::TooSmall { width_px, need: gate.min_width_px });
+    }
+    if sharpness < gate.min_sharpness {
+        return Err(Refusal::TooBlurred { sharpness, need: gate.min_sharpness });
+    }
+    if frontality < gate.min_frontality {
+        return Err(Refusal::TurnedAway { frontality, need: gate.min_frontality });
+    }
+    Ok(())
+}
+
+/// Decodes a file, upright as its camera meant it (EXIF).
+fn read_picture(path: &Path) -> Result<Frame, Refusal> {
+    let unreadable = |reason: String| Refusal::Unreadable { reason };
+    let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| unreadable(e.to_string()))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(8192);
+    limits.max_image_height = Some(8192);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits);
+    let decoded = reader.into_decoder().and_then(|mut decoder| {
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture.into_rgb8())
+    });
+    let rgb = decoded.map_err(|e| unreadable(e.to_string()))?;
+    let mut frame = frame_from_rgb(rgb.width(), rgb.height(), &rgb).map_err(|e| unreadable(e.to_string()))?;
+    frame.header.stream = DESK;
+    Ok(frame)
+}
+
+fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Failed> {
+    let all = store::list(&context.state).map_err(store_failed)?;
+    let fitting: Vec<String> = all.into_iter().filter(|l| l.manifest.as_ref().is_ok_and(|m| m.task == task)).map(|l| l.name).collect();
+    match fitting.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Failed::new(Exit::Missing, anyhow!("no {what} in {}: `placard model add FILE`", context.state.models().display()))),
+        several => Err(Failed::new(Exit::Usage, anyhow!("several models can be the {what}: name one of {}", several.join(", ")))),
+    }
+}
+
+/// A model trained on renders must not recognise real people; a site that cannot be read counts as a real one.
+fn refuse_commissioning_model(site: Option<&Site>, manifest: &Manifest) -> Result<(), Failed> {
+    let operational = site.is_none_or(|s| s.mode == Mode::Operational);
+    if operational && manifest.intended_use == IntendedUse::Commissioning {
+        let text =
+            anyhow!("model `{}` is for commissioning only and this site is operational: it must not recognise real people", manifest.name);
+        return Err(Failed::new(Exit::Refused, text));
+    }
+    Ok(())
+}
+
+fn desk_closed(closed: DeskClosed) -> Failed {
+    Failed::new(Exit::Refused, closed)
+}
+
+fn store_failed(error: StoreError) -> Failed {
+    let exit = match &error {
+        StoreError::NotFound { .. } | StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
+        StoreError::Manifest { .. } => Exit::Config,
+        StoreError::Damaged { .. } | StoreError::WrongTask { .. } => Exit::Refused,
+        _ => Exit::Failure,
+    };
+    Failed::new(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::BoundingBox;
+
+    fn face(score: f32) -> Face {
+        Face { bounding_box: BoundingBox { x0: 0.0, y0: 0.0, x1: 80.0, y1: 90.0 }, score, landmarks: None }
+    }
+
+    #[test]
+    fn exactly_one_good_face() {
+        let of = |scores: &[f32]| the_one_face(&scores.iter().map(|s| face(*s)).collect::<Vec<_>>(), ENROLMENT);
+        assert_eq!(of(&[0.9, 0.5]).expect("one").score, 0.9);
+        assert_eq!(of(&[0.9, 0.81, 0.4]), Err(Refusal::SeveralFaces { count: 2 }));
+        assert_eq!(of(&[0.62, 0.7]), Err(Refusal::NoFace { best: 0.7, need: 0.8 }));
+        assert_eq!(of(&[]), Err(Refusal::NoFace { best: 0.0, need: 0.8 }));
+        assert!(the_one_face(&[face(0.7)], SEARCH).is_ok());
+    }
+
+    #[test]
+    fn every_gate_names_its_value_and_what_is_needed() {
+        let of = |width_px, sharpness, frontality| good_enough(Quality { width_px, sharpness, frontality }, ENROLMENT).err();
+        assert_eq!(of(64.0, 1.0, 1.0), None);
+        assert_eq!(of(63.4, 0.0, 0.0), Some(Refusal::TooSmall { width_px: 63.4, need: 64.0 }));
+        assert_eq!(of(64.0, 0.1, 0.0), Some(Refusal::TooBlurred { sharpness: 0.1, need: 0.2 }));
+        assert_eq!(of(64.0, 1.0, 0.0), Some(Refusal::TurnedAway { frontality: 0.0, need: 0.25 }));
+        let view = of(63.4, 1.0, 1.0).expect("refused").view();
+        assert_eq!((view.code, view.value, view.need), ("too-small", Some(63.4), Some(64.0)));
+        assert!(view.message.contains("63 px") && view.message.contains("64 px"), "{}", view.message);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_not_feared() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("x.jpg");
+        for bytes in [
+            &b""[..],
+            b"not a picture",
+            b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
+            b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
+            std::fs::write(&path, bytes).expect("write");
+            assert!(matches!(read_picture(&path), Err(Refusal::Unreadable { .. })));
+        }
+        assert!(matches!(read_picture(directory.path()), Err(Refusal::Unreadable { .. })));
+    }
+}
