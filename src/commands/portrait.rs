@@ -47,9 +47,9 @@ pub struct Gate {
 }
 
 /// A template is compared with for months, so it must be good.
-pub const ENROLMENT: Gate = Gate { min_score: 0.8, min_width_px: 64.0, min_sharpness: 0.2, min_frontality: 0.25 };
+pub const ENROLMENT: Gate = Gate { min_score: 0.8, min_width_px: 64.0, min_sharpness: 0.5, min_frontality: 0.35 };
 /// A picture to search with may be what there is.
-pub const SEARCH: Gate = Gate { min_score: 0.6, min_width_px: 32.0, min_sharpness: 0.0, min_frontality: 0.0 };
+pub const SEARCH: Gate = Gate { min_score: 0.6, min_width_px: 24.0, min_sharpness: 0.0, min_frontality: 0.0 };
 
 /// Why an image was not taken: reason, value, and what would change it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -60,7 +60,7 @@ pub enum Refusal {
     NoFace { best: f32, need: f32 },
     #[error("{count} faces, exactly 1 is needed: cut the picture to the person who is meant")]
     SeveralFaces { count: usize },
-    #[error("too small: the face is {width_px:.0} px wide, {need:.0} px are needed; use a picture with more pixels on the face")]
+    #[error("too small: the face is {width_px:.1} px wide, {need:.0} px are needed; use a picture with more pixels on the face")]
     TooSmall { width_px: f32, need: f32 },
     #[error("too blurred: sharpness {sharpness:.2}, {need:.2} is needed; use a picture in focus and without motion")]
     TooBlurred { sharpness: f32, need: f32 },
@@ -276,11 +276,11 @@ mod tests {
         let of = |width_px, sharpness, frontality| good_enough(Quality { width_px, sharpness, frontality }, ENROLMENT).err();
         assert_eq!(of(64.0, 1.0, 1.0), None);
         assert_eq!(of(63.4, 0.0, 0.0), Some(Refusal::TooSmall { width_px: 63.4, need: 64.0 }));
-        assert_eq!(of(64.0, 0.1, 0.0), Some(Refusal::TooBlurred { sharpness: 0.1, need: 0.2 }));
-        assert_eq!(of(64.0, 1.0, 0.0), Some(Refusal::TurnedAway { frontality: 0.0, need: 0.25 }));
+        assert_eq!(of(64.0, 0.1, 0.0), Some(Refusal::TooBlurred { sharpness: 0.1, need: 0.5 }));
+        assert_eq!(of(64.0, 1.0, 0.0), Some(Refusal::TurnedAway { frontality: 0.0, need: 0.35 }));
         let view = of(63.4, 1.0, 1.0).expect("refused").view();
         assert_eq!((view.code, view.value, view.need), ("too-small", Some(63.4), Some(64.0)));
-        assert!(view.message.contains("63 px") && view.message.contains("64 px"), "{}", view.message);
+        assert!(view.message.contains("63.4 px") && view.message.contains("64 px"), "{}", view.message);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Identities {
 
     /// `None` where the subject has no name.
     pub fn name(&self, subject: &SubjectId) -> Result<Option<String>, VaultError> {
-        let storage = |source: redb::Error| VaultError::storage(&self.path, source);
+        let storage = |error: redb::Error| VaultError::storage(&self.path, error);
         let read = self.database.begin_read().map_err(|e| storage(e.into()))?;
         let table = read.open_table(NAMES).map_err(|e| storage(e.into()))?;
         let Some(sealed) = table.get(&*subject.0).map_err(|e| storage(e.into()))? else { return Ok(None) };

@@ -25,8 +25,8 @@ const TAG_BYTES: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    #[error("site key {path}: {source}; `placard commission` makes one")]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("site key {path}: {error}; `placard commission` makes one")]
+    Read { path: PathBuf, error: std::io::Error },
     #[error("site key {path} has mode {mode:04o}, so others than its owner can read it: `chmod 0600 {path}`, then consider it disclosed")]
     Exposed { path: PathBuf, mode: u32 },
     #[error("site key {path}: {found} bytes; it must be 32 random bytes, raw or as 64 hexadecimal digits")]
@@ -45,7 +45,7 @@ pub struct SiteKey(Zeroizing<[u8; KEY_BYTES]>);
 impl SiteKey {
     pub fn load(state: &StateDirectory) -> Result<Self, SealError> {
         let path = state.site_key();
-        let read = |source| SealError::Read { path: path.clone(), source };
+        let read = |error| SealError::Read { path: path.clone(), error };
         let mut file = std::fs::File::open(&path).map_err(read)?;
         let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
         // systemd hands a credential to the service's user by an access list, whose mask shows as group bits (0440) though the group
@@ -88,14 +88,14 @@ impl SiteKey {
             }
             replace_file(&path, &key[..], 0o600)
         })();
-        written.map_err(|source| SealError::Read { path, source })?;
+        written.map_err(|error| SealError::Read { path, error })?;
         Ok(Self(key))
     }
 
     /// [`load`](Self::load), or [`create`](Self::create) where there is none: for demonstration sites.
     pub fn load_or_create(state: &StateDirectory) -> Result<Self, SealError> {
         match Self::load(state) {
-            Err(SealError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Self::create(state),
+            Err(SealError::Read { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => Self::create(state),
             other => other,
         }
     }

@@ -24,8 +24,8 @@ const NEVER_NS: i64 = i64::MAX;
 pub enum ReloadError {
     #[error(transparent)]
     Vault(#[from] VaultError),
-    #[error("purpose {purpose}: {source}")]
-    Scan { purpose: Purpose, source: ScanError },
+    #[error("purpose {purpose}: {error}")]
+    Scan { purpose: Purpose, error: ScanError },
 }
 
 /// What a reload did.
@@ -99,7 +99,7 @@ impl GallerySet {
                 tracing::error!(%purpose, %subject, "a template in the vault does not open: altered, moved, or sealed under another site key");
             }
             let scan = ExactScan::new(self.model.dim, loaded.version, &loaded.templates);
-            let scan = scan.map_err(|source| ReloadError::Scan { purpose: purpose.clone(), source })?;
+            let scan = scan.map_err(|error| ReloadError::Scan { purpose: purpose.clone(), error })?;
             done.changed.push(purpose.clone());
             scans.insert(purpose, Arc::new(scan));
         }

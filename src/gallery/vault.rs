@@ -41,10 +41,10 @@ const AFTER_ALL_SUBJECTS: &str = "~";
 pub enum VaultError {
     #[error("{path} is in use by another process; try again in a moment")]
     Busy { path: PathBuf },
-    #[error("{path}: {source}")]
-    Storage { path: PathBuf, source: Box<redb::Error> },
-    #[error("{path}: {source}")]
-    File { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {error}")]
+    Storage { path: PathBuf, error: Box<redb::Error> },
+    #[error("{path}: {error}")]
+    File { path: PathBuf, error: std::io::Error },
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error("subject {subject} exists already")]
@@ -56,10 +56,10 @@ pub enum VaultError {
 }
 
 impl VaultError {
-    pub(super) fn storage(path: &Path, source: redb::Error) -> Self {
-        match source {
+    pub(super) fn storage(path: &Path, error: redb::Error) -> Self {
+        match error {
             redb::Error::DatabaseAlreadyOpen => Self::Busy { path: path.to_owned() },
-            source => Self::Storage { path: path.to_owned(), source: Box::new(source) },
+            error => Self::Storage { path: path.to_owned(), error: Box::new(error) },
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn open_database(
     make_tables: impl Fn(&WriteTransaction) -> Result<(), redb::TableError>,
 ) -> Result<Database, VaultError> {
     use std::os::unix::fs::OpenOptionsExt;
-    let file_error = |source| VaultError::File { path: path.to_owned(), source };
+    let file_error = |error| VaultError::File { path: path.to_owned(), error };
     let directory = path.parent().unwrap_or(Path::new("."));
     make_private_directory(directory).map_err(file_error)?;
     let mut options = std::fs::OpenOptions::new();
@@ -79,7 +79,7 @@ pub(super) fn open_database(
     let opened = Database::builder().create_with_backend(backend);
     let database = opened.map_err(|e: DatabaseError| VaultError::storage(path, e.into()))?;
     let empty = || Ok(database.begin_read()?.list_tables()?.next().is_none());
-    if empty().map_err(|source: redb::Error| VaultError::storage(path, source))? {
+    if empty().map_err(|error: redb::Error| VaultError::storage(path, error))? {
         durable_write(&database, path, |write| Ok(make_tables(write)?))?;
         std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(file_error)?;
     }
@@ -99,7 +99,7 @@ pub(super) fn durable_write<T>(
         write.commit()?;
         Ok(done)
     };
-    attempt().map_err(|source: redb::Error| VaultError::storage(path, source))
+    attempt().map_err(|error: redb::Error| VaultError::storage(path, error))
 }
 
 /// A subject to enrol for one purpose.
@@ -356,7 +356,7 @@ impl Vault {
 
     fn read<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, VaultError> {
         let attempt = || work(&self.database.begin_read()?);
-        attempt().map_err(|source: redb::Error| VaultError::storage(&self.path, source))
+        attempt().map_err(|error: redb::Error| VaultError::storage(&self.path, error))
     }
 }
 

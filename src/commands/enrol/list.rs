@@ -20,8 +20,8 @@ pub struct Entry {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    #[error("{}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
     #[error("{}:{line}: {problem}", path.display())]
     Line { path: PathBuf, line: usize, problem: String },
     #[error("{}: {problem}", path.display())]
@@ -47,7 +47,7 @@ pub fn count_problem(images: usize) -> Option<String> {
 }
 
 fn read_list(path: &Path) -> Result<Vec<Entry>, ListError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ListError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|error| ListError::Read { path: path.to_owned(), error })?;
     let base = path.parent().unwrap_or(Path::new("."));
     let mut entries = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -72,7 +72,7 @@ fn is_image(path: &Path) -> bool {
 }
 
 fn sorted(directory: &Path) -> Result<Vec<PathBuf>, ListError> {
-    let error = |source| ListError::Read { path: directory.to_owned(), source };
+    let error = |error| ListError::Read { path: directory.to_owned(), error };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(error)? {
         paths.push(entry.map_err(error)?.path());
