@@ -129,7 +129,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
             std::fs::write(path, "").expect("write");
         };
-        ["b/2.png", "b/1.JPG", "b/notes.txt", "a.jpeg", "readme.md"].map(file);
+        ["b/2.png", "b/1.JPG", "b/notes.txt", "a.jpeg", "readme.md"].into_iter().for_each(file);
         let entries = read(directory.path()).expect("reads");
         let names: Vec<_> = entries.iter().map(|e| (e.name.as_deref().expect("named"), e.images.len())).collect();
         assert_eq!(names, [("a", 1), ("b", 2)]);
