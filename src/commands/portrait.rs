@@ -11,24 +11,22 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use serde::Serialize;
 
 use super::{Context, Exit, Failed};
-use crate::align::{AlignError, Aligner};
 use crate::clock::SharedClock;
 use crate::config::schema;
 use crate::detect::Face;
 use crate::detect::detector::{DetectCounters, Detector};
 use crate::embed::embedder::Embedder;
-use crate::embed::gather::EmbedShot;
 use crate::embedding::Embedding;
 use crate::engine::EngineError;
 use crate::engine::manifest::{IntendedUse, Manifest, Task};
 use crate::engine::store::{self, StoreError};
+use crate::frame::Frame;
 use crate::frame::still::frame_from_rgb;
-use crate::frame::{Frame, Landmarks};
 use crate::gallery::TemplateModel;
 use crate::matching::template_model;
 use crate::policy::enrolment::{DESK, DeskClosed, EnrolmentDesk};
 use crate::policy::facts::{Mode, Register, Site};
-use crate::policy::lease::{Detect, Embed, Permit};
+use crate::policy::lease::{Detect, Embed};
 use crate::purpose::Purpose;
 use crate::track::quality::{Quality, assess};
 
@@ -112,12 +110,10 @@ pub struct ModelNames {
     pub embedder: Option<String>,
 }
 
-type AlignFn = Box<dyn FnMut(&Frame, &Permit<Embed>, &Landmarks, &mut [f32]) -> Result<(), AlignError>>;
-
 /// Networks, and leave to use them on image files for one purpose.
 pub struct Studio {
     detector: Detector,
-    embedder: Embedder<AlignFn>,
+    embedder: Embedder,
     pub desk: EnrolmentDesk,
     pub model: TemplateModel,
     pub site: Option<Site>,
@@ -143,12 +139,10 @@ impl Studio {
         }
         let model = template_model(embedder.manifest())
             .ok_or_else(|| Failed::new(Exit::Refused, anyhow!("model `{}` makes no embeddings", embedder.manifest().name)))?;
-        let mut aligner = Aligner::new(&embedder.manifest().input)?;
-        let align: AlignFn = Box::new(move |frame, permit, landmarks, out| aligner.align(frame, permit, landmarks, out));
         let settings =
             schema::Detect { model: detector.manifest().name.clone(), score_threshold: ENROLMENT.min_score, nms_iou: 0.45, input_px: None };
         let detector = Detector::new(detector, &settings, MENTIONED_SCORE, Arc::<DetectCounters>::default())?;
-        Ok(Self { detector, embedder: Embedder::new(embedder, align)?, desk, model, site, clock })
+        Ok(Self { detector, embedder: Embedder::new(embedder)?, desk, model, site, clock })
     }
 
     /// The outer error is a fault of ours or the law's word; the inner one is about the picture.
