@@ -1,10 +1,340 @@
-//! `placard commission`: Make a site's state from one file.
+//! `placard commission SITE_FILE`: a site's state from one file.
+//!
+//! The site file has `[site]`, the register's tables (`[rules]`, `[[zone]]`, `[[area]]`, `[[sign]]`, `[[purpose]]`; see `policy/facts.rs`)
+//! and `[[model]]` entries. Everything is checked before anything is written; models come first, the register next, `site.toml` last,
+//! so an interrupted commissioning leaves no site that looks complete, and doing it again finishes it. The site key is made once and never
+//! replaced. Signs that were withdrawn stay withdrawn whatever the site file says: posting is `placard sign post`.
+
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{Context, Exit, Failed, Outcome};
+use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
+use crate::engine::EngineError;
+use crate::engine::manifest::{IntendedUse, Manifest};
+use crate::engine::store::{self, AddOptions, StoreError};
+use crate::gallery::seal::SiteKey;
+use crate::policy::facts::{AreaFact, Mode, PurposeFact, Register, Rules, Sign, Site, Zone};
+use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
+use crate::policy::rules::{Decision, DecisionPlane, PlainRules};
+use crate::state::StateDirectory;
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The site, its zones, areas, signs, purposes and models, in TOML.
+    site_file: PathBuf,
+    /// Replace the register and the description of a site that is there already. Its key, gallery and journal stay; withdrawn signs stay
+    /// withdrawn.
+    #[arg(long)]
+    force: bool,
+}
 
-pub fn run(_context: &Context, _args: Args) -> Outcome {
-    Err(Failed::new(Exit::Failure, anyhow::anyhow!("`placard commission` is not built yet")))
+/// What operators write.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SiteFile {
+    site: Site,
+    #[serde(default)]
+    rules: Rules,
+    #[serde(default, rename = "zone")]
+    zones: Vec<Zone>,
+    #[serde(default, rename = "area")]
+    areas: Vec<AreaFact>,
+    #[serde(default, rename = "sign")]
+    signs: Vec<Sign>,
+    #[serde(default, rename = "purpose")]
+    purposes: Vec<PurposeFact>,
+    #[serde(default, rename = "model")]
+    models: Vec<ModelEntry>,
+}
+
+/// `[[model]]`: paths count from the site file's directory.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelEntry {
+    file: PathBuf,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    manifest: Option<PathBuf>,
+}
+
+/// What there is now.
+struct Commissioned {
+    site: Site,
+    register: Register,
+    changed: bool,
+    kept_withdrawn: Vec<String>,
+    key_made: bool,
+    models: Vec<Manifest>,
+    streams: Vec<(String, Decision)>,
+}
+
+pub fn run(context: &Context, args: Args) -> Outcome {
+    let done = commission(&context.state, &args.site_file, args.force, SystemClock.utc())?;
+    let mut out = std::io::stdout().lock();
+    if context.json {
+        print_json(&mut out, context, &done)?
+    } else {
+        print_text(&mut out, context, &done)?
+    }
+    Ok(Exit::Success)
+}
+
+fn config(error: FileError) -> Failed {
+    Failed::new(Exit::Config, error)
+}
+
+fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<Utc>) -> Result<Commissioned, Failed> {
+    let (file, text): (SiteFile, String) = read_toml(site_file).map_err(config)?;
+    let SiteFile { site, rules, zones, areas, signs, purposes, models } = file;
+    let mut register = Register { rules, zones, areas, signs, purposes };
+    if let Some(flaw) = register.flaws().first().or(register.dangling().first()) {
+        return Err(config(flaw_error(site_file, &text, flaw)));
+    }
+    let streams = decide(&register, now)?;
+
+    make_directories(state)?;
+    // Nobody else writes the register between looking at the old one and writing the new.
+    let turn = WriterTurn::take(&state.register()).map_err(config)?;
+    let kept_withdrawn = keep_withdrawals(state, &mut register)?;
+    let changed = check_existing(state, &site, &register, force)?;
+    let streams = if kept_withdrawn.is_empty() { streams } else { decide(&register, now)? };
+    let base = site_file.parent().unwrap_or(Path::new("."));
+    let models = models.iter().map(|m| add_model(state, base, m, site.mode)).collect::<Result<_, _>>()?;
+    let key_made = !state.site_key().exists();
+    SiteKey::load_or_create(state)?;
+    if changed {
+        register.store(&state.register())?;
+        site.store(&state.site())?;
+    }
+    drop(turn);
+    Ok(Commissioned { site, register, changed, kept_withdrawn, key_made, models, streams })
+}
+
+/// What the rules say now, per stream that has an area.
+fn decide(register: &Register, now: Stamp<Utc>) -> Result<Vec<(String, Decision)>, Failed> {
+    let mut names: Vec<&str> = Vec::new();
+    for area in &register.areas {
+        if !names.contains(&area.stream.as_str()) {
+            names.push(&area.stream);
+        }
+    }
+    let decide = |name: &str| Ok((name.to_owned(), PlainRules.decide(register, name, now)?));
+    names.into_iter().map(decide).collect()
+}
+
+fn make_directories(state: &StateDirectory) -> std::io::Result<()> {
+    let private = |path: &Path, mode| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    private(state.root(), 0o750)?;
+    private(&state.models(), 0o750)?;
+    private(&state.journal(), 0o750)?;
+    for path in [state.root().join("keys"), state.root().join("gallery")] {
+        private(&path, 0o700)?;
+    }
+    Ok(())
+}
+
+/// Carries the withdrawals of the register in force over into the new one.
+fn keep_withdrawals(state: &StateDirectory, register: &mut Register) -> Result<Vec<String>, Failed> {
+    let mut kept = Vec::new();
+    let old = match Register::load(&state.register()) {
+        Ok(old) => old,
+        // None there, or one that turned everything off: nothing to keep.
+        Err(_) => return Ok(kept),
+    };
+    for sign in &mut register.signs {
+        let withdrawn = old.sign(&sign.id).and_then(|s| s.withdrawn.clone());
+        if sign.withdrawn.is_none() && withdrawn.is_some() {
+            sign.withdrawn = withdrawn;
+            kept.push(sign.id.clone());
+        }
+    }
+    Ok(kept)
+}
+
+/// Whether anything is to be written; refuses to overwrite another site without `force`.
+fn check_existing(state: &StateDirectory, site: &Site, register: &Register, force: bool) -> Result<bool, Failed> {
+    let same_site = Site::load(&state.site()).is_ok_and(|old| old == *site);
+    let same_register = Register::load(&state.register()).is_ok_and(|old| old == *register);
+    if same_site && same_register {
+        return Ok(false);
+    }
+    let in_the_way = (state.site().exists() && !same_site) || (state.register().exists() && !same_register);
+    if in_the_way && !force {
+        let root = state.root().display();
+        return Err(Failed::new(
+            Exit::Refused,
+            anyhow::anyhow!("{root} holds a site already, and this file describes it differently: --force replaces its register"),
+        ));
+    }
+    Ok(true)
+}
+
+fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, mode: Mode) -> Result<Manifest, Failed> {
+    let options = AddOptions { name: entry.name.clone(), manifest: entry.manifest.as_ref().map(|m| base.join(m)), onnxruntime: None };
+    let added = store::add(state, &base.join(&entry.file), &options).map_err(|error| {
+        let exit = match &error {
+            StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
+            StoreError::File { .. } | StoreError::Manifest { .. } => Exit::Config,
+            StoreError::NameTaken { .. } | StoreError::NotFound { .. } => Exit::Failure,
+            _ => Exit::Refused,
+        };
+        Failed::new(exit, error)
+    })?;
+    if mode == Mode::Operational && added.manifest.intended_use == IntendedUse::Commissioning {
+        let name = &added.manifest.name;
+        let error = anyhow::anyhow!("model `{name}` is for commissioning only: an operational site never recognises real people with it");
+        return Err(Failed::new(Exit::Refused, error));
+    }
+    Ok(added.manifest)
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Operational => "operational",
+        Mode::Commissioning => "commissioning",
+        Mode::Demo => "demo",
+    }
+}
+
+fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned) -> Result<(), Failed> {
+    let streams = done
+        .streams
+        .iter()
+        .map(|(name, d)| json!({ "stream": name, "state": d.state, "reason": d.reason, "next_change": d.next_change.map(format_utc) }));
+    let object = json!({
+        "site": done.site, "state": context.state.root(), "changed": done.changed, "key_made": done.key_made,
+        "register_sha256": hex(&done.register.hash()), "zones": done.register.zones.len(), "areas": done.register.areas.len(),
+        "signs": done.register.signs.len(), "purposes": done.register.purposes.len(), "kept_withdrawn": done.kept_withdrawn,
+        "models": done.models.iter().map(|m| &m.name).collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
+    });
+    writeln!(out, "{object}")?;
+    Ok(())
+}
+
+fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned) -> Result<(), Failed> {
+    let Commissioned { site, register, .. } = done;
+    let what = if done.changed { "commissioned" } else { "is commissioned already; nothing changed" };
+    writeln!(out, "Site `{}` ({}) {what}: {}", site.name, mode_name(site.mode), context.state.root().display())?;
+    writeln!(out, "  controller  {} ({})", site.controller, site.contact)?;
+    writeln!(out, "  key         {} ({})", context.state.site_key().display(), if done.key_made { "made" } else { "kept" })?;
+    for model in &done.models {
+        writeln!(out, "  model       {} ({})", model.name, model.licence)?;
+    }
+    let (zones, areas, signs, purposes) = (register.zones.len(), register.areas.len(), register.signs.len(), register.purposes.len());
+    writeln!(
+        out,
+        "  register    zones {zones}, areas {areas}, signs {signs}, purposes {purposes}; sha256 {}",
+        &hex(&register.hash())[..16]
+    )?;
+    for sign in &done.kept_withdrawn {
+        writeln!(out, "  sign        {sign} was withdrawn and stays so: `placard sign post {sign}` when it hangs again")?;
+    }
+    for (name, decision) in &done.streams {
+        writeln!(out, "  stream      {name:<16} {:<12} {}", decision.state.name(), decision.reason)?;
+    }
+    writeln!(out, "Next: placard check PIPELINE, then placard run PIPELINE")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::policy::facts::testing::GOOD;
+    use crate::policy::lease::StreamState;
+    use crate::policy::when::When;
+    use crate::policy::worker::record_withdrawal;
+
+    const SITE: &str = "[site]\nname = \"east\"\nmode = \"demo\"\ncontroller = \"Transit\"\ncontact = \"12345\"\n";
+
+    struct Desk {
+        directory: tempfile::TempDir,
+        state: StateDirectory,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().expect("temporary directory");
+            let state = StateDirectory::new(directory.path().join("state"));
+            Self { directory, state }
+        }
+        fn commission(&self, text: &str, force: bool) -> Result<Commissioned, Failed> {
+            let file = self.directory.path().join("site.toml");
+            std::fs::write(&file, text).expect("write");
+            let now = "2026-11-21T12:00:00Z".parse::<When>().expect("date").at();
+            commission(&self.state, &file, force, now)
+        }
+        fn mode(&self, path: &str) -> u32 {
+            std::fs::metadata(self.state.root().join(path)).expect("exists").permissions().mode() & 0o777
+        }
+    }
+
+    #[test]
+    fn a_site_is_made_whole_and_again_is_no_change() {
+        let desk = Desk::new();
+        let text = format!("{SITE}{GOOD}");
+        let done = desk.commission(&text, false).expect("commissions");
+        assert!(done.changed && done.key_made && done.models.is_empty());
+        assert_eq!(done.streams[0].1.state, StreamState::Recognise, "{}", done.streams[0].1.reason);
+        assert_eq!((desk.mode("keys"), desk.mode("keys/site.key"), desk.mode("gallery")), (0o700, 0o600, 0o700));
+        assert_eq!(Site::load(&desk.state.site()).expect("site"), done.site);
+        let key = std::fs::read(desk.state.site_key()).expect("key");
+        let again = desk.commission(&format!("# the same\n{text}"), false).expect("idempotent");
+        assert!(!again.changed && !again.key_made);
+        // As if power had failed before the last step.
+        std::fs::remove_file(desk.state.site()).expect("remove");
+        assert!(desk.commission(&text, false).expect("finishes").changed);
+        assert_eq!(std::fs::read(desk.state.site_key()).expect("key"), key);
+    }
+
+    #[test]
+    fn another_site_is_not_overwritten_without_force_and_withdrawn_signs_stay_withdrawn() {
+        let desk = Desk::new();
+        let text = format!("{SITE}{GOOD}");
+        desk.commission(&text, false).expect("commissions");
+        let key = std::fs::read(desk.state.site_key()).expect("key");
+        let withdrawal =
+            crate::policy::facts::Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
+        assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
+        let other = text.replace("name = \"east\"", "name = \"west\"");
+        let refused = desk.commission(&other, false).err().expect("refused");
+        assert_eq!(refused.exit, Exit::Refused);
+        assert_eq!(Site::load(&desk.state.site()).expect("site").name, "east");
+        let done = desk.commission(&other, true).expect("forced");
+        assert_eq!(done.kept_withdrawn, ["hall-1"]);
+        assert_eq!(done.streams[0].1.state, StreamState::Off);
+        assert!(Register::load(&desk.state.register()).expect("register").signs[0].withdrawn.is_some());
+        assert_eq!(std::fs::read(desk.state.site_key()).expect("key"), key);
+    }
+
+    #[test]
+    fn a_bad_site_file_leaves_nothing_behind_and_names_the_line() {
+        let desk = Desk::new();
+        let cases = [
+            (format!("{SITE}{GOOD}").replace("zones = [\"hall\"]", "zones = [\"hal\"]"), "site.toml:29: `zones` of [[purpose]] number 1"),
+            (format!("{SITE}{GOOD}").replace("controller", "controler"), "site.toml:4: unknown field `controler`"),
+            (format!("{SITE}{GOOD}").replace("\"demo\"", "\"live\""), "site.toml:3: unknown variant `live`"),
+            (GOOD.to_owned(), "missing field `site`"),
+        ];
+        for (text, expected) in cases {
+            let failed = desk.commission(&text, false).err().expect("refused");
+            assert_eq!(failed.exit, Exit::Config);
+            assert!(failed.error.to_string().contains(expected), "{}", failed.error);
+            assert!(!desk.state.root().exists());
+        }
+        let missing = format!("{SITE}[[model]]\nfile = \"nowhere.onnx\"\n{GOOD}");
+        assert_eq!(desk.commission(&missing, false).err().expect("refused").exit, Exit::Config);
+        assert!(!desk.state.site().exists() && !desk.state.register().exists());
+    }
 }

@@ -1,10 +1,193 @@
-//! `placard sign`: Withdraw a sign, or post it again.
+//! `placard sign`: list the signs, withdraw one, post it again.
+//!
+//! Where the service runs it is told through its control socket, so that a withdrawal takes effect before this command returns; where it
+//! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
+//! is changed all the same, and the policy thread reads it within 200 ms or has lost its leases already.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
 
 use super::{Context, Exit, Failed, Outcome};
+use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
+use crate::console::client::{Client, ClientError, segment};
+use crate::console::view::SignView;
+use crate::policy::facts::{Register, Withdrawal};
+use crate::policy::rules::sign_holds;
+use crate::policy::when::When;
+use crate::policy::worker::{record_posting, record_withdrawal};
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
 
-pub fn run(_context: &Context, _args: Args) -> Outcome {
-    Err(Failed::new(Exit::Failure, anyhow::anyhow!("`placard sign` is not built yet")))
+#[derive(clap::Subcommand)]
+enum Action {
+    /// List the signs and whether each counts.
+    List,
+    /// A sign is gone, covered or wrong: whatever rests on it ends at once.
+    Withdraw {
+        /// The sign's id (`placard sign list`).
+        id: String,
+        /// Who says so.
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
+        /// Why.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        reason: String,
+    },
+    /// A withdrawn sign hangs again.
+    Post {
+        /// The sign's id.
+        id: String,
+        /// Who says so.
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
+    },
+}
+
+pub fn run(context: &Context, args: Args) -> Outcome {
+    let done = match args.action {
+        Action::List => return list(context),
+        Action::Withdraw { id, by, reason } => withdraw(context, &id, &by.unwrap_or_else(login), &reason)?,
+        Action::Post { id, by } => post(context, &id, &by.unwrap_or_else(login))?,
+    };
+    let mut out = std::io::stdout().lock();
+    if context.json {
+        writeln!(out, "{}", done.json)?;
+    } else {
+        writeln!(out, "{}", done.text)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// What is printed at the end, in both forms.
+struct Done {
+    text: String,
+    json: Value,
+}
+
+/// The person behind `sudo`, if there is one.
+fn login() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    named.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn unknown(id: &str, nearest: Option<String>) -> Failed {
+    let hint = nearest.map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
+    Failed::new(Exit::Usage, anyhow::anyhow!("there is no sign `{id}`{hint}"))
+}
+
+fn load(context: &Context) -> Result<Register, Failed> {
+    Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))
+}
+
+/// `Ok(None)`: nobody could be asked.
+fn ask_service(context: &Context, path: &str) -> Result<Option<SignView>, Failed> {
+    let asked = Client::new(context.state.control_socket()).and_then(|c| c.post::<SignView>(path));
+    match asked {
+        Ok(view) => Ok(Some(view)),
+        Err(ClientError::Declined { kind, message }) => {
+            let exit = if kind == "not-found" { Exit::Usage } else { Exit::Failure };
+            Err(Failed::new(exit, anyhow::anyhow!(message)))
+        }
+        Err(ClientError::NotRunning { .. }) => Ok(None),
+        Err(other) => {
+            tracing::warn!(error = %other, "the service could not be asked; the register's file is changed instead");
+            Ok(None)
+        }
+    }
+}
+
+fn withdraw(context: &Context, id: &str, by: &str, reason: &str) -> Result<Done, Failed> {
+    let asked_at = SystemClock.monotonic();
+    let path = format!("/v1/signs/{}/withdraw?by={}&reason={}", segment(id), segment(by), segment(reason));
+    if let Some(view) = ask_service(context, &path)? {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since boot")]
+        let dark_after_ms = (view.at_monotonic_ms - asked_at.ns() as f64 / 1e6).max(0.0);
+        let text = format!("sign `{id}` withdrawn; dark after {dark_after_ms:.1} ms: {}", names(&view.streams));
+        let json = json!({ "sign": id, "state": "withdrawn", "streams": view.streams, "dark_after_ms": dark_after_ms, "service": true });
+        return Ok(Done { text, json });
+    }
+    let withdrawal = Withdrawal { at: When::from_stamp(SystemClock.utc()), by: by.to_owned(), reason: reason.to_owned() };
+    let recorded = record_withdrawal(&context.state.register(), id, &withdrawal).map_err(|e| Failed::new(Exit::Config, e))?;
+    recorded.map_err(|nearest| unknown(id, nearest))?;
+    let streams = streams_of(&load(context)?, id);
+    let text = format!("sign `{id}` withdrawn in the register (no service answered): {}", names(&streams));
+    Ok(Done { text, json: json!({ "sign": id, "state": "withdrawn", "streams": streams, "service": false }) })
+}
+
+fn post(context: &Context, id: &str, by: &str) -> Result<Done, Failed> {
+    let answered = ask_service(context, &format!("/v1/signs/{}/post?by={}", segment(id), segment(by)))?;
+    if answered.is_none() {
+        let recorded = record_posting(&context.state.register(), id).map_err(|e| Failed::new(Exit::Config, e))?;
+        recorded.map_err(|nearest| unknown(id, nearest))?;
+        tracing::warn!(sign = id, by, "sign posted again");
+    }
+    let register = load(context)?;
+    let standing = standing(&register, id, SystemClock.utc());
+    let streams = streams_of(&register, id);
+    let text = format!("sign `{id}` posted: {}; {}", names(&streams), standing.text);
+    Ok(Done {
+        text,
+        json: json!({ "sign": id, "state": "posted", "counts": standing.counts, "streams": streams, "service": answered.is_some() }),
+    })
+}
+
+fn names(streams: &[String]) -> String {
+    if streams.is_empty() { "no stream rests on it".to_owned() } else { format!("stream {}", streams.join(", ")) }
+}
+
+/// Streams with an area in the sign's zone.
+fn streams_of(register: &Register, id: &str) -> Vec<String> {
+    let zone = register.sign(id).map(|s| s.zone.as_str());
+    let mut streams: Vec<String> = register.areas.iter().filter(|a| Some(a.zone.as_str()) == zone).map(|a| a.stream.clone()).collect();
+    streams.sort();
+    streams.dedup();
+    streams
+}
+
+struct Standing {
+    counts: bool,
+    text: String,
+    until: Option<String>,
+}
+
+fn standing(register: &Register, id: &str, now: Stamp<Utc>) -> Standing {
+    let holds = register.sign(id).map(|sign| sign_holds(sign, register.rules.sign_inspect_max_days, now));
+    match holds {
+        Some(Ok(until)) => {
+            let until = format_utc(until);
+            Standing { counts: true, text: format!("counts until {until}, when its inspection is too old"), until: Some(until) }
+        }
+        Some(Err(reason)) => Standing { counts: false, text: reason.to_string(), until: None },
+        None => Standing { counts: false, text: "not in the register".to_owned(), until: None },
+    }
+}
+
+fn list(context: &Context) -> Outcome {
+    let register = load(context)?;
+    let now = SystemClock.utc();
+    let mut out = std::io::stdout().lock();
+    if register.signs.is_empty() && !context.json {
+        writeln!(out, "No signs in {}: nothing may be looked at.", context.state.register().display())?;
+    }
+    for sign in &register.signs {
+        let standing = standing(&register, &sign.id, now);
+        let streams = streams_of(&register, &sign.id);
+        if context.json {
+            let line = json!({
+                "sign": sign.id, "zone": sign.zone, "counts": standing.counts, "until": standing.until, "reason": standing.text,
+                "streams": streams, "position": sign.position, "languages": sign.languages, "withdrawn": sign.withdrawn,
+            });
+            writeln!(out, "{line}")?;
+        } else {
+            let mark = if standing.counts { "counts" } else { "DOES NOT COUNT" };
+            writeln!(out, "{:<20} zone {:<16} {mark} ({})", sign.id, sign.zone, names(&streams))?;
+            writeln!(out, "{:<20} {}; {}", "", sign.position, standing.text)?;
+        }
+    }
+    Ok(Exit::Success)
 }

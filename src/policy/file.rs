@@ -106,7 +106,7 @@ impl Register {
 
     /// Loads, lets `edit` change it, stores; other writers wait. `edit` says by its answer what the caller wants to know.
     pub fn update<T>(path: &Path, edit: impl FnOnce(&mut Self) -> T) -> Result<T, FileError> {
-        let _turn = take_turn(path).map_err(|source| FileError::Write { path: path.to_owned(), source })?;
+        let _turn = WriterTurn::take(path)?;
         let mut register = Self::load(path)?;
         let before = register.clone();
         let answer = edit(&mut register);
@@ -117,11 +117,20 @@ impl Register {
     }
 }
 
-/// Waits for this process's turn to write `path`.
-fn take_turn(path: &Path) -> std::io::Result<Flock<std::fs::File>> {
-    let lock = path.with_file_name(".register.lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(lock)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+/// Held while a register's file is read, changed and written: nobody else writes it meanwhile.
+pub struct WriterTurn {
+    _lock: Flock<std::fs::File>,
+}
+
+impl WriterTurn {
+    /// Waits for this caller's turn to write the register at `path`.
+    pub fn take(path: &Path) -> Result<Self, FileError> {
+        let error = |source| FileError::Write { path: path.to_owned(), source };
+        let lock = path.with_file_name(".register.lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(lock).map_err(error)?;
+        let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| error(errno.into()))?;
+        Ok(Self { _lock: locked })
+    }
 }
 
 /// `site.toml` holds one table, `[site]`.

@@ -158,8 +158,8 @@ fn sooner(a: Option<Stamp<Utc>>, b: Option<Stamp<Utc>>) -> Option<Stamp<Utc>> {
     }
 }
 
-/// Either how long the sign still counts, or why it does not.
-fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<Utc>, Reason> {
+/// Either until when the sign counts, or why it does not.
+pub fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<Utc>, Reason> {
     let id = &sign.id;
     let no = |rule, fact: String, remedy: &str| Err(Reason::new(rule, fact, remedy));
     if let Some(w) = &sign.withdrawn {

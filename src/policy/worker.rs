@@ -6,7 +6,7 @@
 //!
 //! Narrowing: revoke first, then write, then acknowledge. Widening: write first, then decide.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::frame::StreamIndex;
 use crate::progress::Progress;
 
 use super::board::{Board, Change, PolicyCounters, StreamPolicy};
-use super::facts::{Register, Withdrawal};
+use super::facts::{Register, Sign, Withdrawal};
 use super::file::FileError;
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
 use super::lease::{LeaseTable, StreamState};
@@ -179,7 +179,8 @@ impl PolicyHandle {
             Err(_) => SignWithdrawn { streams: Vec::new(), revoked_at: None },
         };
         record_withdrawal(&self.inner.register, id, &withdrawal)
-            .map_err(|source| PolicyError::NotRecorded { id: id.to_owned(), source })?;
+            .map_err(|source| PolicyError::NotRecorded { id: id.to_owned(), source })?
+            .map_err(|nearest| PolicyError::UnknownSign { id: id.to_owned(), nearest })?;
         tracing::warn!(sign = id, by, reason, streams = ?withdrawn.streams, "sign withdrawn");
         Ok(withdrawn)
     }
@@ -258,20 +259,23 @@ impl PolicyHandle {
     }
 }
 
-/// Writes the withdrawal into the register's file, durably. Used by the running service and, when none runs, by `placard sign`.
-pub fn record_withdrawal(register: &std::path::Path, id: &str, withdrawal: &Withdrawal) -> Result<(), FileError> {
-    Register::update(register, |r| {
-        if let Some(sign) = r.sign_mut(id) {
-            sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
-        }
+/// Writes the withdrawal into the register's file, durably. Used by the running service and, when none runs, by `placard sign`. The inner
+/// error: there is no such sign, but perhaps this one was meant.
+pub fn record_withdrawal(register: &Path, id: &str, withdrawal: &Withdrawal) -> Result<Result<(), Option<String>>, FileError> {
+    edit_sign(register, id, |sign| {
+        sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
     })
 }
 
-/// Takes the withdrawal out of the register's file, durably. The inner error holds the nearest known id.
-pub fn record_posting(register: &std::path::Path, id: &str) -> Result<Result<(), Option<String>>, FileError> {
+/// Takes the withdrawal out of the register's file, durably. The inner error as for [`record_withdrawal`].
+pub fn record_posting(register: &Path, id: &str) -> Result<Result<(), Option<String>>, FileError> {
+    edit_sign(register, id, |sign| sign.withdrawn = None)
+}
+
+fn edit_sign(register: &Path, id: &str, edit: impl FnOnce(&mut Sign)) -> Result<Result<(), Option<String>>, FileError> {
     Register::update(register, |r| match r.sign_mut(id) {
         Some(sign) => {
-            sign.withdrawn = None;
+            edit(sign);
             Ok(())
         }
         None => Err(r.nearest_sign(id).map(str::to_owned)),
