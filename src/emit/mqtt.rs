@@ -228,12 +228,21 @@ impl Session {
         let thread = std::thread::Builder::new().name("emit-mqtt-net".to_owned()).spawn(run);
         let thread = thread.map_err(|e| SinkError::Unavailable(format!("no thread for the MQTT connection: {e}")))?;
         let session = Self { requests, availability, thread: Some(thread), failure };
-        if connected.recv_timeout(ANSWER_TIMEOUT).is_err() {
-            let reason = session.failure.try_recv().unwrap_or_else(|_| format!("no answer within {ANSWER_TIMEOUT:?}"));
+        let reason = match connected.recv_timeout(ANSWER_TIMEOUT) {
+            Ok(()) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(session.last_words()),
+            Err(RecvTimeoutError::Timeout) => Some(format!("no answer within {ANSWER_TIMEOUT:?}")),
+        };
+        if let Some(reason) = reason {
             return Err(SinkError::Unavailable(format!("connecting to the MQTT broker: {reason}")));
         }
         session.send(session.availability.clone(), b"online".to_vec(), true)?;
         Ok(session)
+    }
+
+    /// Why the session ended. Only for a session that has: its thread is about to say it, or has hung up.
+    fn last_words(&self) -> String {
+        self.failure.recv().unwrap_or_else(|_| "connection lost".to_owned())
     }
 
     fn is_alive(&self) -> bool {
@@ -246,7 +255,7 @@ impl Session {
 
     fn send(&self, topic: String, payload: Vec<u8>, retained: bool) -> Result<(), SinkError> {
         let (done, outcome) = bounded(1);
-        let gone = || SinkError::Unavailable(format!("MQTT: {}", self.failure.try_recv().unwrap_or_else(|_| "connection lost".to_owned())));
+        let gone = || SinkError::Unavailable(format!("MQTT: {}", self.last_words()));
         self.requests.send(Request::Publish(Outgoing { topic, payload, retained, done })).map_err(|_| gone())?;
         match outcome.recv_timeout(ANSWER_TIMEOUT) {
             Ok(Ok(())) => Ok(()),

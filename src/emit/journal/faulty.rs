@@ -14,31 +14,31 @@ use super::files::{JournalDirectory, JournalFile, JournalSource};
 
 /// xorshift64*: small, seeded, good enough to choose faults.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(in crate::emit) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::emit) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::emit) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
     /// 0…n−1.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(in crate::emit) fn below(&mut self, n: usize) -> usize {
         usize::try_from((self.next() >> 32) % n.max(1) as u64).expect("below n")
     }
     /// True once in `n` throws; never for 0.
-    pub(super) fn once_in(&mut self, n: usize) -> bool {
+    pub(in crate::emit) fn once_in(&mut self, n: usize) -> bool {
         n > 0 && self.below(n) == 0
     }
 }
 
 /// How often each fault comes: once in so many operations; 0 never.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
+pub(in crate::emit) struct Faults {
     pub short_write: usize,
     pub write_error: usize,
     pub no_space: usize,
@@ -119,24 +119,24 @@ impl Disk {
 }
 
 #[derive(Clone)]
-pub(super) struct FaultyDisk(Arc<Mutex<Disk>>);
+pub(in crate::emit) struct FaultyDisk(Arc<Mutex<Disk>>);
 
 impl FaultyDisk {
-    pub(super) fn new(seed: u64, faults: Faults) -> Self {
+    pub(in crate::emit) fn new(seed: u64, faults: Faults) -> Self {
         let dice = Dice::new(seed);
         Self(Arc::new(Mutex::new(Disk { files: BTreeMap::new(), set_aside: BTreeMap::new(), dice, faults, dead: false })))
     }
-    pub(super) fn set_faults(&self, faults: Faults) {
+    pub(in crate::emit) fn set_faults(&self, faults: Faults) {
         self.0.lock().faults = faults;
     }
-    pub(super) fn is_dead(&self) -> bool {
+    pub(in crate::emit) fn is_dead(&self) -> bool {
         self.0.lock().dead
     }
-    pub(super) fn cut_power(&self) {
+    pub(in crate::emit) fn cut_power(&self) {
         self.0.lock().dead = true;
     }
     /// The same platter, powered up again.
-    pub(super) fn power_up(&self) {
+    pub(in crate::emit) fn power_up(&self) {
         let mut disk = self.0.lock();
         let Disk { files, dice, .. } = &mut *disk;
         for image in files.values_mut() {
@@ -146,14 +146,14 @@ impl FaultyDisk {
         disk.dead = false;
     }
     /// The process died, the machine did not: caches stay.
-    pub(super) fn bytes(&self, number: u64) -> Vec<u8> {
+    pub(in crate::emit) fn bytes(&self, number: u64) -> Vec<u8> {
         self.0.lock().files.get(&number).map(|i| i.cache.clone()).unwrap_or_default()
     }
-    pub(super) fn put(&self, number: u64, bytes: &[u8]) {
+    pub(in crate::emit) fn put(&self, number: u64, bytes: &[u8]) {
         let image = Image { cache: bytes.to_vec(), durable: bytes.to_vec(), lost: Vec::new() };
         self.0.lock().files.insert(number, image);
     }
-    pub(super) fn set_aside_bytes(&self, number: u64) -> Vec<u8> {
+    pub(in crate::emit) fn set_aside_bytes(&self, number: u64) -> Vec<u8> {
         self.0.lock().set_aside.get(&number).cloned().unwrap_or_default()
     }
 }

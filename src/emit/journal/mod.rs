@@ -16,7 +16,7 @@ pub mod line;
 pub mod reader;
 
 #[cfg(test)]
-mod faulty;
+pub(in crate::emit) mod faulty;
 #[cfg(test)]
 mod histories;
 

@@ -10,6 +10,7 @@ use crate::area::Area;
 use crate::clock::{CaptureTime, Clock, Now, SimulatedClock, Stamp};
 use crate::emit::StreamNames;
 use crate::emit::journal::Position;
+use crate::emit::journal::faulty::{Faults, FaultyDisk};
 use crate::emit::journal::reader::{Item, JournalReader};
 use crate::frame::{BoundingBox, StreamIndex};
 use crate::gallery::{Candidate, SubjectId};
@@ -66,10 +67,14 @@ impl Rig {
         let (sender, tasks) = bounded(drafts.len().max(1));
         drafts.into_iter().for_each(|d| sender.send(d).expect("room"));
         drop(sender);
+        run(self.worker(tasks, Journal::open(self.directory.path(), 1).expect("journal").0, Shutdown::new()));
+    }
+
+    fn worker(&self, tasks: Receiver<Draft>, journal: Journal, shutdown: Shutdown) -> EmitWorker<Draft> {
         let names = StreamNames { name: "north".into(), zone: Some("hall".into()) };
-        run(EmitWorker {
+        EmitWorker {
             tasks,
-            journal: Journal::open(self.directory.path(), 1).expect("journal").0,
+            journal,
             leases: self.granted.table.clone(),
             context: Context { streams: vec![names].into() },
             clock: Arc::clone(&self.clock) as SharedClock,
@@ -77,9 +82,9 @@ impl Rig {
             journey_recorder: self.latencies.recorder("capture-to-emission").expect("bounds are valid"),
             counters: Arc::clone(&self.counters),
             recent: Arc::clone(&self.recent),
-            shutdown: Shutdown::new(),
+            shutdown,
             progress: ProgressRegistry::new().register("emit"),
-        });
+        }
     }
 }
 
@@ -164,6 +169,77 @@ fn a_permit_that_ended_after_it_was_handed_out_lets_nothing_out() {
     let refused = crate::emit::emit(&other, &permit, &context, &*rig.clock, &mut journal);
     assert!(matches!(refused, Err(EmitError::Mismatch { .. })), "a permit for one case does not tell of another");
     assert!(read(rig.directory.path()).is_empty());
+}
+
+/// A disk without space, in memory, and the journal on it.
+fn full_disk() -> (FaultyDisk, Journal) {
+    let disk = FaultyDisk::new(1, Faults { no_space: 1, ..Faults::default() });
+    let (journal, _) = Journal::recover(Box::new(disk.clone()), Arc::new(disk.clone()), 1 << 20).expect("empty");
+    (disk, journal)
+}
+
+fn wait_for(counter: &crate::counters::Counter, value: u64) {
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while counter.get() < value {
+        assert!(std::time::Instant::now() < until, "waited 30 s for {value}, saw {}", counter.get());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn while_the_disk_is_full_the_queue_fills_and_sheds_and_afterwards_nothing_is_missing() {
+    let rig = Rig::new();
+    let now = rig.clock.now();
+    let (disk, journal) = full_disk();
+    let head = journal.head();
+    let (sender, tasks) = bounded(8);
+    let worker = rig.worker(tasks, journal, Shutdown::new());
+    let thread = std::thread::spawn(move || run(worker));
+    sender.send(draft(now, "0")).expect("the worker listens");
+    wait_for(&rig.counters.journal_errors, 1);
+    let accepted: Vec<u64> = (1..20).filter(|n| sender.try_send(draft(now, &n.to_string())).is_ok()).collect();
+    assert_eq!(accepted, (1..9).collect::<Vec<_>>(), "the worker holds its group, the queue the rest; what is more is shed at once");
+    wait_for(&rig.counters.journal_errors, 3);
+    assert_eq!((head.failing().as_deref(), rig.counters.events.get()), (Some("no space"), 0));
+    disk.set_faults(Faults::default());
+    wait_for(&rig.counters.events, 9);
+    drop(sender);
+    thread.join().expect("the worker ends");
+    let tracks: Vec<String> = rig.recent.newest(20).iter().map(|e| e.track().to_owned()).collect();
+    assert_eq!(tracks, (0..9).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(head.failing().is_none());
+}
+
+#[test]
+fn a_lease_that_ends_while_the_disk_is_full_withholds_the_waiting_hits() {
+    let mut rig = Rig::new();
+    let now = rig.clock.now();
+    let (disk, journal) = full_disk();
+    let (sender, tasks) = bounded(8);
+    let worker = rig.worker(tasks, journal, Shutdown::new());
+    let thread = std::thread::spawn(move || run(worker));
+    sender.send(draft(now, "0")).expect("the worker listens");
+    wait_for(&rig.counters.journal_errors, 1);
+    rig.granted.revoke();
+    disk.set_faults(Faults::default());
+    wait_for(&rig.counters.withheld, 1);
+    drop(sender);
+    thread.join().expect("the worker ends");
+    assert_eq!(rig.counters.events.get(), 0);
+}
+
+#[test]
+fn stopping_on_a_full_disk_says_how_many_were_never_acknowledged() {
+    let rig = Rig::new();
+    let now = rig.clock.now();
+    let (_disk, journal) = full_disk();
+    let (sender, tasks) = bounded(8);
+    (0..3).for_each(|n| sender.send(draft(now, &n.to_string())).expect("room"));
+    drop(sender);
+    let shutdown = Shutdown::new();
+    shutdown.request();
+    run(rig.worker(tasks, journal, shutdown));
+    assert_eq!((rig.counters.abandoned.get(), rig.counters.events.get()), (3, 0));
 }
 
 #[test]
