@@ -29,27 +29,33 @@ impl Feed {
         Self { stream, ring, detect_every: detect_every.max(1), newest_first, counters, busy: Arc::default(), since_detect }
     }
 
+    /// Releases, unread, the frames that `detect_every` passes over. Needs neither a turn nor a free worker, so that they do not crowd
+    /// the ring while both are busy.
+    fn pass_over(&mut self) {
+        while self.since_detect + 1 < self.detect_every && self.ring.pop().is_some() {
+            self.since_detect += 1;
+            self.counters.frames_skipped.increment();
+        }
+    }
+
     /// The next frame to look at, if the stream has one and may be served; skipped and withheld frames are released on the way.
     fn next(&mut self, leases: &LeaseTable, bell: &Arc<Doorbell>, now: Stamp<Monotonic>) -> Option<Admitted> {
+        self.pass_over();
         if self.ring.is_empty() {
             return None;
         }
         let turn = Turn::take(&self.busy, bell)?;
         loop {
             let frame = if self.newest_first && self.detect_every == 1 { self.ring.pop_newest() } else { self.ring.pop() }?;
-            self.since_detect += 1;
-            if self.since_detect < self.detect_every {
-                self.counters.frames_skipped.increment();
-                continue;
-            }
+            self.since_detect = 0;
             match leases.permit(self.stream, now) {
                 Ok(permit) => {
-                    self.since_detect = 0;
                     self.counters.frames_batched.increment();
                     return Some(Admitted { frame, permit, turn });
                 }
                 Err(_withheld) => self.counters.frames_withheld.increment(),
             }
+            self.pass_over();
         }
     }
 }
@@ -66,6 +72,11 @@ pub struct Gatherer {
 impl Gatherer {
     pub fn new(feeds: Vec<Feed>, leases: LeaseTable, bell: Arc<Doorbell>) -> Self {
         Self { feeds, leases, bell, start: 0 }
+    }
+
+    /// Releases what `detect_every` passes over, in all streams.
+    pub fn pass_over(&mut self) {
+        self.feeds.iter_mut().for_each(Feed::pass_over);
     }
 
     /// True when no stream has a frame waiting.

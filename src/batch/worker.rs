@@ -35,6 +35,7 @@ const IDLE: Duration = Duration::from_millis(100);
 pub fn run(mut batcher: Batcher) {
     while !(batcher.drain.is_requested() && batcher.gatherer.is_drained()) {
         if !batcher.workers.any() {
+            batcher.gatherer.pass_over();
             batcher.rest();
             continue;
         }

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::list::Entry;
-use super::portrait::{ENROLMENT, ModelNames, Portrait, Refusal, RefusalView, Studio};
+use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError};
@@ -58,6 +58,10 @@ pub struct Args {
     /// Days until the subject is forgotten; never longer than the purpose's legal basis.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
     expires: u32,
+    /// Least face width in pixels. Below 64 only where the site's mode is `demo` or `commissioning`: templates from small faces match
+    /// worse, and an operational gallery must not hold them.
+    #[arg(long, value_name = "PX", default_value_t = 64, value_parser = clap::value_parser!(u16).range(32..=512))]
+    min_face_width_px: u16,
     #[command(flatten)]
     models: ModelNames,
 }
@@ -113,7 +117,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     // Draws on standard error, and only if that is a terminal.
     let bar = if many { ProgressBar::new(entries.len() as u64) } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed} of about {duration}  {msg}")?);
-    let mut desk = Enrolment::open(context, &args.purpose, &args.models, args.expires, SystemClock::shared())?;
+    let mut desk = Enrolment::open(context, &args.purpose, &args.models, args.expires, SystemClock::shared())?
+        .with_min_face_width(f32::from(args.min_face_width_px))?;
     let (mut enrolled, mut refused) = (0_u64, 0_u64);
     let mut show = |verdict: Verdict| -> Result<(), Failed> {
         match &verdict {
@@ -144,6 +149,7 @@ pub struct Enrolment<'a> {
     key: SiteKey,
     studio: Studio,
     lifetime: Duration,
+    gate: Gate,
     clock: SharedClock,
 }
 
@@ -172,7 +178,20 @@ impl<'a> Enrolment<'a> {
         let studio = Studio::open(context, purpose, models, clock.clone())?;
         let key = site_key(&context.state, studio.site.as_ref())?;
         let lifetime = Duration::from_secs(u64::from(expires_days) * 86_400);
-        Ok(Self { state: &context.state, purpose, key, studio, lifetime, clock })
+        Ok(Self { state: &context.state, purpose, key, studio, lifetime, gate: ENROLMENT, clock })
+    }
+
+    /// Asks for more pixels, or, outside operational sites, for fewer.
+    fn with_min_face_width(mut self, min_width_px: f32) -> Result<Self, Failed> {
+        let operational = self.studio.site.as_ref().is_none_or(|s| s.mode == Mode::Operational);
+        if operational && min_width_px < ENROLMENT.min_width_px {
+            let need = ENROLMENT.min_width_px;
+            let why =
+                anyhow!("an operational site enrols faces of {need} px and more, not of {min_width_px}: leave --min-face-width-px out");
+            return Err(Failed::new(Exit::Refused, why));
+        }
+        self.gate.min_width_px = min_width_px;
+        Ok(self)
     }
 
     /// Takes the pictures of all `entries`, then writes those subjects that are not refused, in one commit. `each` is called after every
@@ -190,7 +209,7 @@ impl<'a> Enrolment<'a> {
         let refused = |image: &Path, why| Ok(Err(Verdict::Refused { name: entry.name.clone(), image: image.to_owned(), why }));
         let mut taken: Vec<Taken> = Vec::with_capacity(entry.images.len());
         for image in &entry.images {
-            let portrait = match self.studio.take(image, ENROLMENT)? {
+            let portrait = match self.studio.take(image, self.gate)? {
                 Ok(portrait) => portrait,
                 Err(refusal) => return refused(image, refusal.into()),
             };

@@ -171,7 +171,16 @@ impl Demo {
         for (purpose, persons) in &media.watched {
             let listing = self.site.join(format!("{}.tsv", purpose.replace(':', "-")));
             std::fs::write(&listing, site::enrol_tsv(persons))?;
-            let enrolled = self.command(&["enrol", "--json", "--purpose", purpose, "--list", &listing.to_string_lossy()])?;
+            let enrolled = self.command(&[
+                "enrol",
+                "--json",
+                "--purpose",
+                purpose,
+                "--min-face-width-px",
+                "56",
+                "--list",
+                &listing.to_string_lossy(),
+            ])?;
             for value in serde_json::Deserializer::from_str(&enrolled).into_iter::<serde_json::Value>() {
                 collect_subjects(&value.context("reading what `enrol` said")?, &mut subjects);
             }
