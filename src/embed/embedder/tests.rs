@@ -1,6 +1,5 @@
 //! The embedder against a stand-in network (errors, wiping) and against golden vectors of a real one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,7 +13,7 @@ use crate::frame::still::frame_from_rgb;
 use crate::frame::{Point, StreamIndex};
 use crate::policy::lease::StreamState;
 use crate::policy::lease::testing::grant;
-use crate::track::testing::{Street, at_ms, face};
+use crate::track::testing::{Street, at_ms, face, test_data};
 
 struct Fake {
     manifest: Manifest,
@@ -110,18 +109,6 @@ fn only_a_face_embedder_is_taken() {
     assert!(change(|m| m.input.width = Some(224)).starts_with("model `fake` cannot embed faces: "));
     assert!(change(|m| m.decode = Decode::Yunet).contains("not an embedding"));
     assert!(change(|m| m.decode = Decode::Embedding { output: "e".into(), dim: 1 << 30, normalised: true }).contains("16 to 4096"));
-}
-
-/// The test data, or `None` after saying so.
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-fn test_data() -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("PLACARD_TEST_DATA").map_or_else(beside, PathBuf::from);
-    let found = data.join("MANIFEST.tsv").is_file();
-    if !found {
-        eprintln!("SKIPPED: no test data");
-    }
-    found.then_some(data)
 }
 
 #[test]

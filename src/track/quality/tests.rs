@@ -15,7 +15,7 @@ use crate::frame::still::frame_from_rgb;
 use crate::frame::{Frame, StreamIndex};
 use crate::policy::lease::testing::grant;
 use crate::policy::lease::{Detect, Permit, StreamState};
-use crate::track::testing::{at_ms, face_of};
+use crate::track::testing::{at_ms, face_of, test_data};
 
 fn permit(area: Area) -> Permit<Detect> {
     grant(StreamState::Detect, &["mask-check"], area, at_ms(0)).table.permit(StreamIndex(0), at_ms(0)).expect("live")
@@ -125,18 +125,6 @@ proptest! {
         let score = measured(&frame, &face).score();
         prop_assert!((0.0..=1.0).contains(&score), "{}", score);
     }
-}
-
-/// The test data, or `None` after saying so.
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-fn test_data() -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("PLACARD_TEST_DATA").map_or_else(beside, PathBuf::from);
-    let found = data.join("MANIFEST.tsv").is_file();
-    if !found {
-        eprintln!("SKIPPED: no test data");
-    }
-    found.then_some(data)
 }
 
 #[test]

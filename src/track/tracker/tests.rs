@@ -296,6 +296,21 @@ fn the_end_of_a_track_concludes_what_it_gathered() {
 }
 
 #[test]
+fn the_end_of_a_stream_concludes_under_a_live_lease_and_only_there() {
+    for revoked in [false, true] {
+        let (mut street, mut tracker) = (Street::new(), tracker());
+        for step in 0..3 {
+            tracker.update(street.detected(step * 33, vec![face(300.0, 200.0)]), at_ms(step * 33));
+        }
+        if revoked {
+            street.granted.revoke();
+        }
+        let last = tracker.end_all(at_ms(100)).expect("a collection was open");
+        assert_eq!((last.conclude.len(), last.ended.len(), tracker.live_tracks()), (usize::from(!revoked), 1, 0));
+    }
+}
+
+#[test]
 fn shots_that_were_shed_are_taken_again() {
     let (mut street, mut tracker) = (Street::new(), tracker());
     let (mut delivered, mut shed, mut concluded) = (0, 0, 0);
