@@ -99,8 +99,11 @@ impl DecideWorker {
         self.match_counters.hits.add(found.hits.len() as u64);
         if found.hits.is_empty() {
             let withheld = permits.is_empty() || found.ended_permits > 0;
-            let counter = if withheld { &self.match_counters.withheld } else { &self.match_counters.unmatched };
-            counter.increment();
+            if withheld {
+                self.match_counters.withheld.increment()
+            } else {
+                self.match_counters.unmatched.increment()
+            }
             return true;
         }
         for hit in found.hits {

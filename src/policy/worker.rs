@@ -207,6 +207,7 @@ impl PolicyHandle {
                 let fact = "the lease has run out: the policy thread has stopped renewing it";
                 stream.reason = Reason::new(Rule::LeaseRenewed, fact, "the watchdog restarts the service");
                 stream.next_expiry = None;
+                stream.purposes.clear();
             }
         }
         streams
