@@ -125,7 +125,7 @@ impl Studio {
     pub fn open(context: &Context, purpose: &Purpose, names: &ModelNames, clock: SharedClock) -> Result<Self, Failed> {
         let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
         let desk = EnrolmentDesk::open(&register, purpose, clock.now())
-            .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused by rule `{}`: {reason}", reason.rule.name())))?;
+            .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
         let site = Site::load(&context.state.site()).ok();
         let engine = schema::Engine::default();
         let load = |name: &Option<String>, task, what| {
