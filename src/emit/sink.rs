@@ -167,7 +167,8 @@ impl Runner {
         let Some(mut reader) = self.open_reader() else { return };
         while !self.settings.shutdown.is_requested() {
             *self.cursor.lock() = reader.position();
-            match reader.next(self.settings.head.end()) {
+            let end = self.settings.head.end();
+            match reader.next(end) {
                 Ok(Some(Item::Record(record))) => {
                     if !self.deliver(&record) {
                         // Shutdown before it was delivered: the cursor stays before it.
@@ -185,7 +186,8 @@ impl Runner {
                     if self.saved.events > 0 {
                         self.save();
                     }
-                    if !self.settings.head.wait_beyond(reader.position(), IDLE_WAIT) {
+                    // Everything before `end` was read, or is not there any more: either way only more of it is of interest.
+                    if !self.settings.head.wait_beyond(end.max(reader.position()), IDLE_WAIT) {
                         self.sink.idle();
                     }
                 }
