@@ -126,7 +126,12 @@ impl Appliance for Fake {
         self.latencies.snapshot().expect("bounds are valid")
     }
     fn recent_events(&self, limit: usize) -> Vec<serde_json::Value> {
-        let event = |i: usize| json!({"at": format!("2026-11-21T20:17:{i:02}.000Z"), "stream": "north-gate", "kind": "hit", "score": 0.71, "purpose": "missing-person:mp-7"});
+        let event = |i: usize| {
+            json!({
+                "decided_at": format!("2026-11-21T20:17:{i:02}.000Z"), "stream": "north-gate", "kind": "face-match",
+                "purpose": "missing-person:mp-7", "candidates": [{"subject": "7f3a", "score": 0.71}]
+            })
+        };
         (0..5).map(event).take(limit).collect()
     }
     fn policy_timeline(&self, limit: usize) -> Vec<TransitionView> {

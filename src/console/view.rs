@@ -2,7 +2,7 @@
 //!
 //! Both ends are this crate, but not always the same version (a new `placard top` against a service that was not restarted yet), so
 //! reading is lenient: unknown fields are skipped, missing ones take their defaults. No view ever carries a subject id, a picture or an
-//! embedding. Times are RFC 3339 in UTC.
+//! embedding (recent events are handed on as journalled, with the opaque id of the candidates). Times are RFC 3339 in UTC.
 
 use serde::{Deserialize, Serialize};
 
