@@ -1,0 +1,171 @@
+//! The main job on real video, with the real program: commission, enrol, run, read the journal.
+//!
+//! Everything here needs the test data (`PLACARD_TEST_DATA`, default `../shared/data`); without it the tests say so and pass.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use placard::emit::event::Event;
+use placard::frame::BoundingBox;
+use placard::render::portraits::{Layout, Portrait, Scene};
+use placard::render::{encode, stills};
+use support::site::{Site, Stream};
+
+/// Who is in which clip, judged by clothes, and what they are enrolled from: (person, enrolled from, frame, other clips).
+const PEOPLE: [(&str, &str, usize, &[&str]); 5] = [
+    ("A", "student", 25, &["again", "brother", "help", "no"]),
+    ("B", "milk", 20, &["please", "thanks"]),
+    ("C", "book", 60, &["learn", "school"]),
+    ("D", "eat", 20, &["sister"]),
+    ("E", "hungry", 5, &[]),
+];
+
+fn clip(data: &Path, name: &str) -> PathBuf {
+    data.join("video").join(format!("asl_{name}.mkv"))
+}
+
+/// Enrols the five people of the clips, each from one frame of one clip; returns subject id → person.
+fn enrol_people(site: &Site, data: &Path) -> BTreeMap<String, String> {
+    let mut lines = String::new();
+    for (person, from, frame, _) in PEOPLE {
+        let path = site.path().join(format!("{person}.png"));
+        stills::still(&clip(data, from), frame).expect("a frame of the clip").save(&path).expect("writable");
+        lines.push_str(&format!("{person}\t{}\n", path.display()));
+    }
+    // Faces in these clips are 51 to 71 pixels wide.
+    site.enrol("missing-person:asl", &lines, 48)
+}
+
+/// (stream, person) of every event, and a check that no track was given two identities.
+fn pairs(events: &[Event], people: &BTreeMap<String, String>) -> BTreeSet<(String, String)> {
+    let mut by_track: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    let mut pairs = BTreeSet::new();
+    for event in events {
+        let subject = &event.candidates[0].subject;
+        by_track.entry((event.stream.to_string(), event.track().to_owned())).or_default().insert(subject.clone());
+        pairs.insert((event.stream.to_string(), people[subject].clone()));
+    }
+    assert!(by_track.values().all(|subjects| subjects.len() == 1), "a track has two identities: {by_track:?}");
+    pairs
+}
+
+#[test]
+fn every_person_in_the_clips_is_found_over_rtsp_and_nobody_else() {
+    let Some(data) = support::test_data() else { return };
+    let clips: Vec<(&str, &str)> =
+        PEOPLE.iter().flat_map(|(person, from, _, others)| others.iter().chain([from]).map(move |c| (*c, *person))).collect();
+    let expected: BTreeSet<(String, String)> = clips.iter().map(|(clip, person)| ((*clip).to_owned(), (*person).to_owned())).collect();
+    let sources: Vec<(String, PathBuf)> = clips.iter().map(|(name, _)| ((*name).to_owned(), clip(&data, name))).collect();
+    let served: Vec<(&str, &Path)> = sources.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    let server = support::streams::RtspServer::start(0, &[], &served);
+    let streams: Vec<Stream> = clips
+        .iter()
+        .enumerate()
+        // Both transports carry half of the streams.
+        .map(|(i, (name, _))| {
+            Stream::new(name, &format!("rtsp://127.0.0.1:{}/{name}", server.port())).with(if i % 2 == 0 {
+                "transport = \"tcp\""
+            } else {
+                "transport = \"udp\""
+            })
+        })
+        // Every fifth frame: six looks a second, so that two cores carry all fourteen streams at once.
+        .map(|s| s.with("detect_every = 5"))
+        .collect();
+    let site = Site::commission(&data, &["missing-person:asl"], &streams, "[decide]\nthreshold = 0.65\n");
+    let people = enrol_people(&site, &data);
+    let service = site.start();
+    // Until everybody was found, and then until every stream was looked at a hundred times: by counts, not by the clock.
+    service.wait_until("every person is found", |_| pairs(&site.events(), &people).is_superset(&expected));
+    service.wait_until("a hundred looks at every stream", |status| status.streams.iter().all(|s| s.detected >= 100));
+    drop(service);
+    assert_eq!(pairs(&site.events(), &people), expected, "somebody was found where they are not");
+}
+
+#[test]
+fn a_film_without_faces_makes_no_event() {
+    let Some(data) = support::test_data() else { return };
+    let film = data.join("video/one-by-one-person-detection.mp4");
+    let streams = [Stream::new("film", &format!("file:{}", film.display())).with("realtime = false\ndetect_every = 2")];
+    let site = Site::commission(&data, &["missing-person:asl"], &streams, "");
+    enrol_people(&site, &data);
+    let summary = site.run_to_end();
+    assert_eq!(summary["frames"], 1_394, "{summary}");
+    assert_eq!(summary["frames_detected"], 697, "{summary}");
+    assert_eq!((site.events().len(), &summary["events"]), (0, &serde_json::json!(0)), "{summary}");
+}
+
+/// People with two photographs, the second with a face of 64 pixels or more: (id, gallery photograph, probe, face in the probe).
+fn pairs_of_photographs(data: &Path, most: usize) -> Vec<(String, PathBuf, RgbImage, BoundingBox)> {
+    let folder = data.join("images/identities");
+    let listing = std::fs::read_to_string(data.join("images/identities.tsv")).expect("identities.tsv");
+    let probes = listing.lines().filter(|l| l.contains("\tprobe\t"));
+    let pair = |line: &str| {
+        let [file, person, _, face] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
+        let [x0, y0, x1, y1] = face.split(',').filter_map(|v| v.parse().ok()).collect::<Vec<f32>>().try_into().ok()?;
+        let image = image::open(folder.join(file)).ok()?.into_rgb8();
+        (x1 - x0 >= 64.0).then(|| (person.to_owned(), folder.join(format!("{person}_a.jpg")), image, BoundingBox { x0, y0, x1, y1 }))
+    };
+    probes.filter_map(pair).take(most).collect()
+}
+
+#[test]
+fn in_a_crowd_of_known_truth_recall_and_precision_are_98_percent() {
+    let Some(data) = support::test_data() else { return };
+    let people = pairs_of_photographs(&data, 24);
+    assert_eq!(people.len(), 24);
+    let portraits: Vec<Portrait> = people
+        .iter()
+        .map(|(identity, _, image, face)| Portrait { identity: identity.clone(), image: image.clone(), face: *face })
+        .collect();
+    let layout = Layout {
+        width: 1920,
+        height: 1080,
+        fps: 15,
+        duration_s: 18.0,
+        lanes: 4,
+        face_widths_px: &[48.0, 72.0, 96.0, 60.0, 120.0],
+        crossing_s: 3.0,
+        seed: 11,
+    };
+    let scene = Scene::new(&portraits, layout);
+    let streams = [Stream::new("hall", "file:hall.mkv").with("realtime = false")];
+    let pipeline = "[decide]\nthreshold = 0.5\n";
+    let site = Site::commission(&data, &["missing-person:crowd"], &streams, pipeline);
+    encode::encode(&scene, &site.path().join("hall.mkv"), &mut |_| {}).expect("encoded");
+    // Half of them are looked for; the other half are strangers.
+    let wanted: Vec<_> = people.iter().step_by(2).collect();
+    let lines: String = wanted.iter().map(|(id, gallery, _, _)| format!("{id}\t{}\n", gallery.display())).collect();
+    let subjects = site.enrol("missing-person:crowd", &lines, 64);
+
+    // Boxes and times: every face of every frame, as the detector reports it under a permit of the site's own policy thread.
+    let (found, missed, spurious) = support::detections::compare(&site, "hall", &scene);
+    let recall = found as f64 / (found + missed) as f64;
+    let precision = found as f64 / (found + spurious) as f64;
+    println!("detection: {found} found, {missed} missed, {spurious} spurious; recall {recall:.4}, precision {precision:.4}");
+    assert!(found > 900, "{found} faces in all");
+    assert!(recall >= 0.98 && precision >= 0.98, "recall {recall:.4}, precision {precision:.4}");
+
+    // Identities: what the journal says, against who stood where.
+    let summary = site.run_to_end();
+    let events = site.events();
+    let mut right = BTreeSet::new();
+    let mut wrong = 0;
+    for event in &events {
+        let named = &subjects[&event.candidates[0].subject];
+        let there =
+            scene.truth(event.frame_sequence).into_iter().any(|t| t.identity == *named && t.bounding_box.iou(&event.bounding_box()) > 0.4);
+        if there {
+            right.insert(named.clone());
+        } else {
+            wrong += 1;
+        }
+    }
+    let missing: Vec<&String> = wanted.iter().map(|w| &w.0).filter(|id| !right.contains(*id)).collect();
+    println!("identity: {} of {} found in {} events, {wrong} wrong; {summary}", right.len(), wanted.len(), events.len());
+    assert_eq!(wrong, 0, "an event names somebody who is not there");
+    assert!(missing.is_empty(), "never found: {missing:?}");
+}
