@@ -1,25 +1,29 @@
 //! The inner loops in plain Rust: what runs where no vector version does, and what those are compared with.
 
 use super::kernel::{Blend, OutputRows, Projection};
-use super::taps::{Across, Channel, Columns, DOWN_BITS, ROW_BITS};
+use super::taps::{Across, BLOCK, Channel, Columns, DOWN_BITS, ROW_BITS};
 
-/// The weighted sum of one column; `at`: where its byte stands in a row.
-#[expect(clippy::cast_possible_truncation, reason = "a weighted mean of values that fit, rounded by less than there is room")]
-fn blended(blend: &Blend<'_>, at: usize, held: i16) -> i16 {
-    let sample = |bytes: &[u8]| (i16::from(bytes[at]) << ROW_BITS) - blend.black;
+/// One row's part of the sum, for the columns whose bytes are `bytes`.
+#[expect(clippy::cast_possible_truncation, reason = "a part of a weighted mean of values that fit")]
+fn add_row<'a>(blend: &Blend<'_>, row: usize, bytes: impl Iterator<Item = &'a u8>, out: &mut [i16]) {
+    let (black, weight) = (blend.black, i32::from(blend.rows[row].weight));
+    let sample = |byte: u8| (i16::from(byte) << ROW_BITS) - black;
+    let weighted = |byte: u8| ((i32::from(sample(byte)) * weight + (1 << (DOWN_BITS - 1))) >> DOWN_BITS) as i16;
+    let pairs = out.iter_mut().zip(bytes);
     if blend.is_copy() {
-        return sample(blend.rows[0].bytes);
+        pairs.for_each(|(o, &b)| *o = sample(b));
+    } else if row == 0 && !blend.add {
+        pairs.for_each(|(o, &b)| *o = weighted(b));
+    } else {
+        pairs.for_each(|(o, &b)| *o += weighted(b));
     }
-    let weighted = |value: i16, weight: i16| ((i32::from(value) * i32::from(weight) + (1 << (DOWN_BITS - 1))) >> DOWN_BITS) as i16;
-    let start = if blend.add { held } else { 0 };
-    blend.rows.iter().fold(start, |sum, row| sum + weighted(sample(row.bytes), row.weight))
 }
 
 /// The samples from `start` on; the last one repeated once.
 pub fn blend_from(start: usize, blend: Blend<'_>, out: &mut [i16]) {
     let samples = blend.row_bytes();
-    for (i, o) in out[..samples].iter_mut().enumerate().skip(start) {
-        *o = blended(&blend, i, *o);
+    for (row, weighted) in blend.rows.iter().enumerate() {
+        add_row(&blend, row, weighted.bytes[start..].iter(), &mut out[start..samples]);
     }
     out[samples] = out[samples - 1];
 }
@@ -31,47 +35,65 @@ pub fn blend(blend: Blend<'_>, out: &mut [i16]) {
 /// The pairs from `start` on; the last one repeated once.
 pub fn blend_interleaved_from(start: usize, blend: Blend<'_>, cb: &mut [i16], cr: &mut [i16]) {
     let pairs = blend.row_bytes() / 2;
-    for i in start..pairs {
-        cb[i] = blended(&blend, 2 * i, cb[i]);
-        cr[i] = blended(&blend, 2 * i + 1, cr[i]);
+    for (offset, out) in [cb, cr].into_iter().enumerate() {
+        for (row, weighted) in blend.rows.iter().enumerate() {
+            add_row(&blend, row, weighted.bytes[2 * start..].iter().skip(offset).step_by(2), &mut out[start..pairs]);
+        }
+        out[pairs] = out[pairs - 1];
     }
-    cb[pairs] = cb[pairs - 1];
-    cr[pairs] = cr[pairs - 1];
 }
 
 pub fn blend_interleaved(blend: Blend<'_>, cb: &mut [i16], cr: &mut [i16]) {
     blend_interleaved_from(0, blend, cb, cr);
 }
 
+/// A block's samples of one component.
+type Samples = [i32; BLOCK];
+
 #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "tables hold columns and 15-bit weights")]
-fn sample(row: &[i16], columns: &Columns, output: usize) -> i32 {
-    let first = columns.first[output] as usize;
-    let pair = |(pair, weights): (usize, &i32)| {
-        let samples = &row[first + 2 * pair..][..2];
-        i32::from(samples[0]) * i32::from(*weights as i16) + i32::from(samples[1]) * (weights >> 16)
-    };
-    columns.weights[output..].iter().step_by(columns.first.len()).enumerate().map(pair).sum()
+fn resampled(row: &[i16], columns: &Columns, x: usize) -> Samples {
+    let entries = columns.first.len();
+    let first = &columns.first[x..x + BLOCK];
+    let mut sums = [0; BLOCK];
+    for pair in 0..columns.pairs {
+        let weights = &columns.weights[pair * entries + x..][..BLOCK];
+        let row = &row[2 * pair..];
+        for ((sum, &first), &weights) in sums.iter_mut().zip(first).zip(weights) {
+            let first = first as usize;
+            *sum += i32::from(row[first]) * i32::from(weights as i16) + i32::from(row[first + 1]) * (weights >> 16);
+        }
+    }
+    sums
+}
+
+fn luma_as_is(row: &[i16], x: usize) -> Samples {
+    let row = &row[x..x + BLOCK];
+    std::array::from_fn(|i| i32::from(row[i]))
+}
+
+fn chroma_as_is(row: &[i16], x: usize) -> Samples {
+    let row = &row[x / 2..][..=BLOCK / 2];
+    std::array::from_fn(|i| i32::from(row[i / 2]) + i32::from(row[i.div_ceil(2)]))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "24 of at most 30 bits are kept: 2⁻⁹ of a pixel value")]
-fn pixel(channel: &Channel, [y, u, v]: [i32; 3]) -> f32 {
-    let value = channel.y * y as f32 + channel.u * u as f32 + channel.v * v as f32 + channel.bias;
-    value.clamp(channel.low, channel.high)
+fn write(channel: &Channel, [y, u, v]: &[Samples; 3], out: &mut [f32]) {
+    for (((out, &y), &u), &v) in out.iter_mut().zip(y).zip(u).zip(v) {
+        let value = channel.y * y as f32 + channel.u * u as f32 + channel.v * v as f32 + channel.bias;
+        *out = value.max(channel.low).min(channel.high);
+    }
 }
 
-pub fn project(row: &Projection<'_>, out: OutputRows<'_>) {
-    let [red, green, blue] = out;
-    let outputs = row.check([red.len(), green.len(), blue.len()]);
-    for x in 0..outputs {
+pub fn project(row: &Projection<'_>, mut out: OutputRows<'_>) {
+    let outputs = row.check([0, 1, 2].map(|i| out[i].len()));
+    for x in (0..outputs).step_by(BLOCK) {
         let samples = match row.across {
-            Across::AsIs => {
-                let chroma = |c: &[i16]| i32::from(c[x / 2]) + i32::from(c[x.div_ceil(2)]);
-                [i32::from(row.y[x]), chroma(row.u), chroma(row.v)]
-            }
-            Across::Resampled { luma, chroma } => [sample(row.y, luma, x), sample(row.u, chroma, x), sample(row.v, chroma, x)],
+            Across::AsIs => [luma_as_is(row.y, x), chroma_as_is(row.u, x), chroma_as_is(row.v, x)],
+            Across::Resampled { luma, chroma } => [resampled(row.y, luma, x), resampled(row.u, chroma, x), resampled(row.v, chroma, x)],
         };
-        red[x] = pixel(&row.channels[0], samples);
-        green[x] = pixel(&row.channels[1], samples);
-        blue[x] = pixel(&row.channels[2], samples);
+        let end = outputs.min(x + BLOCK);
+        for (channel, out) in row.channels.iter().zip(&mut out) {
+            write(channel, &samples, &mut out[x..end]);
+        }
     }
 }
