@@ -20,6 +20,7 @@ counters! {
     pub struct IngestCounters for "ingest" {
         frames_total: "Frames that arrived.",
         frames_refused_total: "Frames that arrived with an impossible size or too few bytes.",
+        frames_skipped_total: "Frames the driver had no buffer for.",
         connections_total: "Attempts to open the source.",
         reconnects_total: "Times the source was opened anew after it had failed, stalled or hung up.",
         stalls_total: "Times no frame came for stall_ms.",

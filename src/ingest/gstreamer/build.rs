@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
             self.assemble(&pipeline)?
         };
         let bus = pipeline.bus().ok_or_else(|| self.failed("the pipeline has no bus"))?;
-        let messages = Messages::new(&self.stream.name, self.redactor, bus);
+        let messages = Messages::new(&self.stream.name, self.stream.decoder.as_deref(), self.redactor, bus);
         Ok(Running { pipeline, sink, messages, origin })
     }
 

@@ -18,10 +18,6 @@ use super::missing::package_of;
 /// back frames (frame threading delays each picture by one frame a thread).
 const SOFTWARE_DECODER_THREADS: i32 = 1;
 
-/// GstAutoplugSelectResult, which the bindings do not name.
-const AUTOPLUG_TRY: i32 = 0;
-const AUTOPLUG_SKIP: i32 = 2;
-
 /// One decoder that is installed.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Decoder {
@@ -72,14 +68,12 @@ pub(super) fn choose(decodebin: &gst::Element, element: &str, stream: &str) -> R
     if factory.rank() < gst::Rank::MARGINAL {
         factory.set_rank(gst::Rank::MARGINAL);
     }
-    let answers = glib::Type::from_name("GstAutoplugSelectResult")
-        .and_then(glib::EnumClass::with_type)
-        .ok_or_else(|| refuse("this GStreamer's decodebin cannot be told what to choose".to_owned()))?;
     let wanted = element.to_owned();
-    decodebin.connect("autoplug-select", false, move |values| {
-        let candidate = values.get(3).and_then(|v| v.get::<gst::ElementFactory>().ok());
-        let skip = candidate.is_some_and(|factory| is_video(&factory) && factory.name() != wanted);
-        answers.to_value(if skip { AUTOPLUG_SKIP } else { AUTOPLUG_TRY })
+    // Among sorted candidates, not by refusing each in turn: the parser before the decoder agrees on a stream format with all of them.
+    decodebin.connect("autoplug-sort", false, move |values| {
+        let candidates = values.get(3).and_then(|v| v.get::<glib::ValueArray>().ok())?;
+        let keep = |value: &glib::Value| !value.get::<gst::ElementFactory>().is_ok_and(|f| is_video(&f) && f.name() != wanted);
+        Some(glib::ValueArray::from_values(candidates.iter().filter(|v| keep(v)).cloned()).to_value())
     });
     Ok(())
 }

@@ -10,14 +10,16 @@ use super::super::redact::Redactor;
 pub(super) struct Messages<'a> {
     pub stream: &'a str,
     pub redactor: &'a Redactor,
+    /// The decoder that the configuration names, if it does.
+    decoder: Option<&'a str>,
     bus: gst::Bus,
 }
 
 const RELEVANT: [gst::MessageType; 3] = [gst::MessageType::Error, gst::MessageType::Element, gst::MessageType::Warning];
 
 impl<'a> Messages<'a> {
-    pub(super) fn new(stream: &'a str, redactor: &'a Redactor, bus: gst::Bus) -> Self {
-        Self { stream, redactor, bus }
+    pub(super) fn new(stream: &'a str, decoder: Option<&'a str>, redactor: &'a Redactor, bus: gst::Bus) -> Self {
+        Self { stream, redactor, decoder, bus }
     }
 
     /// Reads what has come; the first error is returned. A missing plugin explains the error that follows it, so it is preferred.
@@ -27,7 +29,7 @@ impl<'a> Messages<'a> {
                 gst::MessageView::Error(error) => return Err(self.element_error(&message, &error.error(), error.debug())),
                 gst::MessageView::Element(element) => {
                     if let Some(wanted) = element.structure().and_then(missing_plugin) {
-                        return Err(IngestError::MissingPlugin { stream: self.stream.to_owned(), wanted: self.redactor.clean(&wanted) });
+                        return Err(self.missing(&self.redactor.clean(&wanted)));
                     }
                 }
                 gst::MessageView::Warning(warning) => {
@@ -44,6 +46,17 @@ impl<'a> Messages<'a> {
     pub(super) fn error_or(&self, what: &str) -> IngestError {
         let silent = || IngestError::Build { stream: self.stream.to_owned(), reason: what.to_owned() };
         self.check().err().unwrap_or_else(silent)
+    }
+
+    fn missing(&self, wanted: &str) -> IngestError {
+        let stream = self.stream.to_owned();
+        match self.decoder {
+            Some(decoder) => {
+                let reason = format!("it does not decode what this stream sends: {wanted}; `placard probe` lists what does");
+                IngestError::Decoder { stream, decoder: decoder.to_owned(), reason }
+            }
+            None => IngestError::MissingPlugin { stream, wanted: wanted.to_owned() },
+        }
     }
 
     fn element_error(&self, message: &gst::Message, error: &gst::glib::Error, debug: Option<gst::glib::GString>) -> IngestError {

@@ -13,6 +13,8 @@ pub mod decoders;
 mod messages;
 mod missing;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use gstreamer as gst;
 

@@ -1,0 +1,170 @@
+//! Placard's own V4L2 reader (`capture = "native"`): NV12 or YU12 straight from the driver's mapped buffers, with the driver's time stamps.
+//!
+//! Invariants: a frame is the driver's own memory, out of its queue until the last reader is done; a failed start, an unplugged device or
+//! an I/O error ends this connection, everything is given back and the device is opened anew. Stamps are shown as the driver gives them,
+//! also when they lie in the future.
+//!
+//! Runs on the stream's ingest thread.
+
+mod device;
+mod pool;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use super::{Delivery, End, IngestError, Outlet, Source};
+use crate::clock::CaptureTime;
+use crate::config::schema::Stream;
+use crate::frame::{FrameHeader, PixelLayout, StreamIndex};
+use crate::shutdown::Shutdown;
+use device::{Device, Filled, Geometry};
+use pool::Pool;
+
+/// Buffers asked of the driver: those it fills, those in the ring, those the workers read.
+const BUFFERS: u32 = 8;
+/// With fewer the driver would starve while frames are being read.
+const MIN_BUFFERS: u32 = 3;
+const POLL: Duration = Duration::from_millis(100);
+const MAX_SKIP: u32 = 100_000;
+/// When the device is ready but has nothing: all buffers are lent.
+const STARVED_PAUSE: Duration = Duration::from_millis(2);
+
+/// A capture device, read by mmap.
+pub struct NativeSource {
+    stream: Stream,
+    device: PathBuf,
+}
+
+/// A device that streams. Dropping it stops it and gives its buffers back.
+struct Streaming {
+    device: Arc<Device>,
+    pool: Arc<Pool<Device>>,
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.pool.close();
+        // A device that is gone refuses both, and has nothing left to stop.
+        let _stopped = self.device.stream_off();
+        // Gives up the claim on the device even while frames still show its memory, so that it can be opened anew.
+        let _released = self.device.request_buffers(0);
+    }
+}
+
+impl NativeSource {
+    pub fn new(stream: &Stream, device: PathBuf) -> Self {
+        Self { stream: stream.clone(), device }
+    }
+
+    fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> IngestError + '_ {
+        move |reason| IngestError::Device { stream: self.stream.name.clone(), device: self.device.clone(), what, reason }
+    }
+
+    fn unfit(&self, reason: String) -> IngestError {
+        IngestError::DeviceFormat { stream: self.stream.name.clone(), device: self.device.clone(), reason }
+    }
+
+    fn start(&self, outlet: &Outlet) -> Result<(Streaming, Geometry), IngestError> {
+        let device = Arc::new(Device::open(&self.device).map_err(self.failed("open"))?);
+        let card = device.check_capabilities().map_err(|reason| self.unfit(reason))?;
+        let geometry = device.negotiate(self.stream.format).map_err(|reason| self.unfit(reason))?;
+        if let Some(fps) = self.stream.format.and_then(|f| f.fps)
+            && let Err(reason) = device.ask_rate(fps)
+        {
+            tracing::info!(stream = %outlet.name, "{}: {fps} frames per second refused: {reason}", self.device.display());
+        }
+        let count = device.request_buffers(BUFFERS).map_err(self.failed("VIDIOC_REQBUFS"))?;
+        if count < MIN_BUFFERS {
+            return Err(self.unfit(format!("{card} has only {count} buffers, {MIN_BUFFERS} are needed")));
+        }
+        let memory = (0..count).map(|index| device.map(index)).collect::<io::Result<Vec<_>>>().map_err(self.failed("mmap"))?;
+        let pool = Pool::new(Arc::clone(&device), memory).map_err(self.failed("VIDIOC_QBUF"))?;
+        // Made before the device starts: if it does not, everything is given back and the next attempt begins from nothing.
+        let streaming = Streaming { device, pool };
+        streaming.device.stream_on().map_err(self.failed("VIDIOC_STREAMON"))?;
+        outlet.health.set_caps(caps_text(&geometry));
+        outlet.health.set_decoder(format!("v4l2 ({card})"));
+        Ok((streaming, geometry))
+    }
+
+    fn deliver(
+        &self,
+        streaming: &Streaming,
+        geometry: &Geometry,
+        filled: Filled,
+        outlet: &Outlet,
+        shutdown: &Shutdown,
+    ) -> Result<Delivery, IngestError> {
+        let [_, _, needed] = pool::plane_ends(geometry);
+        if filled.damaged || (filled.bytes as usize) < needed {
+            outlet.counters.frames_refused_total.increment();
+            streaming.pool.give_back(filled.index);
+            return Ok(Delivery::Delivered);
+        }
+        let Some(lent) = streaming.pool.lend(filled.index, geometry) else {
+            return Err(self.unfit(format!("the driver handed out buffer {} twice, or one it never had", filled.index)));
+        };
+        let now = outlet.clock.monotonic();
+        let header = FrameHeader {
+            stream: StreamIndex(0),
+            sequence: 0,
+            captured_at: filled.stamp.map_or(CaptureTime::Arrival(now), CaptureTime::Driver),
+            arrived_at: now,
+            width: geometry.width,
+            height: geometry.height,
+            layout: geometry.layout,
+            colorimetry: geometry.colorimetry,
+            strides: pool::strides(geometry),
+        };
+        outlet.deliver(header, Box::new(lent), shutdown)
+    }
+}
+
+impl Source for NativeSource {
+    fn run_once(&mut self, outlet: &Outlet, shutdown: &Shutdown) -> Result<End, IngestError> {
+        let (streaming, geometry) = self.start(outlet)?;
+        let stall_ns = i64::try_from(self.stream.stall_ms).unwrap_or(i64::MAX / 1_000_000).saturating_mul(1_000_000);
+        let mut last_frame_at = outlet.clock.monotonic();
+        let mut last_sequence: Option<u32> = None;
+        loop {
+            if shutdown.is_requested() {
+                return Ok(End::Shutdown);
+            }
+            let ready = streaming.device.wait(POLL).map_err(self.failed("poll"))?;
+            let filled = if ready { streaming.device.dequeue().map_err(self.failed("VIDIOC_DQBUF"))? } else { None };
+            if let Some(filled) = filled {
+                if let Some(last) = last_sequence {
+                    let skipped = filled.sequence.wrapping_sub(last).saturating_sub(1);
+                    // A larger leap is a driver that began to count anew.
+                    if skipped < MAX_SKIP {
+                        outlet.counters.frames_skipped_total.add(u64::from(skipped));
+                    }
+                }
+                last_sequence = Some(filled.sequence);
+                last_frame_at = outlet.clock.monotonic();
+                if self.deliver(&streaming, &geometry, filled, outlet, shutdown)? == Delivery::Stopped {
+                    return Ok(End::Shutdown);
+                }
+            } else if outlet.clock.monotonic().since_ns(last_frame_at) > stall_ns {
+                return Err(IngestError::Stalled { stream: self.stream.name.clone(), stall_ms: self.stream.stall_ms });
+            } else if ready && shutdown.wait(STARVED_PAUSE) {
+                return Ok(End::Shutdown);
+            }
+            let lost = streaming.pool.lost.load(SeqCst);
+            if lost > 0 {
+                return Err(self.unfit(format!("the driver refused to take {lost} buffers back")));
+            }
+        }
+    }
+}
+
+fn caps_text(geometry: &Geometry) -> String {
+    let format = match geometry.layout {
+        PixelLayout::Nv12 => "NV12",
+        PixelLayout::I420 => "I420",
+    };
+    format!("video/x-raw, format={format}, width={}, height={}", geometry.width, geometry.height)
+}
