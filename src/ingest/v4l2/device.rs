@@ -21,8 +21,8 @@ use crate::clock::{Monotonic, Stamp};
 use crate::config::schema::V4l2Format;
 use crate::frame::{Colorimetry, ColourMatrix, PixelLayout};
 
-const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE as u32;
-const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP as u32;
+const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
 
 /// An open device. Closing it is the kernel's business: an error there is nobody's to handle.
 #[derive(Debug)]
@@ -56,12 +56,9 @@ pub(super) struct Filled {
     pub stamp: Option<Stamp<Monotonic>>,
 }
 
-fn fourcc(layout: PixelLayout) -> u32 {
-    match layout {
-        PixelLayout::Nv12 => u32::from_le_bytes(*b"NV12"),
-        PixelLayout::I420 => u32::from_le_bytes(*b"YU12"),
-    }
-}
+/// Formats we read as they are, best first.
+const READABLE: [(PixelLayout, u32); 2] =
+    [(PixelLayout::Nv12, u32::from_le_bytes(*b"NV12")), (PixelLayout::I420, u32::from_le_bytes(*b"YU12"))];
 
 impl Device {
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -104,22 +101,22 @@ impl Device {
     /// Agrees on NV12, or else YU12, in the wanted size or else the present one.
     pub fn negotiate(&self, wanted: Option<V4l2Format>) -> Result<Geometry, String> {
         let mut offered = vec![];
-        for layout in [PixelLayout::Nv12, PixelLayout::I420] {
+        for (layout, fourcc) in READABLE {
             let mut format = self.format()?;
             // SAFETY: `format()` filled the `pix` member: its type is single-planar video capture.
             let pix = unsafe { &mut format.fmt.pix };
             if let Some(wanted) = wanted {
                 (pix.width, pix.height) = (wanted.width, wanted.height);
             }
-            pix.pixelformat = fourcc(layout);
-            pix.field = sys::v4l2_field_V4L2_FIELD_NONE as u32;
+            pix.pixelformat = fourcc;
+            pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
             // Zero: the driver's own choice for the new size.
             (pix.bytesperline, pix.sizeimage) = (0, 0);
             // SAFETY: VIDIOC_S_FMT takes a v4l2_format, which G_FMT initialised.
             unsafe { self.request(vidioc::VIDIOC_S_FMT, &mut format) }.map_err(|e| format!("VIDIOC_S_FMT: {e}"))?;
             // SAFETY: as above; S_FMT leaves the type as it is.
             let pix = unsafe { format.fmt.pix };
-            if pix.pixelformat == fourcc(layout) {
+            if pix.pixelformat == fourcc {
                 return geometry(layout, &pix);
             }
             offered.push(String::from_utf8_lossy(&pix.pixelformat.to_le_bytes()).into_owned());

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::{Delivery, End, IngestError, Outlet, Source};
 use crate::clock::CaptureTime;
 use crate::config::schema::Stream;
-use crate::frame::{FrameHeader, PixelLayout, StreamIndex};
+use crate::frame::{FrameHeader, StreamIndex};
 use crate::shutdown::Shutdown;
 use device::{Device, Filled, Geometry};
 use pool::Pool;
@@ -162,9 +162,6 @@ impl Source for NativeSource {
 }
 
 fn caps_text(geometry: &Geometry) -> String {
-    let format = match geometry.layout {
-        PixelLayout::Nv12 => "NV12",
-        PixelLayout::I420 => "I420",
-    };
+    let format = format!("{:?}", geometry.layout).to_uppercase();
     format!("video/x-raw, format={format}, width={}, height={}", geometry.width, geometry.height)
 }

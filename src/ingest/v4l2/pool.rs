@@ -40,13 +40,10 @@ pub(super) struct Pool<Q: Queue> {
 
 /// Where Y, U and V (NV12: Y, UV, UV) end within a picture, in bytes.
 pub(super) fn plane_ends(geometry: &Geometry) -> [usize; 3] {
-    let (stride, rows) = (geometry.stride as usize, geometry.height as usize);
-    let chroma_rows = rows.div_ceil(2);
-    let luma = stride * rows;
-    match geometry.layout {
-        PixelLayout::Nv12 => [luma, luma + stride * chroma_rows, luma + stride * chroma_rows],
-        PixelLayout::I420 => [luma, luma + stride / 2 * chroma_rows, luma + stride / 2 * chroma_rows * 2],
-    }
+    let (strides, rows) = (strides(geometry), geometry.height as usize);
+    let chroma_rows = rows.div_ceil(geometry.layout.luma_per_chroma() as usize);
+    let luma = strides[0] * rows;
+    [luma, luma + strides[1] * chroma_rows, luma + (strides[1] + strides[2]) * chroma_rows]
 }
 
 /// Bytes from row to row, per plane.
@@ -55,6 +52,7 @@ pub(super) fn strides(geometry: &Geometry) -> [usize; 3] {
     match geometry.layout {
         PixelLayout::Nv12 => [stride, stride, 0],
         PixelLayout::I420 => [stride, stride / 2, stride / 2],
+        PixelLayout::I444 => [stride; 3],
     }
 }
 
