@@ -2,6 +2,14 @@
 //!
 //! Everything here needs the test data (`PLACARD_TEST_DATA`, default `../shared/data`); without it the tests say so and pass.
 
+#![allow(clippy::print_stdout, reason = "figures beside a verdict")]
+
+#[path = "support/detections.rs"]
+mod detections;
+#[path = "support/site.rs"]
+mod site;
+#[path = "support/streams.rs"]
+mod streams;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +20,7 @@ use placard::emit::event::Event;
 use placard::frame::BoundingBox;
 use placard::render::portraits::{Layout, Portrait, Scene};
 use placard::render::{encode, stills};
-use support::site::{Site, Stream};
+use site::{Site, Stream};
 
 /// Who is in which clip, judged by clothes, and what they are enrolled from: (person, enrolled from, frame, other clips).
 const PEOPLE: [(&str, &str, usize, &[&str]); 5] = [
@@ -60,7 +68,7 @@ fn every_person_in_the_clips_is_found_over_rtsp_and_nobody_else() {
     let expected: BTreeSet<(String, String)> = clips.iter().map(|(clip, person)| ((*clip).to_owned(), (*person).to_owned())).collect();
     let sources: Vec<(String, PathBuf)> = clips.iter().map(|(name, _)| ((*name).to_owned(), clip(&data, name))).collect();
     let served: Vec<(&str, &Path)> = sources.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
-    let server = support::streams::RtspServer::start(0, &[], &served);
+    let server = streams::RtspServer::start(0, &[], &served);
     let streams: Vec<Stream> = clips
         .iter()
         .enumerate()
@@ -142,7 +150,7 @@ fn in_a_crowd_of_known_truth_recall_and_precision_are_98_percent() {
     let subjects = site.enrol("missing-person:crowd", &lines, 64);
 
     // Boxes and times: every face of every frame, as the detector reports it under a permit of the site's own policy thread.
-    let (found, missed, spurious) = support::detections::compare(&site, "hall", &scene);
+    let (found, missed, spurious) = detections::compare(&site, "hall", &scene);
     let recall = found as f64 / (found + missed) as f64;
     let precision = found as f64 / (found + spurious) as f64;
     println!("detection: {found} found, {missed} missed, {spurious} spurious; recall {recall:.4}, precision {precision:.4}");

@@ -46,7 +46,7 @@ impl Similarity {
         let (a, b) = (dot / spread, cross / spread);
         let scale = a.hypot(b);
         let defined = spread > 5.0 * LEAST_SPREAD * LEAST_SPREAD && scale.is_finite() && scale > 1e-4;
-        defined.then(|| Self { a, b, tx: q.0 - a * p.0 + b * p.1, ty: q.1 - b * p.0 - a * p.1 })
+        defined.then_some(Self { a, b, tx: q.0 - a * p.0 + b * p.1, ty: q.1 - b * p.0 - a * p.1 })
     }
 
     pub fn scale(&self) -> f64 {

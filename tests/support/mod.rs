@@ -2,9 +2,6 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::print_stderr, reason = "a skipped test must say so")]
 
-pub mod detections;
-pub mod site;
-
 use std::path::{Path, PathBuf};
 
 /// Models and media for tests: `PLACARD_TEST_DATA`, else `../shared/data`. `None` after saying that the test is skipped.

@@ -179,12 +179,6 @@ impl Service {
     pub fn pid(&self) -> nix::unistd::Pid {
         nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).expect("a pid"))
     }
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-    pub fn status(&self) -> StatusView {
-        self.client.get("/v1/status").expect("the service answers")
-    }
     /// Looks at the status until `done`; fails, with the log, when patience ends.
     pub fn wait_until(&self, what: &str, mut done: impl FnMut(&StatusView) -> bool) {
         let (begun, pause) = (Instant::now(), Shutdown::new());

@@ -245,7 +245,7 @@ fn a_set_reloads_what_changed_and_keeps_what_did_not() {
     enrol(&vault, &p, &[embedding(0)]);
     let set = GallerySet::new(model());
     assert!(set.for_purpose(&p).is_none());
-    assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, [p.clone()]);
+    assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, std::slice::from_ref(&p));
     let first = set.for_purpose(&p).expect("loaded");
     assert!(set.for_purpose(&q).is_none());
     assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, []);

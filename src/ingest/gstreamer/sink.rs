@@ -13,7 +13,7 @@ use crate::frame::{Colorimetry, ColourMatrix, FrameBuffer, FrameHeader, PixelLay
 /// Where a picture's time stamp comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Origin {
-    /// A file: its time stamps are its own.
+    /// A file: its time stamps say when each picture is due after the first.
     File,
     /// A network source: time stamps are the estimated arrival of the first packet, on our clock.
     Live,
@@ -117,19 +117,20 @@ impl FrameBuffer for GstBuffer {
 impl Timing {
     fn captured_at(&self, buffer: &gst::BufferRef, segment: Option<&gst::Segment>, now: Stamp<Monotonic>) -> CaptureTime {
         let arrival = CaptureTime::Arrival(now);
-        if self.origin == Origin::File {
-            return arrival;
-        }
         if let Some(sent) = sender_stamp(buffer) {
             return CaptureTime::Sender(sent);
         }
         let running =
             buffer.pts().zip(segment.and_then(|s| s.downcast_ref::<gst::ClockTime>())).and_then(|(pts, s)| s.to_running_time(pts));
-        let on_clock = running.zip(self.pipeline.base_time()).and_then(|(running, base)| running.checked_add(base));
+        // Before the pipeline plays it has no base time: the stamp of the picture it prerolled with would lie at boot.
+        let base_time = self.pipeline.base_time().filter(|base| *base > gst::ClockTime::ZERO);
+        let on_clock = running.zip(base_time).and_then(|(running, base)| running.checked_add(base));
         let Some(stamp) = on_clock.and_then(|t| i64::try_from(t.nseconds()).ok()).map(Stamp::from_ns) else { return arrival };
         match self.origin {
             // A driver's stamp is shown as it is, also when it lies in the future: a negative latency that is shown is a fault found.
             Origin::Driver => CaptureTime::Driver(stamp),
+            // The tracker needs the pictures' own pace, however fast or slow they are replayed.
+            Origin::File => CaptureTime::Scheduled(stamp),
             _ if (0..PLAUSIBLE_ARRIVAL_NS).contains(&now.since_ns(stamp)) => CaptureTime::Arrival(stamp),
             _ => arrival,
         }
