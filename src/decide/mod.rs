@@ -36,6 +36,8 @@ pub struct ReviewTask {
     pub frame_sequence: u64,
     /// Where the person was in that frame: full-resolution pixels.
     pub bounding_box: BoundingBox,
+    /// Width and height of that frame.
+    pub picture_px: (u32, u32),
     /// Of the best shot, 0…1.
     pub quality: f32,
     /// How many shots the embedding is the mean of.

@@ -87,7 +87,7 @@ pub fn run(mut worker: DecideWorker) {
 impl DecideWorker {
     /// False when nobody listens any more.
     fn judge(&mut self, query: Query) -> bool {
-        let Query { stream, track, embedding, shots, quality, bounding_box, captured_at, frame_sequence } = query;
+        let Query { stream, track, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
         let begun_at = self.clock.monotonic();
         self.match_counters.queries.increment();
         // A stream without a threshold does not exist; should one turn up, nothing reaches it.
@@ -120,6 +120,7 @@ impl DecideWorker {
                 captured_at,
                 frame_sequence,
                 bounding_box,
+                picture_px,
                 quality,
                 shots,
                 decided_at: searched_at,

@@ -56,6 +56,7 @@ struct Accumulator {
     embeddings: Vec<Embedding>,
     quality: f32,
     bounding_box: BoundingBox,
+    picture_px: (u32, u32),
     captured_at: CaptureTime,
     frame_sequence: u64,
 }
@@ -173,6 +174,7 @@ impl<E: EmbedShot> Gather<E> {
                 embeddings: Vec::with_capacity(self.best_shots),
                 quality: f32::NEG_INFINITY,
                 bounding_box: shot.face.bounding_box,
+                picture_px: (frame.header.width, frame.header.height),
                 captured_at: frame.header.captured_at,
                 frame_sequence: frame.header.sequence,
             });
@@ -183,10 +185,11 @@ impl<E: EmbedShot> Gather<E> {
             return;
         }
         accumulator.embeddings.push(embedding);
+        // Time, number and place belong together: all of the frame that came last.
         (accumulator.captured_at, accumulator.frame_sequence) = (frame.header.captured_at, frame.header.sequence);
-        if shot.quality > accumulator.quality {
-            (accumulator.quality, accumulator.bounding_box) = (shot.quality, shot.face.bounding_box);
-        }
+        accumulator.bounding_box = shot.face.bounding_box;
+        accumulator.picture_px = (frame.header.width, frame.header.height);
+        accumulator.quality = accumulator.quality.max(shot.quality);
     }
 
     fn conclude(&mut self, stream: StreamIndex, track: TrackId, permit: &Permit<Embed>) -> Option<Query> {
@@ -209,6 +212,7 @@ impl<E: EmbedShot> Gather<E> {
             shots: gathered.embeddings.len(),
             quality: gathered.quality,
             bounding_box: gathered.bounding_box,
+            picture_px: gathered.picture_px,
             captured_at: gathered.captured_at,
             frame_sequence: gathered.frame_sequence,
         })

@@ -17,10 +17,12 @@ pub struct Query {
     pub stream: StreamIndex,
     pub track: TrackId,
     pub embedding: Embedding,
-    /// How many shots went into the mean, and the best one's quality and box.
+    /// How many shots went into the mean, and the best one's quality.
     pub shots: usize,
     pub quality: f32,
+    /// In the frame named below, whose size in pixels is `picture_px` (width, height).
     pub bounding_box: BoundingBox,
+    pub picture_px: (u32, u32),
     /// Of the frame that completed the query: latency to emission counts from here.
     pub captured_at: CaptureTime,
     pub frame_sequence: u64,

@@ -83,7 +83,7 @@ impl From<ReviewTask> for Draft {
             decided_at: task.decided_at,
             frame_sequence: task.frame_sequence,
             bounding_box: task.bounding_box,
-            picture_px: None,
+            picture_px: Some(task.picture_px),
             quality: task.quality,
             shots: task.shots,
         }

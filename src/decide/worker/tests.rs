@@ -72,6 +72,7 @@ fn query(track: u64, direction: [f32; 2]) -> Query {
         shots: 2,
         quality: 0.8,
         bounding_box: BoundingBox { x0: 1.0, y0: 2.0, x1: 51.0, y1: 62.0 },
+        picture_px: (640, 480),
         captured_at: CaptureTime::Arrival(Stamp::from_ns(900)),
         frame_sequence: 41,
     }
