@@ -6,7 +6,7 @@
 //! (a camera that goes dark idles its workers for hours). Two relaxed atomic operations a piece of work; no lock, no allocation.
 //!
 //! A thread that ends drops its `Progress`: *finished* on purpose after [`Progress::finish`], otherwise *lost* (it panicked or returned
-//! early), which is never healthy.
+//! early), which is never healthy. One that was registered and never used is forgotten.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -53,9 +53,12 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.worker.state.load(Relaxed) != FINISHED {
-            self.worker.state.store(LOST, Relaxed);
+        if self.worker.state.load(Relaxed) == FINISHED {
+            return;
         }
+        // Never used: the worker was registered, but its appliance could not be built. Nobody misses it.
+        let unused = self.worker.beats.load(Relaxed) == 0 && !std::thread::panicking();
+        self.worker.state.store(if unused { FINISHED } else { LOST }, Relaxed);
     }
 }
 
@@ -165,6 +168,7 @@ mod tests {
     fn a_thread_that_ends_on_purpose_is_forgotten_and_one_that_panics_is_lost() {
         let registry = ProgressRegistry::new();
         registry.register("ingest").finish();
+        drop(registry.register("never-started"));
         let worker = registry.register("embed-0");
         let thread = std::thread::Builder::new().name("embed-0".into()).spawn(move || {
             worker.start();

@@ -87,7 +87,7 @@ fn encode_streams(encoder: &mut DescriptorEncoder<'_>, status: &StatusView) -> f
 }
 
 fn encode_latencies(encoder: &mut DescriptorEncoder<'_>, steps: &[StepSnapshot]) -> fmt::Result {
-    let help = "Latency of a step; `journey` is from capture to emission";
+    let help = "Latency of a step; `capture-to-done` and `capture-to-emission` span several";
     let mut family = encoder.encode_descriptor("step_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
     for step in steps {
         let labels = [("step", &*step.name)];
