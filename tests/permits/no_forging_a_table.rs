@@ -1,0 +1,7 @@
+//! A lease table comes from the policy thread and from nowhere else.
+
+use placard::policy::lease::LeaseTable;
+
+fn main() {
+    let _ = LeaseTable { slots: Vec::new().into() };
+}

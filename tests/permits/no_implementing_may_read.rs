@@ -1,0 +1,20 @@
+//! Nobody outside the crate can declare that pixels may be read.
+
+use placard::area::Area;
+use placard::frame::{MayRead, StreamIndex};
+
+struct Mine(Area);
+
+impl MayRead for Mine {
+    fn stream(&self) -> StreamIndex {
+        StreamIndex(0)
+    }
+    fn area(&self) -> &Area {
+        &self.0
+    }
+    fn area_epoch(&self) -> u64 {
+        0
+    }
+}
+
+fn main() {}
