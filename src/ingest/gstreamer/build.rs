@@ -15,7 +15,7 @@ use super::super::redact::Redactor;
 use super::decoders;
 use super::messages::Messages;
 use super::missing::package_of;
-use super::sink::{Origin, Timing};
+use super::sink::{Origin, Replay, Timing};
 use crate::config::schema::{Stream, Transport};
 use crate::config::source::SourceSpec;
 
@@ -67,7 +67,7 @@ impl Running<'_> {
         self.pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT, gst::ClockTime::ZERO).is_ok()
     }
     pub fn timing(&self) -> Timing {
-        Timing { origin: self.origin, pipeline: self.pipeline.clone() }
+        Timing { origin: self.origin, pipeline: self.pipeline.clone(), replay: Replay::default() }
     }
     #[cfg(test)]
     pub fn pipeline(&self) -> &gst::Pipeline {

@@ -25,6 +25,34 @@ pub(in super::super) enum Origin {
 pub(in super::super) struct Timing {
     pub origin: Origin,
     pub pipeline: gst::Pipeline,
+    pub replay: Replay,
+}
+
+/// Keeps a file's time running forwards when it is played again: a fast replay begins its next round before the last one's time is up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Replay {
+    last_ns: Option<i64>,
+    step_ns: i64,
+    shift_ns: i64,
+}
+
+impl Replay {
+    fn forwards(&mut self, stamp: Stamp<Monotonic>) -> Stamp<Monotonic> {
+        let ns = stamp.ns().saturating_add(self.shift_ns);
+        let ns = match self.last_ns {
+            Some(last) if ns <= last => {
+                self.shift_ns += last - ns + self.step_ns.max(1);
+                last + self.step_ns.max(1)
+            }
+            Some(last) => {
+                self.step_ns = ns - last;
+                ns
+            }
+            None => ns,
+        };
+        self.last_ns = Some(ns);
+        Stamp::from_ns(ns)
+    }
 }
 
 /// A stamp further than this from now is not believed to be the arrival of this picture.
@@ -115,7 +143,7 @@ impl FrameBuffer for GstBuffer {
 }
 
 impl Timing {
-    fn captured_at(&self, buffer: &gst::BufferRef, segment: Option<&gst::Segment>, now: Stamp<Monotonic>) -> CaptureTime {
+    fn captured_at(&mut self, buffer: &gst::BufferRef, segment: Option<&gst::Segment>, now: Stamp<Monotonic>) -> CaptureTime {
         let arrival = CaptureTime::Arrival(now);
         if let Some(sent) = sender_stamp(buffer) {
             return CaptureTime::Sender(sent);
@@ -130,7 +158,7 @@ impl Timing {
             // A driver's stamp is shown as it is, also when it lies in the future: a negative latency that is shown is a fault found.
             Origin::Driver => CaptureTime::Driver(stamp),
             // The tracker needs the pictures' own pace, however fast or slow they are replayed.
-            Origin::File => CaptureTime::Scheduled(stamp),
+            Origin::File => CaptureTime::Scheduled(self.replay.forwards(stamp)),
             _ if (0..PLAUSIBLE_ARRIVAL_NS).contains(&now.since_ns(stamp)) => CaptureTime::Arrival(stamp),
             _ => arrival,
         }
@@ -164,4 +192,18 @@ fn colorimetry(info: &gst_video::VideoInfo) -> Colorimetry {
         _ => assumed.full_range,
     };
     Colorimetry { matrix, full_range }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_round_s_time_follows_the_first_s() {
+        let mut replay = Replay::default();
+        // 40 ms a picture; the second round begins 20 ms of real time after the first.
+        let given = [1_000, 1_040, 1_080, 1_020, 1_060, 1_100, 1_040];
+        let shown: Vec<i64> = given.iter().map(|&ms| replay.forwards(Stamp::from_ns(ms)).ns()).collect();
+        assert_eq!(shown, [1_000, 1_040, 1_080, 1_120, 1_160, 1_200, 1_240]);
+    }
 }
