@@ -19,7 +19,6 @@ pub mod gstreamer;
 pub mod health;
 pub mod open;
 pub mod outlet;
-#[cfg(feature = "gst")]
 pub mod paced;
 pub mod redact;
 pub mod supervise;

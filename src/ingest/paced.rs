@@ -11,14 +11,9 @@
 //! Runs on the caller's thread.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::gstreamer::{PULL_WAIT, Plan, Unpacker, init};
-use super::redact::Redactor;
-use super::{Delivery, IngestError, Outlet};
-use crate::clock::{CaptureTime, Monotonic, Stamp};
-use crate::config::schema::Stream;
-use crate::config::source::SourceSpec;
+use super::{IngestError, Outlet};
+use crate::clock::{Monotonic, Stamp};
 use crate::shutdown::Shutdown;
 
 /// What to play, and when.
@@ -43,63 +38,100 @@ impl Schedule {
     }
 }
 
-/// Plays until `shutdown` or until `schedule.frames` were offered; returns how many were.
-pub fn play(schedule: &Schedule, outlet: &Outlet, shutdown: &Shutdown) -> Result<u64, IngestError> {
-    let name = outlet.name.to_string();
-    init(&name)?;
-    let stream = stream_for(&name, schedule);
-    let spec = SourceSpec::File { path: schedule.clip.clone() };
-    let redactor = Redactor::default();
-    let mut offered = 0;
-    while !shutdown.is_requested() {
-        let plan = Plan { stream: &stream, spec: &spec, credential: None, redactor: &redactor };
-        let running = plan.start(&outlet.health)?;
-        let mut unpacker = Unpacker::new(&name, running.timing());
-        let mut pictures = 0_u64;
-        loop {
-            if shutdown.is_requested() || schedule.frames.is_some_and(|frames| offered >= frames) {
-                return Ok(offered);
-            }
-            running.check_bus()?;
-            if let Some(sample) = running.pull(PULL_WAIT) {
-                let Some((mut header, buffer)) = unpacker.unpack(&sample, outlet)? else { continue };
-                let due = schedule.due(offered);
-                if wait_until(due, outlet, shutdown) {
+/// A build without GStreamer has nothing to play with.
+#[cfg(not(feature = "gst"))]
+pub fn play(schedule: &Schedule, outlet: &Outlet, _shutdown: &Shutdown) -> Result<u64, IngestError> {
+    Err(IngestError::NoGstreamer { stream: outlet.name.to_string(), source_text: format!("file:{}", schedule.clip.display()) })
+}
+
+#[cfg(feature = "gst")]
+pub use playing::play;
+
+#[cfg(feature = "gst")]
+mod playing {
+    use std::time::Duration;
+
+    use super::super::gstreamer::{PULL_WAIT, Plan, Unpacker, init};
+    use super::super::redact::Redactor;
+    use super::super::{Delivery, IngestError, Outlet};
+    use super::Schedule;
+    use crate::clock::{CaptureTime, Monotonic, Stamp};
+    use crate::config::schema::Stream;
+    use crate::config::source::SourceSpec;
+    use crate::shutdown::Shutdown;
+
+    /// Plays until `shutdown` or until `schedule.frames` were offered; returns how many were.
+    pub fn play(schedule: &Schedule, outlet: &Outlet, shutdown: &Shutdown) -> Result<u64, IngestError> {
+        let name = outlet.name.to_string();
+        init(&name)?;
+        let stream = stream_for(&name, schedule);
+        let spec = SourceSpec::File { path: schedule.clip.clone() };
+        let redactor = Redactor::default();
+        let mut offered = 0;
+        while !shutdown.is_requested() {
+            let plan = Plan { stream: &stream, spec: &spec, credential: None, redactor: &redactor };
+            let running = plan.start(&outlet.health)?;
+            let mut unpacker = Unpacker::new(&name, running.timing());
+            let mut pictures = 0_u64;
+            loop {
+                if shutdown.is_requested() || schedule.frames.is_some_and(|frames| offered >= frames) {
                     return Ok(offered);
                 }
-                header.captured_at = CaptureTime::Scheduled(due);
-                header.arrived_at = outlet.clock.monotonic();
-                if outlet.deliver(header, buffer, shutdown)? == Delivery::Stopped {
-                    return Ok(offered);
-                }
-                offered += 1;
-                pictures += 1;
-            } else if running.is_drained() {
-                if pictures == 0 {
-                    return Err(IngestError::NoVideo { stream: name, path: schedule.clip.clone(), frames: 0 });
-                }
-                if !running.rewind() {
-                    break;
+                running.check_bus()?;
+                if let Some(sample) = running.pull(PULL_WAIT) {
+                    let Some((mut header, buffer)) = unpacker.unpack(&sample, outlet)? else { continue };
+                    let due = schedule.due(offered);
+                    if wait_until(due, outlet, shutdown) {
+                        return Ok(offered);
+                    }
+                    header.captured_at = CaptureTime::Scheduled(due);
+                    header.arrived_at = outlet.clock.monotonic();
+                    if outlet.deliver(header, buffer, shutdown)? == Delivery::Stopped {
+                        return Ok(offered);
+                    }
+                    offered += 1;
+                    pictures += 1;
+                } else if running.is_drained() {
+                    if pictures == 0 {
+                        return Err(IngestError::NoVideo { stream: name, path: schedule.clip.clone(), frames: 0 });
+                    }
+                    if !running.rewind() {
+                        break;
+                    }
                 }
             }
         }
+        Ok(offered)
     }
-    Ok(offered)
+
+    /// True if shutdown came first.
+    fn wait_until(due: Stamp<Monotonic>, outlet: &Outlet, shutdown: &Shutdown) -> bool {
+        let ahead_ns = due.since_ns(outlet.clock.monotonic());
+        match u64::try_from(ahead_ns) {
+            Ok(ns) if ns > 0 => shutdown.wait(Duration::from_nanos(ns)),
+            _ => shutdown.is_requested(),
+        }
+    }
+
+    fn stream_for(name: &str, schedule: &Schedule) -> Stream {
+        let mut stream = Stream::new(name, &format!("file:{}", schedule.clip.display()));
+        stream.decoder = schedule.decoder.clone();
+        stream.realtime = false;
+        stream.repeat = true;
+        stream
+    }
 }
 
-/// True if shutdown came first.
-fn wait_until(due: Stamp<Monotonic>, outlet: &Outlet, shutdown: &Shutdown) -> bool {
-    let ahead_ns = due.since_ns(outlet.clock.monotonic());
-    match u64::try_from(ahead_ns) {
-        Ok(ns) if ns > 0 => shutdown.wait(Duration::from_nanos(ns)),
-        _ => shutdown.is_requested(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn stream_for(name: &str, schedule: &Schedule) -> Stream {
-    let mut stream = Stream::new(name, &format!("file:{}", schedule.clip.display()));
-    stream.decoder = schedule.decoder.clone();
-    stream.realtime = false;
-    stream.repeat = true;
-    stream
+    #[test]
+    fn frames_are_due_by_the_schedule_alone() {
+        let schedule = Schedule { clip: "clip.mkv".into(), decoder: None, fps: 30.0, start: Stamp::from_ns(1_000), frames: None };
+        assert_eq!(schedule.due(0).ns(), 1_000);
+        assert_eq!(schedule.due(3).ns(), 100_001_000);
+        // No rounding error piles up: an hour later it is an hour later.
+        assert_eq!(schedule.due(30 * 3_600).ns(), 3_600_000_001_000);
+    }
 }
