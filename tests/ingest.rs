@@ -14,7 +14,11 @@ use std::sync::{Arc, Mutex};
 use nix::sys::signal::Signal;
 use placard::clock::{CaptureTime, Clock, SystemClock};
 use placard::config::schema::{Stream, Transport};
-use placard::ingest::SourceState;
+use placard::frame::StreamIndex;
+use placard::ingest::paced::{self, Schedule};
+use placard::ingest::{Outlet, SourceState};
+use placard::queue::{Doorbell, Ring};
+use placard::shutdown::Shutdown;
 use streams::{H264, RtspServer, Watched, make_clip};
 
 const SMALL: (u32, u32) = (160, 120);
@@ -401,6 +405,25 @@ fn a_decoder_can_be_named_and_one_that_does_not_fit_is_refused() {
         let error = watched.health().last_error.expect("an error");
         assert!(error.contains(expected) && error.contains(decoder), "{decoder}: {error}");
     }
+}
+
+#[test]
+fn a_paced_clip_keeps_its_schedule_over_many_rounds() {
+    let folder = folder();
+    let clip = make_clip(folder.path(), "h264.mp4", 20, SMALL, &format!("{H264} ! mp4mux"));
+    let (ring, clock) = (Arc::new(Ring::new(256)), SystemClock::shared());
+    let outlet = Outlet::new("bench", StreamIndex(4), Arc::clone(&ring), Doorbell::new(), Arc::clone(&clock));
+    let start = clock.monotonic();
+    let schedule = Schedule { clip, decoder: None, fps: 100.0, start, frames: Some(90) };
+    assert_eq!(paced::play(&schedule, &outlet, &Shutdown::new()).expect("plays"), 90);
+    for i in 0..90 {
+        let header = ring.pop().expect("every frame").header;
+        assert_eq!(header.sequence, i);
+        assert_eq!(header.captured_at, CaptureTime::Scheduled(schedule.due(i)));
+        // Never early; how late it is shows as latency.
+        assert!(header.arrived_at >= schedule.due(i), "frame {i}");
+    }
+    assert!(ring.pop().is_none());
 }
 
 #[test]

@@ -12,8 +12,10 @@
 
 use std::path::PathBuf;
 
+#[cfg(not(feature = "gst"))]
 use super::{IngestError, Outlet};
 use crate::clock::{Monotonic, Stamp};
+#[cfg(not(feature = "gst"))]
 use crate::shutdown::Shutdown;
 
 /// What to play, and when.
