@@ -48,4 +48,5 @@ fn the_unit_says_what_the_program_expects() {
     assert_eq!((value(&unit, "StateDirectory"), value(&unit, "RuntimeDirectory")), (Some("placard"), Some("placard")));
     assert_eq!((value(&unit, "StateDirectoryMode"), value(&unit, "LimitCORE")), (Some("0700"), Some("0")));
     assert!(unit.contains("LoadCredentialEncrypted=placard-site-key:"));
+    assert!(unit.contains("\nEnvironment=ORT_DISABLE_TELEMETRY=1\n"), "no vendor egress (C31)");
 }

@@ -52,7 +52,7 @@ fn text(status: &StatusView) -> String {
     if !status.steps.is_empty() {
         lines.push(String::new());
         lines.push(rows::STEPS.line());
-        lines.extend(status.steps.iter().map(|step| rows::STEPS.row(&rows::step(step))));
+        lines.extend(rows::in_journey_order(&status.steps).into_iter().map(|step| rows::STEPS.row(&rows::step(step))));
     }
     if !status.alarms.is_empty() {
         lines.extend([String::new(), "ALARMS".to_owned()]);
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::console::Appliance;
     use crate::console::fake::Fake;
-    use crate::console::view::StreamView;
+    use crate::console::view::{StepView, StreamView};
     use crate::state::StateDirectory;
 
     #[test]
@@ -96,6 +96,15 @@ mod tests {
         assert!(gate.contains("recognise") && gate.contains("live") && gate.contains("1920×1080"), "{gate}");
         assert!(shown.contains("no sign covers this stream's area"));
         assert!(shown.contains("Could not connect to server"));
+    }
+
+    #[test]
+    fn steps_stand_in_the_order_of_the_journey() {
+        let step = |name: &str, count| StepView { name: name.to_owned(), count, p50_ms: 1.0, ..StepView::default() };
+        let steps = ["emit", "capture-to-emission", "detect", "capture-to-done", "batch"].map(|name| step(name, 7));
+        let names: Vec<&str> = rows::in_journey_order(&steps).iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["batch", "detect", "emit", "capture-to-done", "capture-to-emission"]);
+        assert_eq!(rows::step(&step("emit", 0))[2], "–", "nothing was measured: not zero");
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Fake {
         }
         latencies.recorder("journey").expect("bounds are valid").record_ns(-5);
         let of = |stream: &str| FakeCounters { stream: Some(stream.into()), ..FakeCounters::default() };
-        let counters = vec![of("north-gate"), of("hall-2")];
+        let counters = vec![of("north-gate"), of("hall-2"), FakeCounters::default()];
+        counters[2].withheld_total.add(5);
         counters[0].frames_total.add(1_234);
         counters[1].frames_total.add(99);
         let (withdrawn, ready, ticks) = (AtomicBool::new(false), AtomicBool::new(true), AtomicU64::new(0));

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -153,13 +153,16 @@ fn encode_counters(encoder: &mut DescriptorEncoder<'_>, appliance: &dyn Applianc
         let help = family.help.trim_end_matches('.');
         let mut encoder = encoder.encode_descriptor(name, help, None, kind)?;
         for (stream, value) in &family.series {
-            let labels: &[(&str, &str)] = if stream.is_empty() { &[] } else { &[("stream", stream)] };
-            let mut series = encoder.encode_family(&labels)?;
-            match family.is_counter {
-                true => series.encode_counter::<NoLabelSet, u64, u64>(value, None)?,
-                false => series.encode_gauge(value)?,
+            if stream.is_empty() {
+                encode_value(&mut encoder, family.is_counter, *value)?;
+            } else {
+                encode_value(&mut encoder.encode_family(&[("stream", stream.as_str())])?, family.is_counter, *value)?;
             }
         }
     }
     Ok(())
+}
+
+fn encode_value(encoder: &mut MetricEncoder<'_>, is_counter: bool, value: u64) -> fmt::Result {
+    if is_counter { encoder.encode_counter::<NoLabelSet, u64, u64>(&value, None) } else { encoder.encode_gauge(&value) }
 }

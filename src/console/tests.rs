@@ -112,6 +112,7 @@ fn metrics_follow_the_format() {
         "placard_step_latency_seconds_bucket{le=\"+Inf\",step=\"detect\"} 1000",
         "placard_step_latency_seconds_count{step=\"detect\"} 1000",
         "placard_policy_alive 1.0",
+        "placard_batch_withheld_total 5",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
     }

@@ -12,6 +12,7 @@ use crate::config::schema::{Capture, Stream};
 use crate::config::source::SourceSpec;
 use crate::engine::manifest::{Decode, IntendedUse, Manifest, Task};
 use crate::engine::{onnxruntime, store};
+use crate::policy::facts::Register;
 use crate::state::StateDirectory;
 
 /// Without the missing it cannot run; with the doubtful perhaps not as meant.
@@ -57,7 +58,18 @@ impl Look<'_> {
                 "there is no site in {}: `placard commission` makes one; until then every stream stays off",
                 self.state.root().display()
             );
-            self.doubtful("name", message);
+            return self.doubtful("name", message);
+        }
+        match Register::load(&self.state.register()) {
+            Err(error) => self.missing("name", format!("the register cannot be used, so every stream stays off: {error}")),
+            Ok(register) => {
+                for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
+                    if !register.areas.iter().any(|area| area.stream == stream.name) {
+                        let message = format!("the register has no [[area]] for `{}`: the stream stays off", stream.name);
+                        self.doubtful(&format!("stream[{i}].name"), message);
+                    }
+                }
+            }
         }
     }
 

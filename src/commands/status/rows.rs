@@ -65,15 +65,28 @@ pub(in crate::commands) fn stream(stream: &StreamView) -> [String; 9] {
 }
 
 pub(in crate::commands) fn step(step: &StepView) -> [String; 7] {
-    let ms = |value: f64| if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") };
+    let ms = |value: f64| match value {
+        _ if step.count == 0 => "–".to_owned(),
+        ..100.0 => format!("{value:.2}"),
+        _ => format!("{value:.0}"),
+    };
     let [p50, p90, p99, p999, max] = [step.p50_ms, step.p90_ms, step.p99_ms, step.p999_ms, step.max_ms].map(ms);
     [plain(&step.name), count(step.count), p50, p90, p99, p999, max]
+}
+
+/// The steps as a frame meets them; what spans several stands last.
+pub(in crate::commands) fn in_journey_order(steps: &[StepView]) -> Vec<&StepView> {
+    const JOURNEY: [&str; 9] = ["batch", "detect", "track", "align", "embed", "match", "decide", "emit", "capture-to-done"];
+    let mut ordered: Vec<&StepView> = steps.iter().collect();
+    ordered.sort_by_key(|step| JOURNEY.iter().position(|name| *name == step.name).unwrap_or(JOURNEY.len()));
+    ordered
 }
 
 /// Why a stream is in its state, what would change it, and what its source complains of.
 pub(in crate::commands) fn why(stream: &StreamView) -> String {
     let mut parts = vec![plain(&stream.reason)];
-    if !stream.next_change.is_empty() {
+    // Some reasons name the instant themselves.
+    if !stream.next_change.is_empty() && !stream.reason.contains(&stream.next_change) {
         parts.push(format!("until {}", minute(&stream.next_change)));
     }
     if stream.withheld > 0 {

@@ -188,14 +188,14 @@ fn reasons(streams: &[StreamView], width: usize) -> Vec<Line<'static>> {
 }
 
 const NARROW_STEPS: rows::Table<5> =
-    rows::Table([("STEP", 16, false), ("COUNT", 8, true), ("P50 MS", 8, true), ("P99 MS", 8, true), ("MAX MS", 8, true)]);
+    rows::Table([("STEP", 20, false), ("COUNT", 8, true), ("P50 MS", 6, true), ("P99 MS", 7, true), ("MAX MS", 7, true)]);
 
 fn draw_steps(frame: &mut Frame<'_>, area: Rect, shot: &Shot) {
     let row = |step| {
         let [name, count, p50, _p90, p99, _p999, max] = rows::step(step);
         Row::new(aligned(&NARROW_STEPS, [name, count, p50, p99, max]))
     };
-    let body = shot.status.steps.iter().map(row).collect();
+    let body = rows::in_journey_order(&shot.status.steps).into_iter().map(row).collect();
     frame.render_widget(table(&NARROW_STEPS, body).block(block("Steps ")), area);
 }
 
