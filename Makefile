@@ -2,6 +2,8 @@
 
 PLACARD_TEST_DATA ?= $(CURDIR)/../shared/data
 export PLACARD_TEST_DATA
+# Tests load ONNX Runtime in processes that do not pass through main.rs, which switches its telemetry off.
+export ORT_DISABLE_TELEMETRY = 1
 
 .PHONY: help demo test deps build lint bench-journey clean-demo
 
