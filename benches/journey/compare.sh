@@ -25,7 +25,8 @@ state=$work/state
 quietly() { "$placard" --state "$state" "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }; }
 quietly commission "$work/site.toml"
 # Faces in the clips are 51 to 71 pixels wide: below what an operational site should enrol from, enough to compare programs.
-quietly enrol --purpose missing-person:bench --min-face-width-px 48 --list "$work/photos/enrol.tsv"
+"$placard" --state "$state" --json enrol --purpose missing-person:bench --min-face-width-px 48 --list "$work/photos/enrol.tsv" \
+  >"$work/enrolled" 2>"$work/log" || [ $? -eq 4 ] || { cat "$work/log" >&2; exit 1; }
 
 cpu=$(( $(nproc) - 1 ))
 for round in $(seq "$rounds"); do
@@ -37,4 +38,4 @@ for round in $(seq "$rounds"); do
   rm -rf "$state/journal"
   taskset -c "$cpu" "$placard" --state "$state" --json run "$work/pipeline.toml" --until-end 2>"$work/log" | tail -n 1 >>"$work/runs" || { cat "$work/log" >&2; exit 1; }
 done
-"$python" benches/journey/ratios.py "$work/photos/enrol.tsv" <"$work/runs"
+"$python" benches/journey/ratios.py "$work/enrolled" <"$work/runs"

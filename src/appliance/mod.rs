@@ -14,6 +14,7 @@ mod plane;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -34,7 +35,10 @@ pub struct Appliance {
     progress: ProgressRegistry,
     started_at: Now,
     observer: Mutex<Observer>,
-    heartbeat: Mutex<(u64, Stamp<Monotonic>)>,
+    /// Held by a reload, and by the stop that must not overtake one.
+    reloading: Mutex<()>,
+    stopped: AtomicBool,
+    failed: Shutdown,
     /// Frames arrived and looked at, per stream.
     rates: Mutex<Vec<(RateWindow, RateWindow)>>,
 }
@@ -57,7 +61,9 @@ impl Appliance {
             progress,
             started_at,
             observer: Mutex::default(),
-            heartbeat: Mutex::new((0, started_at.monotonic)),
+            reloading: Mutex::new(()),
+            stopped: AtomicBool::new(false),
+            failed: Shutdown::new(),
             rates,
             clock,
         }))
@@ -70,16 +76,17 @@ impl Appliance {
 
     /// Stops the sources, lets what arrived run through to the journal, and ends every thread.
     pub fn stop(&self) {
-        let plane = self.plane.write().take();
-        if let Some(plane) = plane {
-            plane.stop();
-        }
+        self.stopped.store(true, SeqCst);
+        // A reload under way finishes, or sees that it came too late; either way its plane is ended here.
+        let _turn = self.reloading.lock();
+        self.end_plane();
     }
 
     /// Waits until every source has ended by itself (files that are not repeated), or `shutdown` is requested; true in the first case.
     pub fn wait_until_ended(&self, shutdown: &Shutdown) -> bool {
         loop {
-            if self.plane().is_none_or(|p| p.sources_ended()) {
+            // No plane: a reload is under way.
+            if self.plane().is_some_and(|p| p.sources_ended()) || self.failed.is_requested() {
                 return true;
             }
             if shutdown.wait(Duration::from_millis(20)) {
@@ -93,32 +100,50 @@ impl Appliance {
         &self.progress
     }
 
-    /// Starts a plane from `next`; if that fails, one from the old plan, so that a bad file changes nothing.
+    /// Starts a plane from `next`; if that fails, one from the old plan, so that a bad file changes nothing. Called with `reloading` held.
     fn replace(&self, next: Plan) -> Result<(), StartError> {
-        // Everything that can be refused before the old plane is disturbed: files, models, keys.
+        // What most often is wrong is refused before the old plane is disturbed: files, models, keys. The journal, the sinks and the vault
+        // can only be opened once the old plane has let go of them.
         next.prepare()?;
-        let mut plan = self.plan.lock();
-        self.stop();
-        let started = Plane::start(&next, &self.progress);
-        let result = match started {
+        let old = self.plan.lock().clone();
+        self.end_plane();
+        if self.stopped.load(SeqCst) {
+            return Ok(());
+        }
+        let (plane, result) = match Plane::start(&next, &self.progress) {
             Ok(plane) => {
-                *plan = next;
-                Ok(plane)
+                *self.plan.lock() = next;
+                (plane, Ok(()))
             }
-            Err(error) => {
-                tracing::error!(%error, "the new pipeline does not start: going back to the old one");
-                Plane::start(&plan, &self.progress)
-                    .map_err(|second| StartError::NoWayBack { first: error.to_string(), second: second.to_string() })
-                    .and_then(|plane| {
-                        *self.plane.write() = Some(Arc::new(plane));
-                        Err(error)
-                    })
+            Err(first) => {
+                tracing::error!(error = %first, "the new pipeline does not start: going back to the old one");
+                match Plane::start(&old, &self.progress) {
+                    Ok(plane) => (plane, Err(first)),
+                    Err(second) => {
+                        let error = StartError::NoWayBack { first: first.to_string(), second: second.to_string() };
+                        // A service without a pipeline is not one: whoever started us is to start us again.
+                        tracing::error!(%error, "ending");
+                        self.failed.request();
+                        return Err(error);
+                    }
+                }
             }
         };
-        let plane = result?;
         *self.rates.lock() = rates(&plane, self.clock.monotonic());
         *self.plane.write() = Some(Arc::new(plane));
-        Ok(())
+        result
+    }
+
+    /// Requested when nothing runs any more and nothing can be started.
+    pub fn failed(&self) -> &Shutdown {
+        &self.failed
+    }
+
+    fn end_plane(&self) {
+        let plane = self.plane.write().take();
+        if let Some(plane) = plane {
+            plane.stop();
+        }
     }
 }
 

@@ -32,9 +32,9 @@ use crate::gallery::TemplateModel;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::Vault;
-use crate::ingest::{self, HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
+use crate::ingest::{self, HealthSnapshot, IngestCounters, Outlet, StreamHealth};
 use crate::latency::{CAPTURE_TO_DONE, Latencies, StepRecorder};
-use crate::policy::facts::Site;
+use crate::policy::facts::{Register, Site};
 use crate::policy::lease::LeaseTable;
 use crate::policy::rules::PlainRules;
 use crate::policy::worker::{PolicyHandle, PolicyThread};
@@ -257,11 +257,6 @@ impl Plane {
         self.emitter.lock().join();
         self.policy.stop();
     }
-
-    /// Health of the worst source, for `status`.
-    pub fn any_source_failed(&self) -> bool {
-        self.streams.iter().any(|s| matches!(s.health().state, SourceState::Failed | SourceState::Stalled))
-    }
 }
 
 fn join(threads: &mut Vec<JoinHandle<()>>) {
@@ -304,7 +299,10 @@ impl Wiring<'_> {
         let config = &self.plan.loaded.pipeline.emit;
         let failed = |e: emitter::StartError| StartError::Step(e.to_string());
         let (sender, tasks) = bounded(config.journal.queue_events);
-        let streams = names.iter().map(|name| StreamNames { name: Arc::clone(name), zone: None }).collect();
+        // The zones as they are at the start; a reload reads them anew. A register that cannot be read keeps every stream dark anyway.
+        let register = Register::load(&self.plan.state.register()).unwrap_or_default();
+        let zone = |name: &str| register.areas.iter().find(|a| a.stream == name).map(|a| a.zone.as_str().into());
+        let streams = names.iter().map(|name| StreamNames { name: Arc::clone(name), zone: zone(name) }).collect();
         let settings = emitter::Settings {
             directory: config.journal.directory.clone().unwrap_or_else(|| self.plan.state.journal()),
             rotate_mib: config.journal.rotate_mib,

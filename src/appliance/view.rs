@@ -87,15 +87,9 @@ impl Appliance {
         PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: String::new() }
     }
 
-    /// Since the count of evaluations was last seen to grow.
+    /// Since the policy thread's last evaluation.
     fn heartbeat_age_ms(&self, plane: &Plane) -> f64 {
-        let now = self.clock.monotonic();
-        let beats = plane.policy.heartbeat();
-        let mut seen = self.heartbeat.lock();
-        if seen.0 != beats {
-            *seen = (beats, now);
-        }
-        now.since_ns(seen.1) as f64 / 1e6
+        self.clock.monotonic().since_ns(plane.policy.last_beat()) as f64 / 1e6
     }
 
     fn alarms(&self, plane: &Plane) -> Vec<String> {
@@ -141,6 +135,8 @@ impl Console for Appliance {
         };
         let now = self.clock.now();
         let policy = plane.policy.snapshot();
+        // One lock after another, never one inside another: a reload takes both.
+        let pipeline = self.plan.lock().loaded.path.display().to_string();
         let rates = self.rates.lock();
         let streams = (0..plane.streams.len()).map(|i| {
             let per_second = rates.get(i).map_or(Rates { arrived: 0.0, detected: 0.0 }, |r| Rates {
@@ -150,13 +146,14 @@ impl Console for Appliance {
             stream_view(&plane, i, policy.get(i), &per_second)
         });
         let streams = streams.collect();
+        drop(rates);
         StatusView {
             name: plane.pipeline.clone(),
             site: plane.site.name.clone(),
             mode: format!("{:?}", plane.site.mode).to_lowercase(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            pipeline: self.plan.lock().loaded.path.display().to_string(),
+            pipeline,
             started_at: format_utc(self.started_at.utc),
             uptime_s: now.monotonic.since_ns(self.started_at.monotonic) as f64 / 1e9,
             policy: self.policy_view(&plane),
@@ -228,6 +225,7 @@ impl Console for Appliance {
     }
 
     fn reload(&self) -> Result<ReloadView, ActionError> {
+        let _turn = self.reloading.lock();
         let current: Plan = self.plan.lock().clone();
         let next = current.reread().map_err(|e| ActionError::Invalid(e.to_string()))?;
         let mut applied = Vec::new();

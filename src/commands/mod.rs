@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod commission;
 pub mod completions;
+#[cfg(feature = "rtsp-server")]
 pub mod demo;
 pub mod enrol;
 pub mod model;
@@ -110,6 +111,7 @@ pub enum Command {
     /// Measure this machine: open-loop latency of a pipeline.
     Bench(bench::Args),
     /// Run the demonstration site.
+    #[cfg(feature = "rtsp-server")]
     Demo(demo::Args),
     /// Print shell completions.
     Completions(completions::Args),
@@ -134,6 +136,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => status::run(&context, args),
         Command::Top(args) => top::run(&context, args),
         Command::Bench(args) => bench::run(&context, args),
+        #[cfg(feature = "rtsp-server")]
         Command::Demo(args) => demo::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         #[cfg(feature = "rtsp-server")]

@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     if args.until_end {
         appliance.wait_until_ended(&shutdown);
     } else {
-        while !shutdown.wait(std::time::Duration::from_secs(3_600)) {}
+        while !shutdown.wait(LOOK) && !appliance.failed().is_requested() {}
     }
     notify::stopping();
     let plane = appliance.plane();
@@ -74,13 +74,17 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     if let (true, Some(plane)) = (args.until_end, plane) {
         summary(&plane, &begin)?.print(context.json)?;
     }
-    Ok(Exit::Success)
+    Ok(if appliance.failed().is_requested() { Exit::Failure } else { Exit::Success })
 }
+
+/// How often the main thread looks whether the service still has a pipeline.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Which exit status a start's failure deserves.
 pub(super) fn classified(error: StartError) -> Failed {
     let exit = match &error {
-        StartError::Config(_) | StartError::NoSite { .. } | StartError::NotAFile { .. } => Exit::Config,
+        StartError::Config(_) | StartError::NoSite { .. } | StartError::NotAFile { .. } | StartError::Key(_) => Exit::Config,
+        StartError::Models(_) => Exit::Missing,
         StartError::CommissioningModel { .. } => Exit::Refused,
         StartError::Engine(crate::engine::EngineError::LibraryMissing { .. }) => Exit::Missing,
         _ => Exit::Failure,
@@ -101,12 +105,12 @@ fn listen(appliance: Arc<Appliance>, shutdown: Shutdown) -> anyhow::Result<signa
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                notify::reloading();
-                match appliance.reload() {
-                    Ok(done) => tracing::info!(applied = ?done.applied, "reloaded"),
-                    Err(error) => tracing::error!(%error, "not reloaded: everything stays as it was"),
+                // On a thread of its own: a reload takes seconds, and TERM must not wait for it.
+                let reloading = Arc::clone(&appliance);
+                let started = std::thread::Builder::new().name("reload".to_owned()).spawn(move || reload(&reloading));
+                if let Err(error) = started {
+                    tracing::error!(%error, "not reloaded: no thread for it");
                 }
-                notify::ready("reloaded");
             } else if shutdown.is_requested() {
                 tracing::warn!("second signal: ending at once");
                 std::process::exit(128 + signal);
@@ -116,6 +120,20 @@ fn listen(appliance: Arc<Appliance>, shutdown: Shutdown) -> anyhow::Result<signa
         }
     })?;
     Ok(handle)
+}
+
+fn reload(appliance: &Appliance) {
+    notify::reloading();
+    match appliance.reload() {
+        Ok(done) => {
+            tracing::info!(applied = ?done.applied, "reloaded");
+            notify::ready("reloaded");
+        }
+        Err(error) => {
+            tracing::error!(%error, "not reloaded: the old pipeline stays in force");
+            notify::ready(&format!("not reloaded: {error}"));
+        }
+    }
 }
 
 /// Prints events as they are acknowledged, on a thread of its own: a terminal that blocks must not slow the journal.

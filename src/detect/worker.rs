@@ -1,5 +1,6 @@
 //! A detector worker: one thread, `detect-N`, one network, one frame after another.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
@@ -18,7 +19,7 @@ crate::counters! {
     pub struct DetectWorkerCounters for "detect" {
         frames_detected: "Frames that the detector looked at.",
         faces_found: "Faces found inside the signed areas.",
-        frames_revoked: "Frames whose permit ended while the detector looked: what was found was dropped.",
+        frames_revoked: "Frames whose permit ended before or while the detector looked: not read, or what was found was dropped.",
         detector_errors: "Frames that the detector failed on.",
     }
 }
@@ -93,12 +94,18 @@ where
     /// False when nobody listens any more.
     fn look(&mut self, Admitted { frame, permit, turn }: Admitted) -> bool {
         let begun_at = self.clock.monotonic();
-        let found = (self.find)(&frame, &permit);
+        // A batch may have waited for more frames, or behind others: the law is asked again by the first who would read.
+        if !permit.is_live(begun_at) {
+            self.counters.frames_revoked.increment();
+            return true;
+        }
+        // A defect in the detector costs a frame, not the thread that every stream depends on.
+        let found = catch_unwind(AssertUnwindSafe(|| (self.find)(&frame, &permit)));
         let now = self.clock.monotonic();
         self.last_look.note(frame.header.stream, now);
         self.recorder.record_ns(now.since_ns(begun_at));
         self.progress.beat();
-        let faces = match found {
+        let faces = match found.map_err(|_panic| "it panicked".to_owned()).and_then(|f| f.map_err(|error| error.to_string())) {
             Ok(faces) => faces,
             Err(error) => {
                 self.counters.detector_errors.increment();

@@ -220,21 +220,28 @@ impl Keeper {
         let epoch_before = self.table.epoch(stream);
         let was = self.in_force[index];
         let hash = self.loaded.as_ref().ok().and_then(|l| l.hashes.get(index));
-        match (decision.state, hash) {
-            (StreamState::Off, _) | (_, None) => {
+        // A plane that allows reading and names no area allows nothing; without pixels to read none is needed.
+        let area = match decision.state {
+            StreamState::Off => None,
+            StreamState::CaptureOnly => Some(decision.area.clone().unwrap_or_else(Area::whole)),
+            StreamState::Detect | StreamState::Recognise => decision.area.clone(),
+        };
+        let mut in_force = decision.state;
+        match (decision.state, hash, area) {
+            (StreamState::Off, _, _) | (_, None, _) | (_, _, None) => {
+                in_force = StreamState::Off;
                 if was != StreamState::Off {
                     self.writer.revoke(stream);
                 }
             }
-            (state, Some(hash)) => {
-                let area = decision.area.clone().unwrap_or_else(Area::whole);
+            (state, Some(hash), Some(area)) => {
                 let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash: *hash };
                 self.writer.publish_until(&terms, now.monotonic, lease_end(decision, now));
             }
         }
-        self.in_force[index] = decision.state;
+        self.in_force[index] = in_force;
         let (epoch, counters) = (self.table.epoch(stream), &self.board.counters);
-        let narrowed = decision.state < was;
+        let narrowed = in_force < was;
         if narrowed {
             counters.revocations_total.increment();
         }

@@ -164,7 +164,9 @@ impl<S: Stage> Permit<S> {
     /// Whether the lease still stands, unchanged. A few nanoseconds.
     pub fn is_live(&self, now: Stamp<Monotonic>) -> bool {
         let slot = &self.slots[self.terms.1.stream.index()];
-        slot.epoch.load(Acquire) == self.terms.0 && now.ns() < slot.not_after_ns.load(Acquire)
+        // Not-after first: read the other way round, a publication in between could pair the old epoch with the new not-after.
+        let not_after_ns = slot.not_after_ns.load(Acquire);
+        now.ns() < not_after_ns && slot.epoch.load(Acquire) == self.terms.0
     }
 }
 
