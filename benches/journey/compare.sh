@@ -32,8 +32,10 @@ cpu=$(( $(nproc) - 1 ))
 for round in $(seq "$rounds"); do
   echo "round $round of $rounds" >&2
   for detector in opencv onnxruntime; do
-    taskset -c "$cpu" "$python" benches/journey/peers.py --detector "$detector" --detector-model "$data/models/yunet_n_dynamic.onnx" \
-      --embedder-model "$data/models/mobileface_v2_112.onnx" --enrol "$work/photos/enrol.tsv" "${clips[@]}" 2>/dev/null >>"$work/runs"
+    # The same weights: OpenCV 4 cannot read the file with a free input size and resizes the fixed one by itself.
+    model=yunet_n_dynamic && [ "$detector" = opencv ] && model=yunet_n_640_640
+    taskset -c "$cpu" "$python" benches/journey/peers.py --detector "$detector" --detector-model "$data/models/$model.onnx" \
+      --embedder-model "$data/models/mobileface_v2_112.onnx" --enrol "$work/photos/enrol.tsv" "${clips[@]}" 2>"$work/log" >>"$work/runs" || { cat "$work/log" >&2; exit 1; }
   done
   rm -rf "$state/journal"
   taskset -c "$cpu" "$placard" --state "$state" --json run "$work/pipeline.toml" --until-end 2>"$work/log" | tail -n 1 >>"$work/runs" || { cat "$work/log" >&2; exit 1; }

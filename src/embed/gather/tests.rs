@@ -65,7 +65,7 @@ impl Bench {
 }
 
 #[test]
-fn three_shots_make_one_query_with_the_best_ones_box() {
+fn three_shots_make_one_query_that_speaks_of_its_last_frame() {
     let mut b = bench();
     assert!(b.send(&[(1, 0.5), (2, 0.4)], &[], &[]).is_empty());
     b.clock.advance(Duration::from_millis(100));
@@ -74,7 +74,7 @@ fn three_shots_make_one_query_with_the_best_ones_box() {
     let queries = b.send(&[(1, 0.6)], &[1], &[]);
     let [query] = queries.as_slice() else { panic!("{} queries", queries.len()) };
     assert_eq!((query.track, query.shots, query.quality), (TrackId::for_test(1), 3, 0.8));
-    assert!((query.bounding_box.centre().x - 400.0).abs() < 0.01, "the best shot's box");
+    assert!((query.bounding_box.centre().x - 300.0).abs() < 0.01, "the last shot's box: it goes with the frame's number");
     assert_eq!((query.frame_sequence, query.captured_at), (2, CaptureTime::Driver(b.now())), "of the frame that completed it");
     let norm: f32 = query.embedding.as_slice().iter().map(|v| v * v).sum();
     assert!((norm - 1.0).abs() < 1e-5);

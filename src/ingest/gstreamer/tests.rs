@@ -94,7 +94,10 @@ fn assert_untouched(stream: &Stream, decoder: &str, layout: PixelLayout) {
             let (row_bytes, rows) = layout.plane_size(plane, WIDTH, HEIGHT);
             let last = header.strides[plane] * (rows - 1) + row_bytes - 1;
             assert_eq!(buffer.plane(plane).len(), last + 1);
-            for at in [0, row_bytes - 1, header.strides[plane], last] {
+            // The width is no multiple of a JPEG block: the encoder fills the last one with whatever lies beyond the row, and its
+            // transform spreads that over the block. There the last whole block's edge is looked at instead.
+            let back = if decoder == "jpegdec" { 16 } else { 0 };
+            for at in [0, row_bytes - 1 - back, header.strides[plane], last - back] {
                 assert!(buffer.plane(plane)[at].abs_diff(expected) <= 3, "{decoder}: plane {plane}, byte {at}");
             }
         }
