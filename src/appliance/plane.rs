@@ -84,6 +84,7 @@ pub struct Plane {
     pub latencies: Latencies,
     pub galleries: Option<Arc<GallerySet>>,
     pub last_look: Arc<LastLook>,
+    pub decided: Arc<DecideCounters>,
     pub emitter: parking_lot::Mutex<Emitter>,
     pub counters: Vec<Arc<dyn Counters>>,
     key: Option<SiteKey>,
@@ -191,7 +192,8 @@ impl Plane {
         let stop_sinks = Shutdown::new();
         let (tasks, emitter) = wiring.emit(&names, &stop_sinks)?;
         let identified = bounded(IDENTIFIED_QUEUE);
-        let queries = wiring.decide(galleries.as_ref(), tasks, identified.0)?;
+        let decided = wiring.counted(DecideCounters::default());
+        let queries = wiring.decide(galleries.as_ref(), tasks, identified.0, &decided)?;
         let embed_queues = wiring.embed(embedders, queries)?;
         let (detected, tracked) = wiring.track(&names, identified.1, embed_queues, detectors.len())?;
         let bell = Doorbell::new();
@@ -216,6 +218,7 @@ impl Plane {
             latencies,
             galleries,
             last_look,
+            decided,
             emitter: parking_lot::Mutex::new(emitter),
             stop_sinks,
             counters,
@@ -324,6 +327,7 @@ impl Wiring<'_> {
         galleries: Option<&Arc<GallerySet>>,
         tasks: Sender<ReviewTask>,
         identified: Sender<Identified>,
+        decided: &Arc<DecideCounters>,
     ) -> Result<Sender<Query>, StartError> {
         let (sender, queries) = bounded(QUERY_QUEUE);
         let Some(set) = galleries else { return Ok(sender) };
@@ -340,7 +344,7 @@ impl Wiring<'_> {
             match_recorder: self.recorder("match")?,
             decide_recorder: self.recorder("decide")?,
             match_counters: self.counted(MatchCounters::default()),
-            decide_counters: self.counted(DecideCounters::default()),
+            decide_counters: Arc::clone(decided),
             progress: self.progress.register("decide"),
         };
         self.spawn("decide", move || crate::decide::worker::run(worker))?;

@@ -41,7 +41,6 @@ fn stream_view(plane: &Plane, index: usize, policy: Option<&StreamPolicy>, rates
         detected: plane.last_look.frames(place),
         last_read_monotonic_ms: plane.last_look.at(place).map_or(0.0, |at| at.ns() as f64 / 1e6),
         reconnects: stream.ingest.reconnects_total.get(),
-        faces: 0,
         tracks: stream.track.confirmed.get(),
         hits: stream.track.identified.get(),
     }
@@ -81,10 +80,15 @@ fn galleries(plane: &Plane) -> Vec<GalleryView> {
         .collect()
 }
 
+/// SHA-256 of the register in force, hex; empty while none can be read.
+fn profile(plane: &Plane) -> String {
+    plane.policy.register_hash().map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default()
+}
+
 impl Appliance {
     fn policy_view(&self, plane: &Plane) -> PolicyView {
         let age_ms = self.heartbeat_age_ms(plane);
-        PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: String::new() }
+        PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: profile(plane) }
     }
 
     /// Since the policy thread's last evaluation.
@@ -96,6 +100,9 @@ impl Appliance {
         let mut alarms = plane.emitter.lock().alarms();
         if self.heartbeat_age_ms(plane) >= HEARTBEAT_LATE_MS {
             alarms.push("The policy thread is silent: every lease runs out and every stream goes dark.".to_owned());
+        }
+        if plane.decided.shed.get() > 0 {
+            alarms.push(format!("{} hits were dropped because the journal's queue was full.", plane.decided.shed.get()));
         }
         for stream in &plane.streams {
             let health = stream.health();

@@ -63,7 +63,6 @@ impl Fake {
             fps_in: 25.0,
             fps_detected: 12.5,
             frames,
-            faces: frames / 3,
             tracks: frames / 50,
             ..StreamView::default()
         };

@@ -81,8 +81,7 @@ pub struct StreamView {
     pub detected: u64,
     pub last_read_monotonic_ms: f64,
     pub reconnects: u64,
-    /// Faces found, people (tracks) confirmed, hits handed to humans.
-    pub faces: u64,
+    /// People (tracks) confirmed, hits handed to humans.
     pub tracks: u64,
     pub hits: u64,
 }
