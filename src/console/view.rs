@@ -70,6 +70,8 @@ pub struct StreamView {
     pub height: u32,
     /// Element or reader that decodes; empty before the first frame.
     pub decoder: String,
+    /// Which clock stamped the last frame: `driver`, `sender`, `arrival`, `scheduled`; empty before the first frame.
+    pub capture_clock: String,
     /// Frames that arrived.
     pub frames: u64,
     /// Frames overwritten in the ring because the workers were busy.
