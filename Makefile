@@ -5,11 +5,12 @@ export PLACARD_TEST_DATA
 # Tests load ONNX Runtime in processes that do not pass through main.rs, which switches its telemetry off.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test deps build lint bench-journey clean-demo
+.PHONY: help demo test test-appliance deps build lint bench-journey clean-demo
 
 help:
 	@echo "make demo   install what is missing, build, run the demonstration site for 30 s"
 	@echo "make test   install what is missing, run every test"
+	@echo "make test-appliance   the service in a virtual machine with real V4L2 devices (as root)"
 	@echo "make lint   formats, clippy, cargo deny"
 	@echo "make build  the release binary, target/release/placard"
 	@echo "make bench-journey   frames per CPU-second beside the usual programs"
@@ -26,6 +27,10 @@ demo: build
 
 test: deps
 	cargo test --locked
+
+test-appliance: deps
+	@scripts/install-packages.sh qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs cpio zstd xz-utils
+	PLACARD_APPLIANCE_TEST=1 cargo test --locked --test appliance -- --nocapture
 
 lint:
 	cargo fmt --check

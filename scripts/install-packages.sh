@@ -15,6 +15,9 @@ packages=(
   mosquitto mosquitto-clients
 )
 
+# What else a target of the Makefile asks for.
+packages+=("$@")
+
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
