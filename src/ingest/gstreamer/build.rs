@@ -69,7 +69,6 @@ impl Running<'_> {
     pub fn timing(&self) -> Timing {
         Timing { origin: self.origin, pipeline: self.pipeline.clone(), replay: Replay::default() }
     }
-    #[cfg(test)]
     pub fn pipeline(&self) -> &gst::Pipeline {
         &self.pipeline
     }

@@ -10,6 +10,7 @@
 
 mod build;
 pub mod decoders;
+mod leftovers;
 mod messages;
 mod missing;
 mod sink;
@@ -19,6 +20,7 @@ mod tests;
 use gstreamer as gst;
 
 pub(super) use build::{Plan, Running};
+use leftovers::Leftovers;
 pub(super) use sink::Unpacker;
 
 use super::credential::Credential;
@@ -61,9 +63,20 @@ impl GstSource {
 impl Source for GstSource {
     fn run_once(&mut self, outlet: &Outlet, shutdown: &Shutdown) -> Result<End, IngestError> {
         init(&self.stream.name)?;
+        let mut leftovers = Leftovers::default();
+        let outcome = self.connection(outlet, shutdown, &mut leftovers);
+        leftovers.release(&self.stream.name, shutdown);
+        outcome
+    }
+}
+
+impl GstSource {
+    /// One pipeline from start to end; it is gone on return.
+    fn connection(&self, outlet: &Outlet, shutdown: &Shutdown, leftovers: &mut Leftovers) -> Result<End, IngestError> {
         let plan = Plan { stream: &self.stream, spec: &self.spec, credential: self.credential.as_ref(), redactor: &self.redactor };
         let running = plan.start(&outlet.health)?;
         let mut unpacker = Unpacker::new(&self.stream.name, running.timing());
+        leftovers.note(running.pipeline(), unpacker.lent());
         let stall_ns = i64::try_from(self.stream.stall_ms).unwrap_or(i64::MAX / 1_000_000).saturating_mul(1_000_000);
         let mut last_frame_at = outlet.clock.monotonic();
         let mut frames = 0_u64;
@@ -94,9 +107,7 @@ impl Source for GstSource {
             }
         }
     }
-}
 
-impl GstSource {
     /// What the end of the data means; `None`: the pipeline was rewound and goes on.
     fn at_end(&self, running: &Running, frames: u64) -> Result<Option<End>, IngestError> {
         let path = match &self.spec {

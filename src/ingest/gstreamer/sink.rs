@@ -1,5 +1,7 @@
 //! A sample becomes a frame: the decoder's buffer is mapped for reading where it lies and held until the frame's last reader is done.
 
+use std::sync::Arc;
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
@@ -69,11 +71,18 @@ pub(in super::super) struct Unpacker {
     timing: Timing,
     /// The geometry of the last sample, so that caps are parsed only when they change.
     known: Option<(gst::Caps, gst_video::VideoInfo)>,
+    /// Held by every picture that has not been released.
+    lent: Arc<()>,
 }
 
 impl Unpacker {
     pub fn new(stream: &str, timing: Timing) -> Self {
-        Self { stream: stream.to_owned(), timing, known: None }
+        Self { stream: stream.to_owned(), timing, known: None, lent: Arc::default() }
+    }
+
+    /// The mark that every picture of this connection holds until it is released.
+    pub fn lent(&self) -> &Arc<()> {
+        &self.lent
     }
 
     /// The frame in `sample`; `None` for a sample that holds no picture (a gap).
@@ -114,7 +123,7 @@ impl Unpacker {
             strides,
         };
         let lengths = plane_lengths(&header);
-        Ok(Some((header, Box::new(GstBuffer { frame, lengths }))))
+        Ok(Some((header, Box::new(GstBuffer { frame, lengths, _lent: Arc::clone(&self.lent) }))))
     }
 }
 
@@ -132,6 +141,8 @@ fn plane_lengths(header: &FrameHeader) -> [usize; 3] {
 struct GstBuffer {
     frame: VideoFrame<gst_video::video_frame::Readable>,
     lengths: [usize; 3],
+    /// Dropped after the frame.
+    _lent: Arc<()>,
 }
 
 impl FrameBuffer for GstBuffer {
