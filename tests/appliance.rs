@@ -50,7 +50,7 @@ const CHECKS: &[&str] = &[
     "stalled",
     "flows-again",
     "survived",
-    "no-buffers-left-behind",
+    "nothing-left-behind",
     "unbound",
     "bound-again",
     "killed-and-back",

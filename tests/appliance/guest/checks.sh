@@ -55,6 +55,8 @@ arriving() {
   sleep "$2"
   echo $(($(of "$1" frames) - before))
 }
+# Descriptors that the service has open on a device.
+descriptors() { find "/proc/$(pid)/fd" -lname "/dev/$1*" | wc -l; }
 mappings() { grep -c "/dev/$1" "/proc/$(pid)/maps"; }
 as_service() { runuser -u placard -- "$@"; }
 
@@ -244,7 +246,8 @@ bad_frames() {
   inject video0 percentage_of_dropped_buffers=0
   check flows-again "$(within 30 live hall; of hall health)" live hall
   check survived "service $service then $(pid)" eval '[ "$service" = "$(pid)" ] && active'
-  check no-buffers-left-behind "$(mappings video0) buffers of video0 mapped" eval '[ "$(mappings video0)" -le 8 ]'
+  check nothing-left-behind "buffers mapped: video0 $(mappings video0), video1 $(mappings video1); descriptors: video0 $(descriptors video0), video1 $(descriptors video1)" \
+    eval '[ "$(mappings video0)" -le 8 ] && [ "$(descriptors video0)" = 1 ] && [ "$(mappings video1)" -le 40 ] && [ "$(descriptors video1)" -le 2 ]'
 }
 
 # --- the service -----------------------------------------------------------------------------------------------------------------------
