@@ -199,7 +199,7 @@ struct Outgoing {
     done: Sender<Result<(), String>>,
 }
 
-/// One connection. Its thread ends when the connection fails, after a goodbye, or, without one, when `requests` is dropped.
+/// One connection. Its thread ends when the connection fails, after a goodbye, or, without one, as soon as `requests` is dropped.
 struct Session {
     requests: mpsc::UnboundedSender<Request>,
     availability: String,
@@ -310,9 +310,17 @@ async fn serve(client: AsyncClient, mut requests: mpsc::UnboundedReceiver<Reques
         };
         let options = PublishOptions::new(QoS::AtLeastOnce);
         let options = if retained { options.retained() } else { options };
-        let outcome = match client.publish_tracked(topic, payload, options).await {
-            Ok(notice) => notice.wait_completion_async().await.map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
+        let published = async {
+            match client.publish_tracked(topic, payload, options).await {
+                Ok(notice) => notice.wait_completion_async().await.map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        // The sink asks one thing at a time: if it says anything more, or hangs up, it has given this up, and the session with it. Waiting on
+        // for a broker that hangs would hold up the stop.
+        let outcome = tokio::select! {
+            outcome = published => outcome,
+            _given_up = requests.recv() => break,
         };
         let _nobody_waits = done.try_send(outcome);
     }

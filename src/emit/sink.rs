@@ -123,7 +123,7 @@ impl SinkThread {
             let mut runner = Runner {
                 cursor_file: settings.directory.join(format!("{name}.cursor")),
                 backoff: Backoff::new(settings.pauses),
-                saved: Saved { events: 0, at: settings.clock.monotonic() },
+                saved: Saved { events: 0, at: settings.clock.monotonic(), failing: false },
                 sink,
                 settings,
                 counters: shared,
@@ -150,6 +150,8 @@ struct Saved {
     /// Delivered since the cursor was saved.
     events: u32,
     at: Stamp<Monotonic>,
+    /// The last attempt to save failed.
+    failing: bool,
 }
 
 struct Runner {
@@ -186,6 +188,8 @@ impl Runner {
                     if self.saved.events > 0 {
                         self.save();
                     }
+                    // Nothing waits to be delivered, so whatever failed (reading the journal) fails no longer.
+                    self.recovered();
                     // Everything before `end` was read, or is not there any more: either way only more of it is of interest.
                     if !self.settings.head.wait_beyond(end.max(reader.position()), IDLE_WAIT) {
                         self.sink.idle();
@@ -236,12 +240,7 @@ impl Runner {
         loop {
             match self.sink.deliver(record) {
                 Ok(()) => {
-                    if self.backoff.failures() > 0 {
-                        tracing::info!(sink = name, attempts = self.backoff.failures() + 1, "delivering again");
-                    }
-                    self.backoff.succeeded();
-                    self.counters.failing.set(0);
-                    *self.counters.last_error.lock() = None;
+                    self.recovered();
                     self.counters.delivered.increment();
                     return true;
                 }
@@ -256,6 +255,16 @@ impl Runner {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends a run of failures, if there is one.
+    fn recovered(&mut self) {
+        if self.backoff.failures() > 0 {
+            tracing::info!(sink = self.sink.name(), attempts = self.backoff.failures() + 1, "delivering again");
+            self.backoff.succeeded();
+            self.counters.failing.set(0);
+            *self.counters.last_error.lock() = None;
         }
     }
 
@@ -280,9 +289,17 @@ impl Runner {
         let position = *self.cursor.lock();
         self.saved.at = self.settings.clock.monotonic();
         match save_cursor(&self.cursor_file, position) {
-            Ok(()) => self.saved.events = 0,
-            // The old cursor stands: a restart would repeat, not skip. Tried again with the next event.
-            Err(error) => tracing::warn!(sink = self.sink.name(), file = %self.cursor_file.display(), %error, "the cursor was not saved"),
+            Ok(()) => {
+                self.saved.events = 0;
+                self.saved.failing = false;
+            }
+            // The old cursor stands: a restart would repeat, not skip. Tried again at the next occasion, said once: a disk that is full for
+            // a day makes one line.
+            Err(error) => {
+                if !std::mem::replace(&mut self.saved.failing, true) {
+                    tracing::warn!(sink = self.sink.name(), file = %self.cursor_file.display(), %error, "the cursor was not saved");
+                }
+            }
         }
     }
 }
@@ -298,3 +315,6 @@ fn save_cursor(file: &Path, position: Position) -> io::Result<()> {
     json.push(b'\n');
     replace_file(file, &json, 0o600)
 }
+
+#[cfg(test)]
+mod tests;
