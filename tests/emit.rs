@@ -3,6 +3,8 @@
 
 #[path = "emit/broker.rs"]
 mod broker;
+#[path = "emit/outages.rs"]
+mod outages;
 #[path = "emit/receiver.rs"]
 mod receiver;
 #[path = "emit/site.rs"]

@@ -59,11 +59,31 @@ impl Broker {
         wait_until("the broker listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it runs");
+    }
+
+    /// Who has subscribed to what survives even a kill from here on.
+    pub fn save_sessions(&self) {
+        self.signal(Signal::SIGUSR1);
+        let store = self.configuration.with_file_name("broker").join("mosquitto.db");
+        wait_until("the broker has saved its sessions", || store.exists());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+    }
+
     /// SIGTERM: it saves its sessions and goes.
     pub fn down(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGTERM).expect("it runs");
-        child.wait().expect("it ends");
+        if self.child.is_some() {
+            self.signal(Signal::SIGTERM);
+            self.child.take().expect("it runs").wait().expect("it ends");
+        }
     }
 
     /// Everything under `placard/`, from now on.

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
@@ -34,22 +36,51 @@ impl Request {
 pub struct HttpReceiver {
     pub url: String,
     pub requests: Receiver<Request>,
+    address: SocketAddr,
+    script: Arc<Mutex<VecDeque<Act>>>,
+    sender: Sender<Request>,
+    listening: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
 }
 
 impl HttpReceiver {
     pub fn start(script: &[Act]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}/hits", listener.local_addr().expect("bound"));
+        let address = listener.local_addr().expect("bound");
         let script = Arc::new(Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
         let (sender, requests) = unbounded();
-        std::thread::spawn(move || {
+        let mut receiver = Self { url: format!("http://{address}/hits"), requests, address, script, sender, listening: None };
+        receiver.listen(listener);
+        receiver
+    }
+
+    fn listen(&mut self, listener: TcpListener) {
+        let (script, sender, closed) = (Arc::clone(&self.script), self.sender.clone(), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&closed);
+        let thread = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                if stop.load(SeqCst) {
+                    return;
+                }
                 let (script, sender) = (Arc::clone(&script), sender.clone());
                 // One thread a connection: a stalled one must not hold up the next.
                 std::thread::spawn(move || serve(stream, &script, &sender));
             }
         });
-        Self { url, requests }
+        self.listening = Some((closed, thread));
+    }
+
+    /// From here on connections are refused.
+    pub fn down(&mut self) {
+        let (closed, thread) = self.listening.take().expect("it listens");
+        closed.store(true, SeqCst);
+        // Whoever comes next finds the door closed; it may as well be us.
+        let _woken = TcpStream::connect(self.address);
+        thread.join().expect("the listener ends");
+    }
+
+    /// At the same address as before.
+    pub fn up(&mut self) {
+        self.listen(TcpListener::bind(self.address).expect("nobody took the port"));
     }
 }
 

@@ -107,6 +107,11 @@ impl Site {
         numbers.for_each(|n| self.tasks.send(draft(n)).expect("the worker listens"));
     }
 
+    /// As the decide step does it: what does not fit at once would be shed, and here all must fit.
+    pub fn hit_without_waiting(&self, numbers: std::ops::Range<u64>) {
+        numbers.for_each(|n| self.tasks.try_send(draft(n)).expect("room in the queue"));
+    }
+
     pub fn wait_acknowledged(&self, events: u64) {
         wait_until(&format!("{events} events acknowledged"), || self.emitter.counters.events.get() >= events);
     }

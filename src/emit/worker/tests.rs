@@ -11,7 +11,8 @@ use crate::clock::{CaptureTime, Clock, Now, SimulatedClock, Stamp};
 use crate::emit::StreamNames;
 use crate::emit::journal::Position;
 use crate::emit::journal::faulty::{Faults, FaultyDisk};
-use crate::emit::journal::reader::{Item, JournalReader};
+use crate::emit::journal::reader::{Item, JournalReader, Record};
+use crate::emit::sink::{Sink, SinkError, SinkSettings, SinkThread};
 use crate::frame::{BoundingBox, StreamIndex};
 use crate::gallery::{Candidate, SubjectId};
 use crate::latency::Latencies;
@@ -208,6 +209,69 @@ fn while_the_disk_is_full_the_queue_fills_and_sheds_and_afterwards_nothing_is_mi
     let tracks: Vec<String> = rig.recent.newest(20).iter().map(|e| e.track().to_owned()).collect();
     assert_eq!(tracks, (0..9).map(|n| n.to_string()).collect::<Vec<_>>());
     assert!(head.failing().is_none());
+}
+
+/// A sink that hands on the tracks it was told of.
+struct Listener(Sender<String>);
+
+impl Sink for Listener {
+    fn name(&self) -> &'static str {
+        "listener"
+    }
+    fn deliver(&mut self, record: &Record) -> Result<(), SinkError> {
+        let event: Event = serde_json::from_slice(&record.json).expect("an event");
+        self.0.send(event.track().to_owned()).map_err(|_| SinkError::Unavailable("test over".to_owned()))
+    }
+}
+
+#[test]
+fn what_was_acknowledged_before_the_disk_filled_is_kept_and_delivered_and_the_rest_follows_in_order() {
+    let rig = Rig::new();
+    let now = rig.clock.now();
+    let disk = FaultyDisk::new(7, Faults { short_write: 3, ..Faults::default() });
+    let (journal, _) = Journal::recover(Box::new(disk.clone()), Arc::new(disk.clone()), 1 << 20).expect("empty");
+    let (head, shutdown) = (journal.head(), Shutdown::new());
+    let (told, tracks) = crossbeam::channel::unbounded();
+    let settings = SinkSettings {
+        directory: rig.directory.path().to_owned(),
+        source: Arc::new(disk.clone()),
+        head: head.clone(),
+        pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(10) },
+        clock: Arc::clone(&rig.clock) as SharedClock,
+        shutdown: shutdown.clone(),
+    };
+    let mut sink = SinkThread::start(Box::new(Listener(told)), settings).expect("a thread");
+    let heard = |count: usize| (0..count).map(|_| tracks.recv_timeout(Duration::from_secs(30)).expect("told")).collect::<Vec<_>>();
+    let numbers = |range: std::ops::Range<u32>| range.map(|n| n.to_string()).collect::<Vec<_>>();
+    let (sender, tasks) = bounded(64);
+    let worker = rig.worker(tasks, journal, Shutdown::new());
+    let thread = std::thread::spawn(move || run(worker));
+    (0..5).for_each(|n| sender.send(draft(now, &n.to_string())).expect("the worker listens"));
+    wait_for(&rig.counters.events, 5);
+    assert_eq!(heard(5), numbers(0..5));
+
+    disk.set_faults(Faults { no_space: 1, ..Faults::default() });
+    (5..9).for_each(|n| sender.try_send(draft(now, &n.to_string())).expect("room: nobody waits for a disk"));
+    wait_for(&rig.counters.journal_errors, 3);
+    assert_eq!(
+        (head.failing().as_deref(), rig.counters.events.get()),
+        (Some("no space"), 5),
+        "the refusal is seen, nothing was acknowledged"
+    );
+    assert!(tracks.is_empty(), "nobody is told what is not durable");
+    let mut reader = JournalReader::from_start(Arc::new(disk.clone()));
+    let kept =
+        std::iter::from_fn(|| reader.next(head.end()).expect("readable")).inspect(|i| assert!(matches!(i, Item::Record(_)), "{i:?}"));
+    assert_eq!(kept.count(), 5, "all that was acknowledged, intact");
+
+    disk.set_faults(Faults::default());
+    wait_for(&rig.counters.events, 9);
+    assert_eq!((heard(4), head.failing()), (numbers(5..9), None));
+    drop(sender);
+    thread.join().expect("the worker ends");
+    shutdown.request();
+    sink.join();
+    assert!(tracks.is_empty(), "and nothing twice");
 }
 
 #[test]
