@@ -41,6 +41,7 @@ fn stream_view(plane: &Plane, index: usize, policy: Option<&StreamPolicy>, rates
         withheld: stream.batch.frames_withheld.get(),
         detected: plane.last_look.frames(place),
         last_read_monotonic_ms: plane.last_look.at(place).map_or(0.0, |at| at.ns() as f64 / 1e6),
+        revoked_monotonic_ms: policy.and_then(|p| p.revoked_at).map_or(0.0, |at| at.ns() as f64 / 1e6),
         reconnects: stream.ingest.reconnects_total.get(),
         tracks: stream.track.confirmed.get(),
         hits: stream.track.identified.get(),

@@ -82,6 +82,8 @@ pub struct StreamView {
     /// a dark stream is dark.
     pub detected: u64,
     pub last_read_monotonic_ms: f64,
+    /// When leave was last taken from the stream, in whole or in part (`CLOCK_MONOTONIC`; 0: never since the start).
+    pub revoked_monotonic_ms: f64,
     pub reconnects: u64,
     /// People (tracks) confirmed, hits handed to humans.
     pub tracks: u64,

@@ -28,8 +28,10 @@ pub struct Summary {
     pub false_hits: usize,
     /// Frames of lit streams that arrived and were overwritten because the workers were busy.
     pub missed_frames: u64,
-    /// From asking for the sign's withdrawal to the last pixel read on its stream; 0: none was read after asking.
+    /// From asking for the sign's withdrawal until its stream's leases were revoked and its last pixel had been read, whichever was later.
     pub dark_after_ms: f64,
+    /// How much of that the last pixel took; 0: none was read after asking.
+    pub last_pixel_after_ms: f64,
     /// Frames of the dark stream looked at between darkness and the end. Anything but 0 is a defect.
     pub looked_at_in_the_dark: u64,
     /// From capture to the last thing done with a frame.
@@ -50,7 +52,10 @@ pub struct Latency {
 
 impl Summary {
     pub fn all_well(&self) -> bool {
-        self.hits_found == self.hits_expected && self.false_hits == 0 && self.looked_at_in_the_dark == 0 && self.dark_after_ms <= 1_000.0
+        self.hits_found == self.hits_expected
+            && self.false_hits == 0
+            && self.looked_at_in_the_dark == 0
+            && (0.0..=1_000.0).contains(&self.dark_after_ms)
     }
 }
 
@@ -217,7 +222,8 @@ fn summarise(
         hits_found: found.len(),
         false_hits,
         missed_frames: lit.map(|s| s.overwritten).sum(),
-        dark_after_ms: (dark.last_read_monotonic_ms - withdrawal.asked_at_ms).max(0.0),
+        dark_after_ms: dark.last_read_monotonic_ms.max(dark.revoked_monotonic_ms) - withdrawal.asked_at_ms,
+        last_pixel_after_ms: (dark.last_read_monotonic_ms - withdrawal.asked_at_ms).max(0.0),
         looked_at_in_the_dark: dark.detected.saturating_sub(withdrawal.detected_then),
         latency_ms: Latency { p50: journey.p50_ms, p99: journey.p99_ms, p999: journey.p999_ms },
         seconds: ((monotonic_ms() - begun_at_ms) / 100.0).round() / 10.0,
@@ -245,7 +251,7 @@ pub fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
     summary.missed.iter().try_for_each(|m| writeln!(out, "               not found: {m}"))?;
     writeln!(
         out,
-        "  dark after   {:.1} ms from the sign's withdrawal to the last pixel read; {} frames looked at since",
+        "  dark after   {:.1} ms from `sign withdraw` until leave was gone and the last pixel read; {} frames looked at since",
         summary.dark_after_ms, summary.looked_at_in_the_dark
     )?;
     let l = &summary.latency_ms;
