@@ -26,7 +26,7 @@ demo: build
 	target/release/placard demo --site demo-site
 
 test: deps
-	cargo test --locked
+	scripts/test.sh
 
 test-appliance: deps
 	@scripts/install-packages.sh qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs cpio zstd xz-utils

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+mod support;
+
 /// Exposure that must not be exceeded (0 to 10); what remains is the network and the cameras.
 const MOST_EXPOSURE: f64 = 1.2;
 
@@ -22,10 +24,7 @@ fn the_unit_is_hardened() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output();
     let Ok(analysed) = analysed else {
-        #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-        {
-            eprintln!("SKIPPED: no systemd-analyze");
-        }
+        support::skipped("no systemd-analyze");
         return;
     };
     let text = String::from_utf8_lossy(&analysed.stdout);

@@ -1,5 +1,6 @@
 //! Accuracy of the whole detector against published golden vectors, on real pictures: `PLACARD_TEST_DATA`, else `../shared/data`.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,14 +20,14 @@ use super::detector::Detector;
 const NOW: Stamp<Monotonic> = Stamp::from_ns(1);
 
 /// `None` after saying that the test is skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 pub(crate) fn test_data() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let data = std::env::var_os("PLACARD_TEST_DATA").map_or_else(beside, PathBuf::from);
     if data.join("MANIFEST.tsv").is_file() {
         return Some(data);
     }
-    eprintln!("SKIPPED: no test data");
+    // Past the capture of passing tests' output, so that `make test` can count it.
+    writeln!(std::io::stderr(), "SKIPPED: no test data").expect("standard error is open");
     None
 }
 

@@ -1,7 +1,6 @@
 //! A synthetic street for the tests of tracking and embedding: textured frames, faces where the test wants them, time in hand.
 //! Test code; no thread owns it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -104,16 +103,4 @@ pub(crate) fn embed_settings() -> schema::Embed {
         shot_spacing_ms: 100,
         retry_improvement: 0.15,
     }
-}
-
-/// Models and media for tests: `PLACARD_TEST_DATA`, else `../shared/data`. `None` after saying that the test is skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
-pub(crate) fn test_data() -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("PLACARD_TEST_DATA").map_or_else(beside, PathBuf::from);
-    let found = data.join("MANIFEST.tsv").is_file();
-    if !found {
-        eprintln!("SKIPPED: no test data");
-    }
-    found.then_some(data)
 }

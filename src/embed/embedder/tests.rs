@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::area::Area;
+use crate::detect::golden::test_data;
 use crate::engine::known;
 use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize};
 use crate::engine::onnxruntime::{OnnxNetwork, initialise, library_path};
@@ -13,7 +14,7 @@ use crate::frame::still::frame_from_rgb;
 use crate::frame::{Point, StreamIndex};
 use crate::policy::lease::StreamState;
 use crate::policy::lease::testing::grant;
-use crate::track::testing::{Street, at_ms, face, test_data};
+use crate::track::testing::{Street, at_ms, face};
 
 struct Fake {
     manifest: Manifest,

@@ -9,13 +9,14 @@ use super::*;
 use crate::area::Area;
 use crate::config::schema;
 use crate::detect::detector::Detector;
+use crate::detect::golden::test_data;
 use crate::engine::known;
 use crate::engine::onnxruntime::{OnnxNetwork, initialise, library_path};
 use crate::frame::still::frame_from_rgb;
 use crate::frame::{Frame, StreamIndex};
 use crate::policy::lease::testing::grant;
 use crate::policy::lease::{Detect, Permit, StreamState};
-use crate::track::testing::{at_ms, face_of, test_data};
+use crate::track::testing::{at_ms, face_of};
 
 fn permit(area: Area) -> Permit<Detect> {
     grant(StreamState::Detect, &["mask-check"], area, at_ms(0)).table.permit(StreamIndex(0), at_ms(0)).expect("live")
