@@ -1,6 +1,7 @@
 //! A face embedding: a unit vector that is wiped when it goes away.
 //!
-//! It cannot be cloned, printed or serialised, so the only ways on are a permitted search and the encrypted vault (C09, C34).
+//! It cannot be cloned, printed or serialised, and outside this crate its values cannot be read nor compared, so the only ways on are a
+//! permitted search and the encrypted vault (C03, C09, C34).
 
 use zeroize::Zeroize;
 
@@ -53,11 +54,11 @@ impl Embedding {
     pub fn dim(&self) -> usize {
         self.values.len()
     }
-    pub fn as_slice(&self) -> &[f32] {
+    pub(crate) fn as_slice(&self) -> &[f32] {
         &self.values
     }
-    /// Cosine similarity (both are unit vectors).
-    pub fn cosine(&self, other: &Self) -> f32 {
+    /// Cosine similarity (both are unit vectors): between pictures of one person at enrolment. Who it is, a gallery says, under a permit.
+    pub(crate) fn cosine(&self, other: &Self) -> f32 {
         self.values.iter().zip(&*other.values).map(|(a, b)| a * b).sum()
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A [`Frame`] holds the decoder's buffer by reference and tells nothing of its pixels. The only way to them is [`Frame::read`],
 //! which takes a proof that they may be read *and where* ([`MayRead`], implemented by `policy`'s permits alone; `tests/tidy.rs`
-//! checks it), and hands out the planes together with the area mask. No proof, no pixel.
+//! checks it), looks whether the proof still stands, and hands out the planes together with the area mask. No proof, no pixel.
+//!
+//! A frame's header cannot be changed, so a frame stays its stream's. Cameras cannot make frames of [`StreamIndex::DESK`].
 
 pub mod still;
 
@@ -16,6 +18,9 @@ use crate::clock::{CaptureTime, Monotonic, Stamp};
 pub struct StreamIndex(pub u16);
 
 impl StreamIndex {
+    /// Image files that an operator hands over. No stream of a pipeline has this index (there are at most 1,024), no camera delivers on it.
+    pub const DESK: Self = Self(u16::MAX);
+
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -116,12 +121,14 @@ pub struct FrameHeader {
 
 /// A picture: header and the decoder's own memory.
 pub struct Frame {
-    pub header: FrameHeader,
+    header: FrameHeader,
     buffer: Box<dyn FrameBuffer>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
+    #[error("frame {sequence}: the enrolment desk's stream is for image files, not for cameras")]
+    Desk { sequence: u64 },
     #[error("stream {stream}, frame {sequence}: picture of {width}×{height} pixels is outside 16×16 … 8192×8192")]
     Size { stream: u16, sequence: u64, width: u32, height: u32 },
     #[error("stream {stream}, frame {sequence}: plane {plane} has {have} bytes, {need} are needed (stride {stride})")]
@@ -129,8 +136,15 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// Checks that every plane holds what the header claims, so that readers need no further bounds checks.
+    /// A camera's, or a replay's. Checks that every plane holds what the header claims, so that readers need no further bounds checks.
     pub fn new(header: FrameHeader, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
+        if header.stream == StreamIndex::DESK {
+            return Err(FrameError::Desk { sequence: header.sequence });
+        }
+        Self::checked(header, buffer)
+    }
+
+    fn checked(header: FrameHeader, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
         let FrameHeader { stream: StreamIndex(stream), sequence, width, height, layout, .. } = header;
         if !(16..=8192).contains(&width) || !(16..=8192).contains(&height) {
             return Err(FrameError::Size { stream, sequence, width, height });
@@ -147,10 +161,17 @@ impl Frame {
         Ok(Self { header, buffer })
     }
 
-    /// The pixels, with the area they may be used in.
+    pub const fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// The pixels, with the area they may be used in. Looks at the lease: a permit that has ended opens nothing.
     pub fn read<'a>(&'a self, permit: &'a impl MayRead) -> Result<Pixels<'a>, ReadRefused> {
         if permit.stream() != self.header.stream {
-            return Err(ReadRefused { permit_stream: permit.stream().0, frame_stream: self.header.stream.0 });
+            return Err(ReadRefused::OtherStream { permit_stream: permit.stream().0, frame_stream: self.header.stream.0 });
+        }
+        if !permit.stands() {
+            return Err(ReadRefused::Ended { stream: self.header.stream.0 });
         }
         let plane = |i: usize| if i < self.header.layout.plane_count() { self.buffer.plane(i) } else { &[] };
         Ok(Pixels { header: &self.header, planes: [plane(0), plane(1), plane(2)], area: permit.area(), area_epoch: permit.area_epoch() })
@@ -167,6 +188,8 @@ impl fmt::Debug for Frame {
 /// `policy::lease` does.
 pub trait MayRead: sealed::Sealed {
     fn stream(&self) -> StreamIndex;
+    /// Whether the lease behind it stands at this moment, by the clock of who granted it. Two atomic loads and a clock reading.
+    fn stands(&self) -> bool;
     fn area(&self) -> &Area;
     /// Changes whenever `area` does: key for cached rasters.
     fn area_epoch(&self) -> u64;
@@ -176,12 +199,14 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// A permit of one stream was held up to a frame of another. Always a programming error; refused all the same.
+/// Why a frame stayed closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a permit for stream {permit_stream} does not open a frame of stream {frame_stream}")]
-pub struct ReadRefused {
-    permit_stream: u16,
-    frame_stream: u16,
+pub enum ReadRefused {
+    /// Always a programming error; refused all the same.
+    #[error("a permit for stream {permit_stream} does not open a frame of stream {frame_stream}")]
+    OtherStream { permit_stream: u16, frame_stream: u16 },
+    #[error("the permit for stream {stream} has ended: nothing was read")]
+    Ended { stream: u16 },
 }
 
 /// Borrowed planes of a frame, and the area outside which nothing may be used. Whoever reads applies the area *while* reading.

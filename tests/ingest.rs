@@ -417,7 +417,7 @@ fn a_paced_clip_keeps_its_schedule_over_many_rounds() {
     let schedule = Schedule { clip, decoder: None, fps: 100.0, start, frames: Some(90) };
     assert_eq!(paced::play(&schedule, &outlet, &Shutdown::new()).expect("plays"), 90);
     for i in 0..90 {
-        let header = ring.pop().expect("every frame").header;
+        let header = *ring.pop().expect("every frame").header();
         assert_eq!(header.sequence, i);
         assert_eq!(header.captured_at, CaptureTime::Scheduled(schedule.due(i)));
         // Never early; how late it is shows as latency.

@@ -6,14 +6,13 @@ mod random;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
 use placard::clock::{Clock, SimulatedClock, Stamp, SystemClock, Utc};
 use placard::frame::StreamIndex;
 use placard::policy::facts::Register;
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, Match, StreamState, Withheld};
-use placard::policy::rules::{Decision, DecisionPlane, PlainRules, PlaneError, Rule};
+use placard::policy::rules::{DecisionPlane, PlainRules, Rule};
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
 
@@ -67,18 +66,15 @@ struct Site {
 }
 
 impl Site {
-    fn with(text: &str, plane: Box<dyn DecisionPlane>) -> Self {
+    fn new(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
         let register = directory.path().join("register.toml");
         std::fs::write(&register, text).expect("write the register");
         let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
         let streams: Vec<Arc<str>> = vec!["north".into(), "south".into()];
-        let (policy, table) =
-            PolicyThread::start(register.clone(), &streams, Arc::clone(&clock) as _, plane, None).expect("start the policy thread");
+        let (policy, table) = PolicyThread::start(register.clone(), &streams, Arc::clone(&clock) as _, Box::new(PlainRules), None)
+            .expect("start the policy thread");
         Self { _directory: directory, register, clock, policy, table }
-    }
-    fn new(text: &str) -> Self {
-        Self::with(text, Box::new(PlainRules))
     }
     fn state(&self, stream: StreamIndex) -> StreamState {
         self.table.state(stream, self.clock.monotonic())
@@ -171,37 +167,6 @@ fn dropping_the_last_handle_darkens_every_stream() {
         assert!(clock.monotonic().since_ns(dropped_at) < 1_000_000_000, "dark within one second");
         std::thread::yield_now();
     }
-}
-
-/// A plane that can be told to fail.
-struct Treacherous(Arc<AtomicU8>);
-
-impl DecisionPlane for Treacherous {
-    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError> {
-        match (self.0.load(SeqCst), stream) {
-            (1, "south") => Err(PlaneError("no such attribute".to_owned())),
-            (2, "south") => panic!("a fault in the rules"),
-            _ => PlainRules.decide(register, stream, now),
-        }
-    }
-}
-
-#[test]
-fn an_erring_or_panicking_plane_darkens_every_stream_and_is_counted() {
-    let mood = Arc::new(AtomicU8::new(0));
-    let site = Site::with(&register_text(), Box::new(Treacherous(Arc::clone(&mood))));
-    let counters = site.policy.counters();
-    for (failure, count) in [(1, &counters.plane_errors_total), (2, &counters.panics_total)] {
-        site.assert_lit();
-        mood.store(failure, SeqCst);
-        site.policy.reload().expect("survives");
-        site.assert_dark();
-        assert_eq!(site.rule(0), Rule::DecisionMade, "north too: rules that fail for one stream are trusted for none");
-        assert!(count.get() >= 1);
-        mood.store(0, SeqCst);
-        site.policy.reload().expect("answers");
-    }
-    site.assert_lit();
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Aligner {
 
     /// Writes the aligned crop, CHW, normalised as the manifest says, to `out` ([`CROP_LEN`] values).
     pub fn align(&mut self, frame: &Frame, permit: &Permit<Embed>, landmarks: &Landmarks, out: &mut [f32]) -> Result<(), AlignError> {
-        let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+        let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         if out.len() != CROP_LEN {
             return Err(AlignError::Room { stream, frame: sequence, have: out.len() });
         }

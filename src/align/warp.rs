@@ -134,7 +134,7 @@ mod tests {
         let now = Stamp::from_ns(1);
         let granted = grant(StreamState::Recognise, &["missing-person:1"], area.clone(), now);
         let permit = granted.table.permit::<Embed>(StreamIndex(0), now).expect("live");
-        let mask = area.rasterise(frame.header.width, frame.header.height);
+        let mask = area.rasterise(frame.header().width, frame.header().height);
         let mut crop = vec![[f32::NAN; 3]; CROP_PX * CROP_PX];
         warp(&frame.read(&permit).expect("same stream"), &mask, to_crop, |x, y, rgb| crop[y * CROP_PX + x] = rgb);
         crop
@@ -155,7 +155,7 @@ mod tests {
         // Every other sample of every other row: the gradient is so gentle that no filter is needed.
         let halved = |plane: &[u8]| (0..87 * 91).map(|i| plane[(i / 91 * 2) * 181 + i % 91 * 2]).collect::<Vec<u8>>();
         let interleaved = halved(planes[1]).into_iter().zip(halved(planes[2])).flat_map(|(u, v)| [u, v]).collect();
-        let header = FrameHeader { layout: PixelLayout::Nv12, strides: [181, 182, 0], ..frame.header };
+        let header = FrameHeader { layout: PixelLayout::Nv12, strides: [181, 182, 0], ..*frame.header() };
         let nv12 = Frame::new(header, Box::new(OwnedBuffer { planes: vec![planes[0].to_vec(), interleaved] })).expect("valid");
         for frame in [&frame, &nv12] {
             for (i, rgb) in crop(frame, &Area::whole(), &shift(30.5, 20.25)).iter().enumerate() {
@@ -205,7 +205,7 @@ mod tests {
                 }
             }
         }
-        let still = frame_from_rgb(w, h, &vec![0; (w * h * 3) as usize]).expect("valid").header;
+        let still = frame_from_rgb(w, h, &vec![0; (w * h * 3) as usize]).expect("valid").header().to_owned();
         let header = FrameHeader { layout: PixelLayout::I420, strides: [200, 100, 100], ..still };
         let frames = planes.map(|p| Frame::new(header, Box::new(OwnedBuffer { planes: p.to_vec() })).expect("valid"));
         let crops = [&frames[0], &frames[1]].map(|f| crop(f, &area, &turned));

@@ -135,7 +135,7 @@ mod tests {
     fn sequences(gatherer: &mut Gatherer, max: usize, now: Stamp<Monotonic>) -> Vec<u64> {
         let mut batch = Batch::new();
         gatherer.gather(&mut batch, max, now);
-        batch.iter().map(|a| a.frame.header.sequence).collect()
+        batch.iter().map(|a| a.frame.header().sequence).collect()
     }
 
     fn granted() -> Granted {
@@ -164,7 +164,7 @@ mod tests {
         (0..3).for_each(|i| ring.push(frame(i)));
         let mut first = Batch::new();
         gatherer.gather(&mut first, 4, T0);
-        assert_eq!((first.len(), first[0].frame.header.sequence), (1, 2));
+        assert_eq!((first.len(), first[0].frame.header().sequence), (1, 2));
         ring.push(frame(3));
         assert!(sequences(&mut gatherer, 4, T0).is_empty(), "the stream is busy");
         drop(first);

@@ -49,7 +49,7 @@ pub fn run(mut batcher: Batcher) {
             wait_for_more(&mut batcher, &mut batch);
         }
         let now = batcher.clock.monotonic();
-        batch.iter().for_each(|a| batcher.recorder.record_ns(now.since_ns(a.frame.header.arrived_at)));
+        batch.iter().for_each(|a| batcher.recorder.record_ns(now.since_ns(a.frame.header().arrived_at)));
         batcher.workers.take();
         if batcher.batches.send(batch).is_err() {
             // Every detector worker is gone: the appliance is stopping, or they are lost and the watchdog says so.

@@ -15,17 +15,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::list::Entry;
-use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio};
+use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError};
 use crate::console::view::ReloadView;
 use crate::embedding::Embedding;
-use crate::gallery::exact::ExactScan;
+use crate::gallery::SubjectId;
 use crate::gallery::identities::Identities;
 use crate::gallery::seal::{SealError, SiteKey};
+use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
-use crate::gallery::{Scan, SubjectId};
+use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::facts::{Mode, Site};
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
@@ -224,22 +225,24 @@ impl<'a> Enrolment<'a> {
         Ok(Ok(Candidate { subject: SubjectId::random()?, name: entry.name.clone(), taken }))
     }
 
-    fn commit(&self, looked_at: Vec<Result<Candidate, Verdict>>) -> Result<Vec<Verdict>, Failed> {
+    fn commit(&mut self, looked_at: Vec<Result<Candidate, Verdict>>) -> Result<Vec<Verdict>, Failed> {
         let now = self.clock.utc();
         let vault = Vault::open_patiently(self.state, &self.key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
         vault.purge_expired(now)?;
         let known = vault.load_purpose(self.purpose, &self.studio.model, now)?;
-        let scan = ExactScan::new(self.studio.model.dim, known.version, &known.templates)?;
+        let set = GallerySet::of_purpose(self.studio.model.clone(), self.purpose, &known)?;
         drop(known);
         let expires_at = now.plus(self.lifetime).min(self.studio.desk.basis_ends());
         let mut decided: Vec<Result<Candidate, Verdict>> = Vec::with_capacity(looked_at.len());
         for looked in looked_at {
-            let next = looked.and_then(|candidate| match already_enrolled(&scan, &decided, &candidate) {
-                None => Ok(candidate),
-                Some((image, why)) => Err(Verdict::Refused { name: candidate.name, image, why }),
+            decided.push(match looked {
+                Err(refused) => Err(refused),
+                Ok(candidate) => match already_enrolled(&mut self.studio.desk, &set, &decided, &candidate)? {
+                    None => Ok(candidate),
+                    Some((image, why)) => Err(Verdict::Refused { name: candidate.name, image, why }),
+                },
             });
-            decided.push(next);
         }
         let accepted: Vec<&Candidate> = decided.iter().filter_map(|d| d.as_ref().ok()).collect();
         let new_subjects = accepted.iter().map(|candidate| NewSubject {
@@ -266,10 +269,22 @@ impl<'a> Enrolment<'a> {
     }
 }
 
-/// The enrolled or just accepted subject that `candidate` looks like, and the picture that shows it.
-fn already_enrolled(scan: &ExactScan, accepted: &[Result<Candidate, Verdict>], candidate: &Candidate) -> Option<(PathBuf, Why)> {
-    candidate.taken.iter().find_map(|Taken { image, portrait }| {
-        let known = scan.search(portrait.embedding.as_slice(), DUPLICATE, 1).pop().map(|found| (found.subject, found.score));
+/// The enrolled or just accepted subject that `candidate` looks like, and the picture that shows it. This too is a search: the desk must
+/// give leave to match for the purpose, for each picture anew.
+fn already_enrolled(
+    desk: &mut EnrolmentDesk,
+    set: &GallerySet,
+    accepted: &[Result<Candidate, Verdict>],
+    candidate: &Candidate,
+) -> Result<Option<(PathBuf, Why)>, Failed> {
+    for Taken { image, portrait } in &candidate.taken {
+        let known = loop {
+            let permit = desk.match_permit().map_err(desk_closed)?;
+            // If the machine was busy for longer than a lease lasts, the desk says again whether the purpose still holds.
+            if let Ok(found) = set.search(&permit, &portrait.embedding, DUPLICATE, 1) {
+                break found.and_then(|mut found| found.candidates.pop()).map(|known| (known.subject, known.score));
+            }
+        };
         let found = known.or_else(|| {
             let others = accepted.iter().filter_map(|a| a.as_ref().ok());
             others.flat_map(|other| other.templates().map(move |t| (other, t))).find_map(|(other, template)| {
@@ -277,8 +292,11 @@ fn already_enrolled(scan: &ExactScan, accepted: &[Result<Candidate, Verdict>], c
                 (score >= DUPLICATE).then(|| (other.subject.clone(), score))
             })
         });
-        found.map(|(subject, score)| (image.clone(), Why::AlreadyEnrolled { subject, score }))
-    })
+        if let Some((subject, score)) = found {
+            return Ok(Some((image.clone(), Why::AlreadyEnrolled { subject, score })));
+        }
+    }
+    Ok(None)
 }
 
 /// The site's key; made here only where nothing real depends on it.

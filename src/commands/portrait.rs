@@ -21,10 +21,10 @@ use crate::engine::EngineError;
 use crate::engine::manifest::{IntendedUse, Manifest, Task};
 use crate::engine::store::{self, StoreError};
 use crate::frame::Frame;
-use crate::frame::still::frame_from_rgb;
+use crate::frame::still::desk_frame_from_rgb;
 use crate::gallery::TemplateModel;
 use crate::matching::template_model;
-use crate::policy::enrolment::{DESK, DeskClosed, EnrolmentDesk};
+use crate::policy::enrolment::{DeskClosed, EnrolmentDesk};
 use crate::policy::facts::{Mode, Register, Site};
 use crate::policy::lease::{Detect, Embed};
 use crate::purpose::Purpose;
@@ -117,15 +117,14 @@ pub struct Studio {
     pub desk: EnrolmentDesk,
     pub model: TemplateModel,
     pub site: Option<Site>,
-    clock: SharedClock,
 }
 
 impl Studio {
     /// Asks the register first, then loads the models.
     pub fn open(context: &Context, purpose: &Purpose, names: &ModelNames, clock: SharedClock) -> Result<Self, Failed> {
         let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
-        let desk = EnrolmentDesk::open(&register, purpose, clock.now())
-            .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
+        let desk =
+            EnrolmentDesk::open(&register, purpose, clock).map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
         let site = Site::load(&context.state.site()).ok();
         let engine = schema::Engine::default();
         let load = |name: &Option<String>, task, what| {
@@ -142,7 +141,7 @@ impl Studio {
         let settings =
             schema::Detect { model: detector.manifest().name.clone(), score_threshold: ENROLMENT.min_score, nms_iou: 0.45, input_px: None };
         let detector = Detector::new(detector, &settings, MENTIONED_SCORE, Arc::<DetectCounters>::default())?;
-        Ok(Self { detector, embedder: Embedder::new(embedder)?, desk, model, site, clock })
+        Ok(Self { detector, embedder: Embedder::new(embedder)?, desk, model, site })
     }
 
     /// The outer error is a fault of ours or the law's word; the inner one is about the picture.
@@ -151,18 +150,20 @@ impl Studio {
             Ok(frame) => frame,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let permit = self.desk.permit::<Detect>(self.clock.now()).map_err(desk_closed)?;
+        let permit = self.desk.permit::<Detect>().map_err(desk_closed)?;
         let faces = self.detector.detect(&frame, &permit)?;
         let face = match the_one_face(&faces, gate) {
             Ok(face) => face,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let landmarks = face.landmarks.context("this detector gives no landmarks: name one that does with --detector")?;
+        // The network may have taken longer than a lease lasts: leave is asked for again.
+        let permit = self.desk.permit::<Detect>().map_err(desk_closed)?;
         let quality = assess(&frame.read(&permit)?, &face);
         if let Err(refusal) = good_enough(quality, gate) {
             return Ok(Err(refusal));
         }
-        let permit = self.desk.permit::<Embed>(self.clock.now()).map_err(desk_closed)?;
+        let permit = self.desk.permit::<Embed>().map_err(desk_closed)?;
         let embedding = self.embedder.embed(&frame, &permit, &landmarks)?;
         Ok(Ok(Portrait { embedding, score: face.score, quality }))
     }
@@ -207,9 +208,7 @@ fn read_picture(path: &Path) -> Result<Frame, Refusal> {
         Ok(picture.into_rgb8())
     });
     let rgb = decoded.map_err(|e| unreadable(e.to_string()))?;
-    let mut frame = frame_from_rgb(rgb.width(), rgb.height(), &rgb).map_err(|e| unreadable(e.to_string()))?;
-    frame.header.stream = DESK;
-    Ok(frame)
+    desk_frame_from_rgb(rgb.width(), rgb.height(), &rgb).map_err(|e| unreadable(e.to_string()))
 }
 
 fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Failed> {
@@ -233,7 +232,7 @@ fn refuse_commissioning_model(site: Option<&Site>, manifest: &Manifest) -> Resul
     Ok(())
 }
 
-fn desk_closed(closed: DeskClosed) -> Failed {
+pub(super) fn desk_closed(closed: DeskClosed) -> Failed {
     Failed::new(Exit::Refused, closed)
 }
 

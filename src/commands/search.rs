@@ -5,7 +5,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use serde_json::json;
@@ -14,12 +13,11 @@ use super::enrol::{PATIENCE, site_key, vault_failed};
 use super::portrait::{ModelNames, SEARCH, Studio};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::SystemClock;
-use crate::gallery::exact::ExactScan;
 use crate::gallery::identities::Identities;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::Vault;
-use crate::gallery::{Candidate, Scan, SubjectId};
+use crate::gallery::{Candidate, SubjectId};
 use crate::matching::identify::identify;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
@@ -68,11 +66,11 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let vault = Vault::open_patiently(&context.state, &key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
     let loaded = vault.load_purpose(&args.purpose, &studio.model, clock.utc())?;
     drop(vault);
-    let scan = ExactScan::new(studio.model.dim, loaded.version, &loaded.templates)?;
-    let (version, templates) = (scan.version(), scan.len());
-    let set = GallerySet::of_scans(studio.model.clone(), [(args.purpose.clone(), Arc::new(scan) as Arc<dyn Scan>)]);
-    let permits = studio.desk.match_permits(clock.now()).map_err(|closed| Failed::new(Exit::Refused, closed))?;
-    let found = identify(portrait.embedding, &permits, &set, args.threshold, usize::from(args.top), &*clock);
+    let (version, templates) = (loaded.version, loaded.templates.len());
+    let set = GallerySet::of_purpose(studio.model.clone(), &args.purpose, &loaded)?;
+    drop(loaded);
+    let permit = studio.desk.match_permit().map_err(|closed| Failed::new(Exit::Refused, closed))?;
+    let found = identify(portrait.embedding, &[permit], &set, args.threshold, usize::from(args.top));
     if found.ended_permits > 0 {
         return Err(Failed::new(Exit::Refused, anyhow!("the permit for {} ended during the search: nothing is shown", args.purpose)));
     }

@@ -28,7 +28,7 @@ crate::counters! {
         queries: "Tracks that came to be searched.",
         hits: "Searches that found somebody, one per purpose.",
         unmatched: "Tracks that no gallery knew: their embedding was wiped in the same call.",
-        withheld: "Tracks that were not searched, or whose result was dropped, because no permit to match was live.",
+        withheld: "Tracks that were not searched, or whose result was dropped, because no permit to match was live or the lease had changed since they were embedded.",
     }
 }
 
@@ -87,13 +87,15 @@ pub fn run(mut worker: DecideWorker) {
 impl DecideWorker {
     /// False when nobody listens any more.
     fn judge(&mut self, query: Query) -> bool {
-        let Query { stream, track, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
+        let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
         let begun_at = self.clock.monotonic();
         self.match_counters.queries.increment();
         // A stream without a threshold does not exist; should one turn up, nothing reaches it.
         let threshold = self.thresholds.get(stream.index()).copied().unwrap_or(f32::INFINITY);
-        let permits = self.leases.match_permits(stream, begun_at).unwrap_or_default();
-        let found = identify(embedding, &permits, &self.set, threshold, self.top_k, &*self.clock);
+        let mut permits = self.leases.match_permits(stream, begun_at).unwrap_or_default();
+        // A lease that ended on the way here and was granted anew is another lease: it says nothing of what was seen before it.
+        permits.retain(|permit| permit.epoch() == lease_epoch);
+        let found = identify(embedding, &permits, &self.set, threshold, self.top_k);
         let searched_at = self.clock.now();
         self.match_recorder.record_ns(searched_at.monotonic.since_ns(begun_at));
         self.match_counters.hits.add(found.hits.len() as u64);

@@ -79,7 +79,7 @@ impl Detector {
 
     /// Faces inside the permit's area, best first.
     pub fn detect(&mut self, frame: &Frame, permit: &Permit<Detect>) -> Result<Vec<Face>, DetectError> {
-        let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+        let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         let pixels = frame.read(permit).map_err(|source| DetectError::Read { stream, frame: sequence, source })?;
         let Some(prepared) = self.preprocessor.prepare(&pixels) else {
             self.counters.empty_areas.increment();
@@ -121,7 +121,7 @@ mod tests {
     use crate::engine::Output;
     use crate::engine::manifest::Manifest;
     use crate::frame::still::frame_from_rgb;
-    use crate::frame::{BoundingBox, StreamIndex};
+    use crate::frame::{BoundingBox, FrameHeader, OwnedBuffer, StreamIndex};
     use crate::policy::lease::{StreamState, testing::grant};
 
     /// Answers every run with the same boxes (fractions of the tensor), and remembers the shape it was asked with.
@@ -193,13 +193,14 @@ mod tests {
         let (network, shape) = scripted(vec![[0.0, 0.0, 1.0, 1.0]], vec![0.9]);
         let counters: Arc<DetectCounters> = Arc::default();
         let mut detector = Detector::new(network, &config(), 0.6, Arc::clone(&counters)).expect("fits");
-        let mut frame = frame_from_rgb(64, 64, &[90; 64 * 64 * 3]).expect("valid");
+        let frame = frame_from_rgb(64, 64, &[90; 64 * 64 * 3]).expect("valid");
         let now = Stamp::from_ns(1);
         let granted = grant(StreamState::Detect, &["mask-check"], sliver, now);
         let permit = granted.table.permit(StreamIndex(0), now).expect("live");
         assert!(detector.detect(&frame, &permit).expect("nothing to read").is_empty());
         assert_eq!((*shape.lock(), counters.empty_areas.get()), ([0; 4], 1));
-        (frame.header.stream, frame.header.sequence) = (StreamIndex(3), 17);
+        let header = FrameHeader { stream: StreamIndex(3), sequence: 17, ..*frame.header() };
+        let frame = Frame::new(header, Box::new(OwnedBuffer { planes: vec![vec![90; 64 * 64]; 3] })).expect("valid");
         let error = detector.detect(&frame, &permit).expect_err("another stream").to_string();
         assert!(error.contains("stream 3, frame 17"), "{error}");
     }

@@ -102,14 +102,14 @@ where
         // A defect in the detector costs a frame, not the thread that every stream depends on.
         let found = catch_unwind(AssertUnwindSafe(|| (self.find)(&frame, &permit)));
         let now = self.clock.monotonic();
-        self.last_look.note(frame.header.stream, now);
+        self.last_look.note(frame.header().stream, now);
         self.recorder.record_ns(now.since_ns(begun_at));
         self.progress.beat();
         let faces = match found.map_err(|_panic| "it panicked".to_owned()).and_then(|f| f.map_err(|error| error.to_string())) {
             Ok(faces) => faces,
             Err(error) => {
                 self.counters.detector_errors.increment();
-                tracing::warn!(stream = frame.header.stream.0, frame = frame.header.sequence, %error, "detector failed on a frame");
+                tracing::warn!(stream = frame.header().stream.0, frame = frame.header().sequence, %error, "detector failed on a frame");
                 return true;
             }
         };
@@ -200,7 +200,7 @@ mod tests {
                 scope.spawn(move || run(worker));
             }
             drop((detected_in, batches_out));
-            let received: Vec<u64> = detected_out.iter().take(200).map(|d| d.frame.header.sequence).collect();
+            let received: Vec<u64> = detected_out.iter().take(200).map(|d| d.frame.header().sequence).collect();
             assert_eq!(received, (0..200).collect::<Vec<_>>());
             shutdown.request();
         });

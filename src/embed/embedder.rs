@@ -67,7 +67,7 @@ impl Embedder {
     pub fn embed(&mut self, frame: &Frame, permit: &Permit<Embed>, landmarks: &Landmarks) -> Result<Embedding, EmbedError> {
         let ran = self.align_and_run(frame, permit, landmarks);
         self.tensor.zeroize();
-        let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+        let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         let degenerate = |source| EmbedError::Degenerate { stream, sequence, source };
         let embedding = ran.and_then(|()| Embedding::normalised(&mut self.raw).map_err(degenerate));
         self.raw.zeroize();
@@ -75,7 +75,7 @@ impl Embedder {
     }
 
     fn align_and_run(&mut self, frame: &Frame, permit: &Permit<Embed>, landmarks: &Landmarks) -> Result<(), EmbedError> {
-        let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+        let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         self.aligner.align(frame, permit, landmarks, &mut self.tensor)?;
         let (raw, mut got) = (&mut self.raw, 0);
         let mut read = |outputs: &[Output<'_>]| {

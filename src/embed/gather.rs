@@ -151,7 +151,7 @@ impl<E: EmbedShot> Gather<E> {
                 }
                 Err(error) => {
                     self.counters.errors.increment();
-                    let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+                    let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
                     tracing::debug!(stream, frame = sequence, %error, "a shot could not be embedded");
                 }
             }
@@ -159,7 +159,7 @@ impl<E: EmbedShot> Gather<E> {
     }
 
     fn add(&mut self, frame: &Frame, epoch: u64, shot: &Shot, embedding: Embedding, now: Stamp<Monotonic>) {
-        let stream = frame.header.stream;
+        let stream = frame.header().stream;
         let found = self.accumulators.iter().position(|a| a.stream == stream && a.track == shot.track);
         let index = found.unwrap_or_else(|| {
             if self.accumulators.len() >= MOST_TRACKS {
@@ -174,9 +174,9 @@ impl<E: EmbedShot> Gather<E> {
                 embeddings: Vec::with_capacity(self.best_shots),
                 quality: f32::NEG_INFINITY,
                 bounding_box: shot.face.bounding_box,
-                picture_px: (frame.header.width, frame.header.height),
-                captured_at: frame.header.captured_at,
-                frame_sequence: frame.header.sequence,
+                picture_px: (frame.header().width, frame.header().height),
+                captured_at: frame.header().captured_at,
+                frame_sequence: frame.header().sequence,
             });
             self.accumulators.len() - 1
         });
@@ -186,9 +186,9 @@ impl<E: EmbedShot> Gather<E> {
         }
         accumulator.embeddings.push(embedding);
         // Time, number and place belong together: all of the frame that came last.
-        (accumulator.captured_at, accumulator.frame_sequence) = (frame.header.captured_at, frame.header.sequence);
+        (accumulator.captured_at, accumulator.frame_sequence) = (frame.header().captured_at, frame.header().sequence);
         accumulator.bounding_box = shot.face.bounding_box;
-        accumulator.picture_px = (frame.header.width, frame.header.height);
+        accumulator.picture_px = (frame.header().width, frame.header().height);
         accumulator.quality = accumulator.quality.max(shot.quality);
     }
 
@@ -208,6 +208,7 @@ impl<E: EmbedShot> Gather<E> {
         Some(Query {
             stream,
             track,
+            lease_epoch: gathered.epoch,
             embedding,
             shots: gathered.embeddings.len(),
             quality: gathered.quality,

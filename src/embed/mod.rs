@@ -16,6 +16,8 @@ use crate::track::TrackId;
 pub struct Query {
     pub stream: StreamIndex,
     pub track: TrackId,
+    /// Of the lease terms that every shot was read under: a search under others is refused.
+    pub lease_epoch: u64,
     pub embedding: Embedding,
     /// How many shots went into the mean, and the best one's quality.
     pub shots: usize,

@@ -58,7 +58,7 @@ impl<E: EmbedShot> EmbedWorker<E> {
     /// False when nobody takes queries any more.
     fn take_in(&mut self, selection: Selection) -> bool {
         let began = self.clock.monotonic();
-        let captured_at = selection.frame.as_ref().filter(|_| !selection.shots.is_empty()).map(|f| f.header.captured_at);
+        let captured_at = selection.frame.as_ref().filter(|_| !selection.shots.is_empty()).map(|f| f.header().captured_at);
         let queries = self.gather.process(selection);
         if let Some(captured_at) = captured_at {
             let now = self.clock.now();

@@ -6,13 +6,24 @@
 use crate::clock::{CaptureTime, Stamp};
 use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameError, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
 
-/// A frame of stream 0, sequence 0, arrived at 0 ns; callers set what they know better in `frame.header`. `rgb`: rows top to bottom,
-/// three bytes a pixel, no padding.
+/// A frame of stream 0, sequence 0, arrived at 0 ns. `rgb`: rows top to bottom, three bytes a pixel, no padding.
 pub fn frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, FrameError> {
+    let (header, planes) = converted(StreamIndex(0), width, height, rgb)?;
+    Frame::new(header, planes)
+}
+
+/// As [`frame_from_rgb`], of an image file that an operator hands over: permits of the enrolment desk open it, a camera's do not.
+pub fn desk_frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, FrameError> {
+    let (header, planes) = converted(StreamIndex::DESK, width, height, rgb)?;
+    Frame::checked(header, planes)
+}
+
+fn converted(stream: StreamIndex, width: u32, height: u32, rgb: &[u8]) -> Result<(FrameHeader, Box<OwnedBuffer>), FrameError> {
     let (w, h) = (width as usize, height as usize);
     let need = w.saturating_mul(h).saturating_mul(3);
     if rgb.len() < need {
-        return Err(FrameError::ShortPlane { stream: 0, sequence: 0, plane: 0, have: rgb.len(), need, stride: w.saturating_mul(3) });
+        let stride = w.saturating_mul(3);
+        return Err(FrameError::ShortPlane { stream: stream.0, sequence: 0, plane: 0, have: rgb.len(), need, stride });
     }
     let mut planes = [(); 3].map(|()| Vec::with_capacity(w * h));
     for pixel in rgb[..need].chunks_exact(3) {
@@ -23,7 +34,7 @@ pub fn frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, Fram
     }
     let at = Stamp::from_ns(0);
     let header = FrameHeader {
-        stream: StreamIndex(0),
+        stream,
         sequence: 0,
         captured_at: CaptureTime::Arrival(at),
         arrived_at: at,
@@ -33,7 +44,7 @@ pub fn frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, Fram
         colorimetry: Colorimetry { matrix: ColourMatrix::Bt601, full_range: true },
         strides: [w; 3],
     };
-    Frame::new(header, Box::new(OwnedBuffer { planes: planes.into() }))
+    Ok((header, Box::new(OwnedBuffer { planes: planes.into() })))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0…255")]

@@ -64,7 +64,7 @@ struct Slot {
     count: usize,
 }
 
-pub struct ExactScan {
+pub(crate) struct ExactScan {
     dim: usize,
     version: u64,
     rows: Lines,
@@ -75,7 +75,7 @@ pub struct ExactScan {
 
 impl ExactScan {
     /// Refuses the whole load if a template is not a finite unit vector of `dim` values.
-    pub fn new(dim: usize, version: u64, templates: &[Template]) -> Result<Self, ScanError> {
+    pub(crate) fn new(dim: usize, version: u64, templates: &[Template]) -> Result<Self, ScanError> {
         for Template { subject, values, .. } in templates {
             if values.len() != dim {
                 return Err(ScanError::Dimension { subject: subject.clone(), found: values.len(), want: dim });
@@ -164,9 +164,6 @@ impl Best {
 }
 
 impl Scan for ExactScan {
-    fn dim(&self) -> usize {
-        self.dim
-    }
     fn len(&self) -> usize {
         self.expires_at.len()
     }

@@ -5,7 +5,8 @@
 //! identities.redb (sealed names, another key; opened by commands, never by the pipeline)
 //! ```
 //!
-//! Templates are plain only in the memory of a scan, and wiped there when it is replaced.
+//! Templates are plain only in the memory of a scan, and wiped there when it is replaced. Who is enrolled cannot be compared with anybody
+//! but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18).
 
 pub mod exact;
 pub mod identities;
@@ -86,16 +87,12 @@ pub struct Candidate {
 
 /// The templates of one purpose, searchable. Implementations return what an exhaustive fp32 search returns, in the same order (score
 /// falling, ties by slot). A subject with several templates scores as its most similar one and appears once.
-pub trait Scan: Send + Sync {
-    fn dim(&self) -> usize;
+pub(crate) trait Scan: Send + Sync {
     /// Templates.
     fn len(&self) -> usize;
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
     /// Grows with every change: cited in events.
     fn version(&self) -> u64;
-    /// Best `top_k` subjects with score ≥ `threshold`. `query` is a unit vector of `dim()` values; anything else finds nobody.
+    /// Best `top_k` subjects with score ≥ `threshold`. `query` is a unit vector of as many values as a template; anything else finds nobody.
     fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate>;
     /// When the first template must no longer be searched. `None`: never.
     fn earliest_expiry(&self) -> Option<Stamp<Utc>> {

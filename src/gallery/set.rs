@@ -1,5 +1,8 @@
 //! All galleries of one appliance: purpose → scan, replaced under the readers' hands.
 //!
+//! Invariant: the only way in is [`GallerySet::search`]. It takes a permit to match, opens the gallery of that permit's purpose and no other,
+//! and tells nothing if the permit does not stand before and after.
+//!
 //! Readers take one atomic load and never wait. Writers (a reload, the removal of expired templates) take turns; a search that began
 //! before a replacement ends on the scan it began with, whose memory is wiped when the last such search lets go.
 
@@ -11,9 +14,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::exact::{ExactScan, ScanError};
-use super::vault::{Vault, VaultError};
-use super::{Scan, TemplateModel};
+use super::vault::{PurposeTemplates, Vault, VaultError};
+use super::{Candidate, Scan, TemplateModel};
 use crate::clock::{Stamp, Utc};
+use crate::embedding::Embedding;
+use crate::policy::lease::{Match, Permit};
 use crate::purpose::Purpose;
 
 type Scans = HashMap<Purpose, Arc<dyn Scan>>;
@@ -41,6 +46,21 @@ pub struct Reloaded {
     pub damaged: usize,
 }
 
+/// What a search found. `candidates`: at or above the threshold, best first; may be empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    pub candidates: Vec<Candidate>,
+    pub gallery_version: u64,
+}
+
+/// Nothing is told: the permit to match did not stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the permit to match has ended: {}", if *searched { "what was found meanwhile is dropped" } else { "nothing was searched" })]
+pub struct PermitEnded {
+    /// Whether it ended while the gallery was being searched.
+    pub searched: bool,
+}
+
 pub struct GallerySet {
     model: TemplateModel,
     scans: ArcSwap<Scans>,
@@ -55,8 +75,14 @@ impl GallerySet {
         Self::of_scans(model, [])
     }
 
-    /// A set of scans made elsewhere.
-    pub fn of_scans(model: TemplateModel, scans: impl IntoIterator<Item = (Purpose, Arc<dyn Scan>)>) -> Self {
+    /// The gallery of one purpose, as a command loads it for itself.
+    pub fn of_purpose(model: TemplateModel, purpose: &Purpose, loaded: &PurposeTemplates) -> Result<Self, ReloadError> {
+        let scan = ExactScan::new(model.dim, loaded.version, &loaded.templates);
+        let scan = scan.map_err(|error| ReloadError::Scan { purpose: purpose.clone(), error })?;
+        Ok(Self::of_scans(model, [(purpose.clone(), Arc::new(scan) as Arc<dyn Scan>)]))
+    }
+
+    pub(crate) fn of_scans(model: TemplateModel, scans: impl IntoIterator<Item = (Purpose, Arc<dyn Scan>)>) -> Self {
         let set =
             Self { model, scans: ArcSwap::from_pointee(Scans::new()), next_expiry_ns: AtomicI64::new(NEVER_NS), writing: Mutex::default() };
         set.publish(scans.into_iter().collect());
@@ -67,8 +93,21 @@ impl GallerySet {
         &self.model
     }
 
-    /// The gallery of `purpose`, and of no other. `None`: nobody is enrolled for it.
-    pub fn for_purpose(&self, purpose: &Purpose) -> Option<Arc<dyn Scan>> {
+    /// Who of the permit's purpose looks like `query`: at most `top_k` subjects of cosine similarity `threshold` and more. `None`: that
+    /// purpose has no gallery.
+    pub fn search(&self, permit: &Permit<Match>, query: &Embedding, threshold: f32, top_k: usize) -> Result<Option<Found>, PermitEnded> {
+        if !permit.stands() {
+            return Err(PermitEnded { searched: false });
+        }
+        let Some(scan) = self.for_purpose(permit.purpose()) else { return Ok(None) };
+        let candidates = scan.search(query.as_slice(), threshold, top_k);
+        if !candidates.is_empty() && !permit.stands() {
+            return Err(PermitEnded { searched: true });
+        }
+        Ok(Some(Found { candidates, gallery_version: scan.version() }))
+    }
+
+    pub(in crate::gallery) fn for_purpose(&self, purpose: &Purpose) -> Option<Arc<dyn Scan>> {
         self.scans.load().get(purpose).cloned()
     }
 

@@ -130,7 +130,8 @@ pub struct Enrolled {
 pub struct Template {
     pub subject: SubjectId,
     pub expires_at: Stamp<Utc>,
-    pub values: Zeroizing<Vec<f32>>,
+    /// Not for other crates: nobody is compared with but by a search under a permit.
+    pub(crate) values: Zeroizing<Vec<f32>>,
 }
 
 /// What may be searched for one purpose, and what was left out.

@@ -150,7 +150,7 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(outlet.deliver(header(32), picture(32), &shutdown).expect("whole"), Delivery::Delivered);
         }
-        let first = ring.pop().expect("two are left").header;
+        let first = *ring.pop().expect("two are left").header();
         assert_eq!((first.sequence, first.stream), (2, StreamIndex(3)));
         assert_eq!(ring.overwritten.get(), 2);
         assert_eq!(outlet.counters.frames_total.get(), 4);
@@ -181,7 +181,7 @@ mod tests {
             let mut next = 0;
             while next < 100 {
                 if let Some(frame) = ring.pop() {
-                    assert_eq!(frame.header.sequence, next);
+                    assert_eq!(frame.header().sequence, next);
                     next += 1;
                 } else {
                     std::thread::yield_now();

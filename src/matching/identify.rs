@@ -3,9 +3,10 @@
 //! Invariants: exactly the galleries of the permits' purposes are searched, one each. Nothing found under a permit that ended meanwhile
 //! leaves the call. The embedding is wiped before the call returns, or unwinds, whatever was found.
 
-use crate::clock::Clock;
+use std::sync::Arc;
+
 use crate::embedding::Embedding;
-use crate::gallery::set::GallerySet;
+use crate::gallery::set::{Found, GallerySet, PermitEnded};
 use crate::matching::Hit;
 use crate::policy::lease::{Match, Permit};
 
@@ -21,37 +22,24 @@ pub struct Findings {
 }
 
 /// Searches for `query` under `permits`. `threshold`: least cosine similarity; `top_k`: candidates per purpose.
-pub fn identify(
-    query: Embedding,
-    permits: &[Permit<Match>],
-    set: &GallerySet,
-    threshold: f32,
-    top_k: usize,
-    clock: &dyn Clock,
-) -> Findings {
+pub fn identify(query: Embedding, permits: &[Permit<Match>], set: &GallerySet, threshold: f32, top_k: usize) -> Findings {
     let mut findings = Findings::default();
     for permit in permits {
-        if !permit.is_live(clock.monotonic()) {
-            findings.ended_permits += 1;
-            continue;
-        }
-        let Some(scan) = set.for_purpose(permit.purpose()) else { continue };
+        let Found { candidates, gallery_version } = match set.search(permit, &query, threshold, top_k) {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(PermitEnded { searched }) => {
+                findings.ended_permits += 1;
+                findings.searched += usize::from(searched);
+                continue;
+            }
+        };
         findings.searched += 1;
-        let candidates = scan.search(query.as_slice(), threshold, top_k);
         if candidates.is_empty() {
             continue;
         }
-        if !permit.is_live(clock.monotonic()) {
-            findings.ended_permits += 1;
-            continue;
-        }
-        findings.hits.push(Hit {
-            purpose: permit.purpose().clone(),
-            basis: permit.basis().clone(),
-            lease_epoch: permit.epoch(),
-            candidates,
-            gallery_version: scan.version(),
-        });
+        let (purpose, basis) = (permit.purpose().clone(), Arc::clone(permit.basis()));
+        findings.hits.push(Hit { purpose, basis, lease_epoch: permit.epoch(), candidates, gallery_version });
     }
     // Said aloud because it is the point: this wipes it.
     drop(query);
@@ -60,18 +48,17 @@ pub fn identify(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use parking_lot::Mutex;
 
     use super::*;
     use crate::area::Area;
-    use crate::clock::{SimulatedClock, Stamp};
+    use crate::clock::{Clock, SimulatedClock, Stamp};
     use crate::embedding::testing::take_drops;
     use crate::frame::StreamIndex;
     use crate::gallery::{Candidate, Scan, SubjectId, TemplateModel};
-    use crate::policy::lease::testing::{Granted, grant};
+    use crate::policy::lease::testing::{Granted, grant_by};
     use crate::policy::lease::{MAX_LEASE, StreamState};
 
     /// Records every query it is asked, then does what the test says.
@@ -82,9 +69,6 @@ mod tests {
     }
 
     impl Scan for Double {
-        fn dim(&self) -> usize {
-            2
-        }
         fn len(&self) -> usize {
             self.answer.len()
         }
@@ -115,7 +99,7 @@ mod tests {
 
     fn world(purposes: &[&str]) -> (Arc<SimulatedClock>, Granted, Vec<Permit<Match>>) {
         let clock = SimulatedClock::starting_at(Stamp::from_ns(0));
-        let granted = grant(StreamState::Recognise, purposes, Area::whole(), clock.monotonic());
+        let granted = grant_by(clock.clone(), StreamState::Recognise, purposes, Area::whole());
         let permits = granted.table.match_permits(StreamIndex(0), clock.monotonic()).expect("granted");
         take_drops();
         (clock, granted, permits)
@@ -129,8 +113,8 @@ mod tests {
     fn searches_the_granted_purposes_and_no_others() {
         let (granted, other, empty) = (double(&[0.9, 0.7]), double(&[1.0]), double(&[]));
         let set = set(&[("missing-person:1", &granted), ("missing-person:2", &other), ("emergency:3", &empty)]);
-        let (clock, _lease, permits) = world(&["missing-person:1", "emergency:3", "crime-prevention:none-enrolled", "mask-check"]);
-        let found = identify(query(), &permits, &set, 0.5, 3, &*clock);
+        let (_clock, _lease, permits) = world(&["missing-person:1", "emergency:3", "crime-prevention:none-enrolled", "mask-check"]);
+        let found = identify(query(), &permits, &set, 0.5, 3);
         assert_eq!((found.hits.len(), found.searched, found.ended_permits), (1, 2, 0));
         let hit = &found.hits[0];
         assert_eq!((hit.purpose.to_string().as_str(), &*hit.basis, hit.gallery_version), ("missing-person:1", "test", 17));
@@ -143,22 +127,22 @@ mod tests {
     #[test]
     fn an_unmatched_embedding_is_wiped_in_the_call() {
         let nobody = double(&[]);
-        let (clock, _lease, permits) = world(&["missing-person:1"]);
+        let (_clock, _lease, permits) = world(&["missing-person:1"]);
         let query = query();
         assert_eq!(take_drops(), (0, 0));
-        let found = identify(query, &permits, &set(&[("missing-person:1", &nobody)]), 0.5, 3, &*clock);
+        let found = identify(query, &permits, &set(&[("missing-person:1", &nobody)]), 0.5, 3);
         assert!(found.hits.is_empty() && nobody.seen.lock().len() == 1);
         assert_eq!(take_drops(), (1, 0), "(wiped, left)");
-        identify(self::query(), &[], &set(&[]), 0.5, 3, &*clock);
+        identify(self::query(), &[], &set(&[]), 0.5, 3);
         assert_eq!(take_drops(), (1, 0), "also when nothing may be searched");
     }
 
     #[test]
     fn an_embedding_is_wiped_even_if_the_search_panics() {
         let broken = doing(&[1.0], || panic!("on purpose"));
-        let (clock, _lease, permits) = world(&["missing-person:1"]);
+        let (_clock, _lease, permits) = world(&["missing-person:1"]);
         let set = set(&[("missing-person:1", &broken)]);
-        let call = std::panic::AssertUnwindSafe(|| identify(query(), &permits, &set, 0.5, 3, &*clock));
+        let call = std::panic::AssertUnwindSafe(|| identify(query(), &permits, &set, 0.5, 3));
         assert!(std::panic::catch_unwind(call).is_err());
         assert_eq!(take_drops(), (1, 0));
     }
@@ -167,15 +151,15 @@ mod tests {
     fn an_ended_permit_searches_nothing_and_lets_nothing_out() {
         let scan = double(&[1.0]);
         let set_of = |scan: &Arc<Double>| set(&[("missing-person:1", scan)]);
-        let (clock, mut lease, permits) = world(&["missing-person:1"]);
+        let (_clock, mut lease, permits) = world(&["missing-person:1"]);
         lease.revoke();
-        let found = identify(query(), &permits, &set_of(&scan), 0.5, 3, &*clock);
+        let found = identify(query(), &permits, &set_of(&scan), 0.5, 3);
         assert_eq!((found.hits.len(), found.searched, found.ended_permits, scan.seen.lock().len()), (0, 0, 1, 0));
         // The lease runs out while the gallery is being searched.
         let (clock, _lease, permits) = world(&["missing-person:1"]);
         let hands = Arc::clone(&clock);
         let slow = doing(&[1.0], move || hands.advance(MAX_LEASE + Duration::from_nanos(1)));
-        let found = identify(query(), &permits, &set_of(&slow), 0.5, 3, &*clock);
+        let found = identify(query(), &permits, &set_of(&slow), 0.5, 3);
         assert_eq!((found.hits.len(), found.searched, found.ended_permits), (0, 1, 1));
         assert_eq!(take_drops(), (1, 0));
     }

@@ -2,12 +2,12 @@
 //!
 //! No camera is involved, so no sign and no area are asked for; the purpose is. It must stand in the register with a basis and an
 //! assessment in force, and it must be one that identifies. A desk has a lease table of its own with one slot, for
-//! [`DESK`], so its permits open no camera's frame in the running service, and it renews that lease only while the purpose holds.
+//! [`StreamIndex::DESK`], which no camera's frame carries, and it renews that lease only while the purpose holds.
 //!
 //! Owner: the thread of one command. The register is read once, when the desk is opened; a command is over in minutes.
 
 use crate::area::Area;
-use crate::clock::{Now, Stamp, Utc};
+use crate::clock::{SharedClock, Stamp, Utc};
 use crate::frame::StreamIndex;
 use crate::purpose::{Purpose, PurposeKind};
 
@@ -16,14 +16,14 @@ use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit
 use super::rules::{Reason, Rule, grant_of, purpose_holds};
 use super::wall_clock::WallClockGuard;
 
-/// The stream that a desk's frames must carry.
-pub const DESK: StreamIndex = StreamIndex(0);
+const DESK: StreamIndex = StreamIndex::DESK;
 
 /// Mints permits for image files, for one purpose.
 pub struct EnrolmentDesk {
     writer: LeaseWriter,
     table: LeaseTable,
     terms: LeaseTerms,
+    clock: SharedClock,
     clock_guard: WallClockGuard,
     purpose_ends: Stamp<Utc>,
     basis_ends: Stamp<Utc>,
@@ -40,7 +40,8 @@ pub enum DeskClosed {
 
 impl EnrolmentDesk {
     /// Refuses with the rule where the register does not let `purpose` identify anyone now.
-    pub fn open(register: &Register, purpose: &Purpose, now: Now) -> Result<Self, Reason> {
+    pub fn open(register: &Register, purpose: &Purpose, clock: SharedClock) -> Result<Self, Reason> {
+        let now = clock.now();
         let mut clock_guard = WallClockGuard::default();
         clock_guard.check(now)?;
         if !purpose.kind().identifies() {
@@ -53,7 +54,7 @@ impl EnrolmentDesk {
                 Err((reason, _)) => refused = refused.or(Some(reason)),
                 Ok(purpose_ends) => {
                     let basis_ends = fact.basis.as_ref().and_then(|b| b.until.as_ref()).map_or(purpose_ends, |until| until.at());
-                    let (writer, table) = LeaseWriter::new(1);
+                    let (writer, table) = LeaseWriter::for_desk(&clock);
                     let terms = LeaseTerms {
                         stream: DESK,
                         state: StreamState::Recognise,
@@ -61,7 +62,7 @@ impl EnrolmentDesk {
                         area: Area::whole(),
                         profile_hash: register.hash(),
                     };
-                    return Ok(Self { writer, table, terms, clock_guard, purpose_ends, basis_ends });
+                    return Ok(Self { writer, table, terms, clock, clock_guard, purpose_ends, basis_ends });
                 }
             }
         }
@@ -74,18 +75,20 @@ impl EnrolmentDesk {
     }
 
     /// Leave to read the pixels of one image file.
-    pub fn permit<S: PixelStage>(&mut self, now: Now) -> Result<Permit<S>, DeskClosed> {
-        self.renew(now)?;
-        Ok(self.table.permit(DESK, now.monotonic)?)
+    pub fn permit<S: PixelStage>(&mut self) -> Result<Permit<S>, DeskClosed> {
+        self.renew()?;
+        Ok(self.table.permit(DESK, self.clock.monotonic())?)
     }
 
     /// Leave to search the purpose's gallery.
-    pub fn match_permits(&mut self, now: Now) -> Result<Vec<Permit<Match>>, DeskClosed> {
-        self.renew(now)?;
-        Ok(self.table.match_permits(DESK, now.monotonic)?)
+    pub fn match_permit(&mut self) -> Result<Permit<Match>, DeskClosed> {
+        self.renew()?;
+        let [grant] = &*self.terms.grants else { return Err(Withheld::Purpose.into()) };
+        Ok(self.table.permit_for(DESK, &grant.purpose, self.clock.monotonic())?)
     }
 
-    fn renew(&mut self, now: Now) -> Result<(), DeskClosed> {
+    fn renew(&mut self) -> Result<(), DeskClosed> {
+        let now = self.clock.now();
         self.clock_guard.check(now).map_err(DeskClosed::Rule)?;
         if now.utc >= self.purpose_ends {
             self.writer.revoke(DESK);
@@ -114,16 +117,18 @@ mod tests {
     use std::time::Duration;
 
     use super::super::facts::testing::good;
-    use super::super::lease::{Detect, Embed};
+    use super::super::lease::{Detect, Embed, testing::grant_by};
     use super::*;
     use crate::clock::{Clock, SimulatedClock};
+    use crate::frame::still::{desk_frame_from_rgb, frame_from_rgb};
+    use crate::frame::{Frame, FrameError, FrameHeader, OwnedBuffer, ReadRefused};
 
     /// 2026-11-21T20:16:58Z; the example register's basis ends on 2026-12-15.
     const NOW: Stamp<Utc> = Stamp::from_ns(1_795_292_218_000_000_000);
 
     fn refusal(register: &Register, purpose: &str) -> Option<Rule> {
         let clock = SimulatedClock::starting_at(NOW);
-        EnrolmentDesk::open(register, &purpose.parse().expect("purpose"), clock.now()).err().map(|r| r.rule)
+        EnrolmentDesk::open(register, &purpose.parse().expect("purpose"), clock).err().map(|r| r.rule)
     }
 
     #[test]
@@ -147,28 +152,50 @@ mod tests {
     fn permits_are_short_are_renewed_and_end_with_the_purpose() {
         let clock = SimulatedClock::starting_at(NOW);
         let purpose = "missing-person:mp-7".parse().expect("purpose");
-        let mut desk = EnrolmentDesk::open(&good(), &purpose, clock.now()).expect("open");
-        let detect = desk.permit::<Detect>(clock.now()).expect("granted");
+        let mut desk = EnrolmentDesk::open(&good(), &purpose, clock.clone()).expect("open");
+        let detect = desk.permit::<Detect>().expect("granted");
         clock.advance(Duration::from_millis(400));
         assert!(detect.is_live(clock.monotonic()));
         clock.advance(MAX_LEASE);
         assert!(!detect.is_live(clock.monotonic()), "nobody renewed it");
-        let matching = desk.match_permits(clock.now()).expect("granted");
-        assert_eq!((matching.len(), matching[0].purpose()), (1, &purpose));
-        assert!(matching[0].basis().contains("PIPL Art. 26"));
+        let matching = desk.match_permit().expect("granted");
+        assert_eq!(matching.purpose(), &purpose);
+        assert!(matching.basis().contains("PIPL Art. 26"));
         let ends = desk.basis_ends();
         clock.advance(Duration::from_nanos(u64::try_from(ends.since_ns(clock.utc()) - 1_000_000).expect("ahead")));
-        let last = desk.permit::<Embed>(clock.now()).expect("one millisecond left");
+        let last = desk.permit::<Embed>().expect("one millisecond left");
         clock.advance(Duration::from_millis(1));
         assert!(!last.is_live(clock.monotonic()), "no permit runs past the basis");
-        assert!(matches!(desk.permit::<Embed>(clock.now()), Err(DeskClosed::Withheld(Withheld::Expired))));
+        assert!(matches!(desk.permit::<Embed>(), Err(DeskClosed::Withheld(Withheld::Expired))));
     }
 
     #[test]
     fn a_clock_set_back_closes_the_desk() {
         let clock = SimulatedClock::starting_at(NOW);
-        let mut desk = EnrolmentDesk::open(&good(), &"missing-person:mp-7".parse().expect("purpose"), clock.now()).expect("open");
+        let mut desk = EnrolmentDesk::open(&good(), &"missing-person:mp-7".parse().expect("purpose"), clock.clone()).expect("open");
         clock.set_utc(Stamp::from_ns(NOW.ns() - 3_600_000_000_000));
-        assert!(matches!(desk.permit::<Detect>(clock.now()), Err(DeskClosed::Rule(r)) if r.rule == Rule::ClockBelievable));
+        assert!(matches!(desk.permit::<Detect>(), Err(DeskClosed::Rule(r)) if r.rule == Rule::ClockBelievable));
+    }
+
+    #[test]
+    fn a_desk_s_permit_opens_image_files_and_no_camera_s_frame() {
+        let clock = SimulatedClock::starting_at(NOW);
+        let mut desk = EnrolmentDesk::open(&good(), &"missing-person:mp-7".parse().expect("purpose"), clock.clone()).expect("open");
+        let permit = desk.permit::<Embed>().expect("granted");
+        let rgb = [90; 16 * 16 * 3];
+        let (file, first_camera) = (desk_frame_from_rgb(16, 16, &rgb).expect("valid"), frame_from_rgb(16, 16, &rgb).expect("valid"));
+        assert!(file.read(&permit).is_ok());
+        assert_eq!(first_camera.read(&permit).err(), Some(ReadRefused::OtherStream { permit_stream: u16::MAX, frame_stream: 0 }));
+        let camera = grant_by(clock.clone(), StreamState::Recognise, &["missing-person:mp-7"], Area::whole());
+        let cameras = camera.table.permit::<Embed>(StreamIndex(0), clock.monotonic()).expect("live");
+        assert!(first_camera.read(&cameras).is_ok());
+        assert_eq!(file.read(&cameras).err(), Some(ReadRefused::OtherStream { permit_stream: 0, frame_stream: u16::MAX }));
+        assert_eq!(camera.table.permit::<Embed>(DESK, clock.monotonic()).err(), Some(Withheld::NoLease), "no camera's table has a desk");
+        // A camera cannot deliver frames that claim to be files.
+        let header = FrameHeader { stream: DESK, ..*first_camera.header() };
+        let planes = vec![vec![0; 256]; 3];
+        assert_eq!(Frame::new(header, Box::new(OwnedBuffer { planes })).err(), Some(FrameError::Desk { sequence: 0 }));
+        clock.advance(MAX_LEASE);
+        assert_eq!(file.read(&permit).err(), Some(ReadRefused::Ended { stream: u16::MAX }), "nobody renewed it");
     }
 }

@@ -69,7 +69,7 @@ pub(in crate::policy) struct Keeper {
 
 impl Keeper {
     pub fn new(path: PathBuf, streams: Arc<[Arc<str>]>, clock: SharedClock, plane: Box<dyn DecisionPlane>) -> (Self, LeaseTable) {
-        let (writer, table) = LeaseWriter::new(streams.len());
+        let (writer, table) = LeaseWriter::new(streams.len(), &clock);
         let board = Arc::new(Board::new(&streams));
         let in_force = vec![StreamState::Off; streams.len()];
         let loaded = Err(Reason::new(Rule::RegisterReadable, "the register has not been read yet", ""));

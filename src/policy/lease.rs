@@ -7,7 +7,8 @@
 //! ```text
 //! slot ─┬─ terms: ArcSwapOption<LeaseTerms>     replaced when the terms change
 //!       ├─ not_after_ns: AtomicI64              renewed at ≥ 2 Hz; 0 = never
-//!       └─ epoch: AtomicU64                     bumped whenever the terms change or are revoked
+//!       ├─ epoch: AtomicU64                     bumped whenever the terms change or are revoked
+//!       └─ clock                                by which not-after is meant; nobody can hold up another
 //! ```
 //!
 //! A permit is live while its epoch is the slot's and the slot's not-after lies ahead: two atomic loads and a clock reading.
@@ -28,7 +29,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::area::Area;
-use crate::clock::{Monotonic, Stamp};
+use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::frame::{MayRead, StreamIndex, sealed};
 use crate::purpose::Purpose;
 
@@ -134,18 +135,22 @@ pub trait PurposeStage: Stage {}
 impl PurposeStage for Match {}
 impl PurposeStage for Emit {}
 
+/// Terms, and the epoch that they came with.
+type Stamped = Arc<(u64, LeaseTerms)>;
+
 struct Slot {
     terms: ArcSwapOption<(u64, LeaseTerms)>,
     not_after_ns: AtomicI64,
     epoch: AtomicU64,
+    clock: SharedClock,
 }
 
 /// Leave to do one stage on one stream, now. Only [`LeaseTable`] makes one, only from a live lease; it cannot be cloned, stored on disk
 /// or made by hand. It goes stale when the lease ends or its terms change: long work asks [`Permit::is_live`] again before it
 /// lets anything out.
 pub struct Permit<S: Stage> {
-    terms: Arc<(u64, LeaseTerms)>,
-    slots: Arc<[Slot]>,
+    terms: Stamped,
+    slot: Arc<Slot>,
     grant: usize,
     stage: PhantomData<fn() -> S>,
 }
@@ -163,10 +168,15 @@ impl<S: Stage> Permit<S> {
     }
     /// Whether the lease still stands, unchanged. A few nanoseconds.
     pub fn is_live(&self, now: Stamp<Monotonic>) -> bool {
-        let slot = &self.slots[self.terms.1.stream.index()];
+        let slot = &self.slot;
         // Not-after first: read the other way round, a publication in between could pair the old epoch with the new not-after.
         let not_after_ns = slot.not_after_ns.load(Acquire);
         now.ns() < not_after_ns && slot.epoch.load(Acquire) == self.terms.0
+    }
+    /// [`is_live`](Self::is_live) at this moment, by the clock of the policy thread that granted it: what opens pixels and galleries asks
+    /// this, so that no caller can hold up a clock of its own.
+    pub fn stands(&self) -> bool {
+        self.is_live(self.slot.clock.monotonic())
     }
 }
 
@@ -202,6 +212,9 @@ impl<S: PixelStage> MayRead for Permit<S> {
     fn stream(&self) -> StreamIndex {
         self.terms.1.stream
     }
+    fn stands(&self) -> bool {
+        Self::stands(self)
+    }
     fn area(&self) -> &Area {
         &self.terms.1.area
     }
@@ -213,7 +226,9 @@ impl<S: PixelStage> MayRead for Permit<S> {
 /// The workers' side: reads leases, makes permits.
 #[derive(Clone)]
 pub struct LeaseTable {
-    slots: Arc<[Slot]>,
+    slots: Arc<[Arc<Slot>]>,
+    /// Index of the stream that the first slot is for.
+    first: StreamIndex,
 }
 
 impl LeaseTable {
@@ -221,8 +236,12 @@ impl LeaseTable {
         self.slots.len()
     }
 
-    fn live_terms<S: Stage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Arc<(u64, LeaseTerms)>, Withheld> {
-        let slot = self.slots.get(stream.index()).ok_or(Withheld::NoLease)?;
+    fn slot(&self, stream: StreamIndex) -> Option<&Arc<Slot>> {
+        self.slots.get(stream.index().checked_sub(self.first.index())?)
+    }
+
+    fn live<S: Stage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<(&Arc<Slot>, Stamped), Withheld> {
+        let slot = self.slot(stream).ok_or(Withheld::NoLease)?;
         let terms = slot.terms.load_full().ok_or(Withheld::NoLease)?;
         if now.ns() >= slot.not_after_ns.load(Acquire) || slot.epoch.load(Acquire) != terms.0 {
             return Err(Withheld::Expired);
@@ -230,13 +249,13 @@ impl LeaseTable {
         if terms.1.state < S::NEEDS {
             return Err(Withheld::State { state: terms.1.state });
         }
-        Ok(terms)
+        Ok((slot, terms))
     }
 
     /// Leave to read pixels of `stream` for stage `S`.
     pub fn permit<S: PixelStage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Permit<S>, Withheld> {
-        let terms = self.live_terms::<S>(stream, now)?;
-        Ok(Permit { terms, slots: Arc::clone(&self.slots), grant: 0, stage: PhantomData })
+        let (slot, terms) = self.live::<S>(stream, now)?;
+        Ok(Permit { terms, slot: Arc::clone(slot), grant: 0, stage: PhantomData })
     }
 
     /// Leave to match or emit for `purpose` on `stream`.
@@ -246,29 +265,27 @@ impl LeaseTable {
         purpose: &Purpose,
         now: Stamp<Monotonic>,
     ) -> Result<Permit<S>, Withheld> {
-        let terms = self.live_terms::<S>(stream, now)?;
+        let (slot, terms) = self.live::<S>(stream, now)?;
         let identifying = |g: &Grant| g.purpose == *purpose && purpose.kind().identifies();
         let grant = terms.1.grants.iter().position(identifying).ok_or(Withheld::Purpose)?;
-        Ok(Permit { terms, slots: Arc::clone(&self.slots), grant, stage: PhantomData })
+        Ok(Permit { terms, slot: Arc::clone(slot), grant, stage: PhantomData })
     }
 
     /// Leave to match for every identifying purpose that the lease grants on `stream`.
     pub fn match_permits(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Vec<Permit<Match>>, Withheld> {
-        let terms = self.live_terms::<Match>(stream, now)?;
+        let (slot, terms) = self.live::<Match>(stream, now)?;
         let granted = terms.1.grants.iter().enumerate().filter(|(_, g)| g.purpose.kind().identifies());
-        Ok(granted
-            .map(|(grant, _)| Permit { terms: Arc::clone(&terms), slots: Arc::clone(&self.slots), grant, stage: PhantomData })
-            .collect())
+        Ok(granted.map(|(grant, _)| Permit { terms: Arc::clone(&terms), slot: Arc::clone(slot), grant, stage: PhantomData }).collect())
     }
 
     /// Identifies the terms last put in force or ended on `stream`; grows with every change.
     pub fn epoch(&self, stream: StreamIndex) -> u64 {
-        self.slots.get(stream.index()).map_or(0, |slot| slot.epoch.load(Acquire))
+        self.slot(stream).map_or(0, |slot| slot.epoch.load(Acquire))
     }
 
     /// What is in force now: for status pages. `Off` when nothing is.
     pub fn state(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> StreamState {
-        let Some(slot) = self.slots.get(stream.index()) else { return StreamState::Off };
+        let Some(slot) = self.slot(stream) else { return StreamState::Off };
         let live = now.ns() < slot.not_after_ns.load(Acquire);
         slot.terms.load().as_ref().filter(|t| live && t.0 == slot.epoch.load(Acquire)).map_or(StreamState::Off, |t| t.1.state)
     }
@@ -276,16 +293,26 @@ impl LeaseTable {
 
 /// The policy thread's side: the only thing that can grant. One per table, not `Clone`.
 pub struct LeaseWriter {
-    slots: Arc<[Slot]>,
+    table: LeaseTable,
     next_epoch: u64,
 }
 
 impl LeaseWriter {
-    /// A table of `streams` slots, all off.
-    pub(in crate::policy) fn new(streams: usize) -> (Self, LeaseTable) {
-        let slot = || Slot { terms: ArcSwapOption::empty(), not_after_ns: AtomicI64::new(0), epoch: AtomicU64::new(0) };
-        let slots: Arc<[Slot]> = (0..streams).map(|_| slot()).collect();
-        (Self { slots: Arc::clone(&slots), next_epoch: 1 }, LeaseTable { slots })
+    /// A table of `streams` slots for a pipeline's streams, all off. `clock`: by which leases end.
+    pub(in crate::policy) fn new(streams: usize, clock: &SharedClock) -> (Self, LeaseTable) {
+        Self::of_slots(streams.min(StreamIndex::DESK.index()), StreamIndex(0), clock)
+    }
+
+    /// A table of one slot, for [`StreamIndex::DESK`]: its permits open no camera's frame.
+    pub(in crate::policy) fn for_desk(clock: &SharedClock) -> (Self, LeaseTable) {
+        Self::of_slots(1, StreamIndex::DESK, clock)
+    }
+
+    fn of_slots(count: usize, first: StreamIndex, clock: &SharedClock) -> (Self, LeaseTable) {
+        let (not_after_ns, epoch) = (|| AtomicI64::new(0), || AtomicU64::new(0));
+        let slot = || Slot { terms: ArcSwapOption::empty(), not_after_ns: not_after_ns(), epoch: epoch(), clock: Arc::clone(clock) };
+        let table = LeaseTable { slots: (0..count).map(|_| Arc::new(slot())).collect(), first };
+        (Self { table: table.clone(), next_epoch: 1 }, table)
     }
 
     /// Puts `terms` in force until `now + MAX_LEASE`.
@@ -297,7 +324,7 @@ impl LeaseWriter {
     /// Puts `terms` in force until `not_after` or `now + MAX_LEASE`, whichever is sooner. Unchanged terms of a lease that still runs are
     /// renewed (one atomic store); changed terms, and those of a lease that has lapsed, first end what was in force.
     pub(in crate::policy) fn publish_until(&mut self, terms: &LeaseTerms, now: Stamp<Monotonic>, not_after: Stamp<Monotonic>) {
-        let Some(slot) = self.slots.get(terms.stream.index()) else { return };
+        let Some(slot) = self.table.slot(terms.stream) else { return };
         let runs = now.ns() < slot.not_after_ns.load(Acquire);
         let unchanged = runs && slot.terms.load().as_ref().is_some_and(|t| t.1 == *terms && t.0 == slot.epoch.load(Acquire));
         if !unchanged {
@@ -312,7 +339,7 @@ impl LeaseWriter {
 
     /// Ends whatever is in force on `stream`, at once.
     pub(in crate::policy) fn revoke(&mut self, stream: StreamIndex) {
-        let Some(slot) = self.slots.get(stream.index()) else { return };
+        let Some(slot) = self.table.slot(stream) else { return };
         slot.not_after_ns.store(0, Release);
         slot.epoch.store(self.next_epoch, Release);
         self.next_epoch += 1;
@@ -324,6 +351,7 @@ impl LeaseWriter {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::clock::{Clock, Utc};
 
     pub(crate) struct Granted {
         pub writer: LeaseWriter,
@@ -342,9 +370,26 @@ pub(crate) mod testing {
         }
     }
 
-    /// One stream (index 0) in `state` for `purposes`, within `area`, from `now` on.
+    /// A clock that stands still.
+    struct Stopped(Stamp<Monotonic>);
+    impl Clock for Stopped {
+        fn monotonic(&self) -> Stamp<Monotonic> {
+            self.0
+        }
+        fn utc(&self) -> Stamp<Utc> {
+            Stamp::from_ns(0)
+        }
+    }
+
+    /// One stream (index 0) in `state` for `purposes`, within `area`, from `now` on; for whoever reads or searches it is `now` for ever.
     pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stamp<Monotonic>) -> Granted {
-        let (mut writer, table) = LeaseWriter::new(1);
+        grant_by(Arc::new(Stopped(now)), state, purposes, area)
+    }
+
+    /// As [`grant`], with a lease that ends by `clock`.
+    pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str], area: Area) -> Granted {
+        let now = clock.monotonic();
+        let (mut writer, table) = LeaseWriter::new(1, &clock);
         let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
         let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] };
         writer.publish(&terms, now);

@@ -124,8 +124,13 @@ impl Decision {
 #[error("the rules could not be evaluated: {0}")]
 pub struct PlaneError(pub String);
 
+/// Keeps planes within `policy`: whoever could bring one could grant whatever they like.
+pub(in crate::policy) mod plane {
+    pub trait WithinPolicy {}
+}
+
 /// Decides for one stream. Called by the policy thread on every change and at ≥ 2 Hz; never per frame.
-pub trait DecisionPlane: Send {
+pub trait DecisionPlane: plane::WithinPolicy + Send {
     fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError>;
 }
 
@@ -305,6 +310,7 @@ fn entitlement(register: &Register, zone_id: &str, now: Stamp<Utc>) -> Entitleme
     Entitlement { state, grants, reason, next_change }
 }
 
+impl plane::WithinPolicy for PlainRules {}
 impl DecisionPlane for PlainRules {
     fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError> {
         let areas: Vec<(&AreaFact, Entitlement)> =

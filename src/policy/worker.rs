@@ -282,3 +282,6 @@ fn edit_sign(register: &Path, id: &str, edit: impl FnOnce(&mut Sign)) -> Result<
         None => Err(r.nearest_sign(id).map(str::to_owned)),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ impl Tracker {
     pub fn update(&mut self, detected: Detected, now: Stamp<Monotonic>) -> Option<Selection> {
         let Detected { frame, permit, mut faces } = detected;
         self.counters.frames.increment();
-        if frame.header.stream != self.stream || !permit.is_live(now) {
+        if frame.header().stream != self.stream || !permit.is_live(now) {
             self.counters.withheld.increment();
             return self.tick(now);
         }
@@ -114,7 +114,7 @@ impl Tracker {
         }
         self.keep_usable(&mut faces);
         #[expect(clippy::cast_precision_loss, reason = "at most 60 s")]
-        let dt_s = self.pace.advance(&frame.header, now) as f64 / 1e9;
+        let dt_s = self.pace.advance(frame.header(), now) as f64 / 1e9;
         self.follow(dt_s, &faces);
         let time_ns = self.pace.elapsed_ns();
         self.end_lost(time_ns, &mut draft);

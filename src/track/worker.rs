@@ -92,7 +92,7 @@ impl TrackWorker {
     fn take_in(&mut self, detected: Detected) {
         let began = self.clock.monotonic();
         self.take_feedback();
-        let (index, captured_at) = (detected.frame.header.stream.index(), detected.frame.header.captured_at);
+        let (index, captured_at) = (detected.frame.header().stream.index(), detected.frame.header().captured_at);
         let mut ends_here = true;
         if let Some(stream) = self.streams.get_mut(index) {
             let selection = stream.tracker.update(detected, began);

@@ -13,7 +13,7 @@ use placard::matching::identify::identify;
 use placard::policy::lease::{Detect, Embed, Emit, LeaseTable, Withheld};
 
 fn look(table: &LeaseTable, detector: &mut Detector, frame: &Frame) -> Result<usize, Withheld> {
-    let permit = table.permit::<Detect>(frame.header.stream, SystemClock.monotonic())?;
+    let permit = table.permit::<Detect>(frame.header().stream, SystemClock.monotonic())?;
     let faces = detector.detect(frame, &permit).map_or(0, |faces| faces.len());
     Ok(faces + frame.read(&permit).map_or(0, |pixels| pixels.planes[0].len()))
 }
@@ -25,7 +25,7 @@ fn embed(
     frame: &Frame,
     at: &Landmarks,
 ) -> Result<bool, Withheld> {
-    let permit = table.permit::<Embed>(frame.header.stream, SystemClock.monotonic())?;
+    let permit = table.permit::<Embed>(frame.header().stream, SystemClock.monotonic())?;
     Ok(aligner.align(frame, &permit, at, &mut []).is_ok() && embedder.embed(frame, &permit, at).is_ok())
 }
 
@@ -39,7 +39,7 @@ fn tell(
     clock: &dyn Clock,
 ) -> Result<bool, Withheld> {
     let permits = table.match_permits(draft.stream, clock.monotonic())?;
-    let findings = identify(query, &permits, set, 0.6, 3, clock);
+    let findings = identify(query, &permits, set, 0.6, 3);
     let hit = findings.hits.first().ok_or(Withheld::Purpose)?;
     let permit = table.permit_for::<Emit>(draft.stream, &hit.purpose, clock.monotonic())?;
     Ok(emit(draft, &permit, context, clock, journal).is_ok())

@@ -9,6 +9,9 @@ impl MayRead for Mine {
     fn stream(&self) -> StreamIndex {
         StreamIndex(0)
     }
+    fn stands(&self) -> bool {
+        true
+    }
     fn area(&self) -> &Area {
         &self.0
     }

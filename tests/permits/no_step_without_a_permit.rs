@@ -1,7 +1,6 @@
 //! No step can be called with nothing in a permit's place.
 
 use placard::align::Aligner;
-use placard::clock::Clock;
 use placard::detect::detector::Detector;
 use placard::embedding::Embedding;
 use placard::frame::{Frame, Landmarks};
@@ -17,8 +16,8 @@ fn aligning(aligner: &mut Aligner, frame: &Frame, table: &LeaseTable, landmarks:
     let _ = aligner.align(frame, table, landmarks, &mut []);
 }
 
-fn matching(query: Embedding, set: &GallerySet, clock: &dyn Clock) {
-    let _ = identify(query, set, 0.6, 3, clock);
+fn matching(query: Embedding, set: &GallerySet) {
+    let _ = identify(query, set, 0.6, 3);
 }
 
 fn main() {}

@@ -52,7 +52,7 @@ pub fn compare(site: &Site, stream: &str, scene: &Scene) -> (usize, usize, usize
         };
         let mut faces = detector.detect(&frame, &permit).expect("detects");
         frames += 1;
-        for truth in scene.truth(frame.header.sequence) {
+        for truth in scene.truth(frame.header().sequence) {
             match faces.iter().position(|f| f.bounding_box.iou(&truth.bounding_box) >= 0.5) {
                 Some(at) => {
                     faces.swap_remove(at);

@@ -113,7 +113,7 @@ impl Watched {
     /// Takes what has come.
     pub fn take(&mut self) {
         while let Some(frame) = self.ring.pop() {
-            self.seen.push(frame.header);
+            self.seen.push(*frame.header());
         }
     }
     /// Takes frames until `done` or until patience ends; true if done.

@@ -46,9 +46,9 @@ pub fn open(text: &str, args: &super::Args) -> anyhow::Result<Opened> {
         bell.wait(Duration::from_millis(50));
         while let Some(frame) = ring.pop() {
             let now = SystemClock.now();
-            latency_ns = Some(frame.header.captured_at.latency_ns(now));
-            first = first.or(Some(frame.header.arrived_at));
-            last = Some(frame.header.arrived_at);
+            latency_ns = Some(frame.header().captured_at.latency_ns(now));
+            first = first.or(Some(frame.header().arrived_at));
+            last = Some(frame.header().arrived_at);
         }
     }
     let frames = thread.counters.frames_total.get();

@@ -9,38 +9,40 @@ use crate::clock::{CaptureTime, Clock, SimulatedClock, Stamp};
 use crate::embedding::Embedding;
 use crate::embedding::testing::take_drops;
 use crate::frame::{BoundingBox, StreamIndex};
-use crate::gallery::exact::ExactScan;
-use crate::gallery::vault::Template;
+use crate::gallery::vault::{PurposeTemplates, Template};
 use crate::gallery::{SubjectId, TemplateModel};
 use crate::latency::Latencies;
 use crate::policy::lease::StreamState;
-use crate::policy::lease::testing::{Granted, grant};
+use crate::policy::lease::testing::{Granted, grant_by};
 use crate::progress::ProgressRegistry;
 use crate::track::TrackId;
 
 const EXPIRES_NS: i64 = 1_000_000_000_000;
+/// Epoch of the lease that the bench grants.
+const FIRST_LEASE: u64 = 1;
 
 struct Bench {
     worker: DecideWorker,
     tasks: Receiver<ReviewTask>,
     identified: Receiver<Identified>,
     clock: Arc<SimulatedClock>,
-    _lease: Granted,
+    lease: Granted,
 }
 
 /// Two subjects, along the axes; room for `queue` tasks.
 fn bench(purposes: &[&str], queue: usize) -> Bench {
     let clock = SimulatedClock::starting_at(Stamp::from_ns(0));
-    let lease = grant(StreamState::Recognise, purposes, Area::whole(), clock.monotonic());
+    let lease = grant_by(clock.clone(), StreamState::Recognise, purposes, Area::whole());
     let template = |name: &str, values: [f32; 2]| Template {
         subject: SubjectId(name.into()),
         expires_at: Stamp::from_ns(EXPIRES_NS),
         values: Zeroizing::new(values.to_vec()),
     };
-    let scan = ExactScan::new(2, 5, &[template("x", [1.0, 0.0]), template("y", [0.0, 1.0])]).expect("unit");
+    let templates = vec![template("x", [1.0, 0.0]), template("y", [0.0, 1.0])];
     let model = TemplateModel { name: "embedder".into(), sha256: "00".into(), dim: 2 };
     let purpose = "missing-person:1".parse().expect("purpose");
-    let set = GallerySet::of_scans(model, [(purpose, Arc::new(scan) as Arc<dyn crate::gallery::Scan>)]);
+    let loaded = PurposeTemplates { version: 5, templates, ..PurposeTemplates::default() };
+    let set = GallerySet::of_purpose(model, &purpose, &loaded).expect("unit");
     let (latencies, progress) = (Latencies::new(), ProgressRegistry::new());
     let (task_sender, tasks) = bounded(queue);
     let (identified_sender, identified) = unbounded();
@@ -61,13 +63,14 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
         progress: progress.register("decide"),
     };
     take_drops();
-    Bench { worker, tasks, identified, clock, _lease: lease }
+    Bench { worker, tasks, identified, clock, lease }
 }
 
 fn query(track: u64, direction: [f32; 2]) -> Query {
     Query {
         stream: StreamIndex(0),
         track: TrackId::for_test(track),
+        lease_epoch: FIRST_LEASE,
         embedding: Embedding::normalised(&mut direction.clone()).expect("unit"),
         shots: 2,
         quality: 0.8,
@@ -127,6 +130,21 @@ fn without_a_live_lease_nothing_is_searched() {
 }
 
 #[test]
+fn a_query_of_a_lease_that_ended_is_not_searched_under_the_next() {
+    let mut b = bench(&["missing-person:1"], 8);
+    let of_before = query(1, [1.0, 0.0]);
+    b.lease.revoke();
+    b.lease.renew(b.clock.monotonic());
+    assert!(b.worker.judge(of_before));
+    assert_eq!(counts(&b.worker), [1, 0, 0, 1, 0, 0, 0], "withdrawn and posted again while the query waited");
+    assert!(b.tasks.is_empty());
+    let epoch = b.worker.leases.epoch(StreamIndex(0));
+    assert!(epoch > FIRST_LEASE && b.worker.judge(Query { lease_epoch: epoch, ..query(1, [1.0, 0.0]) }));
+    assert_eq!(b.tasks.try_iter().count(), 1, "seen again under the new lease");
+    assert_eq!(take_drops(), (2, 0));
+}
+
+#[test]
 fn a_shed_task_comes_again_and_a_forgotten_one_too() {
     let mut b = bench(&["missing-person:1"], 1);
     b.worker.once = Once::new(Duration::from_millis(100));
@@ -164,7 +182,7 @@ fn memory_of_past_tasks_is_bounded() {
 
 #[test]
 fn the_thread_retires_expired_templates_and_ends_with_the_embedders() {
-    let Bench { mut worker, tasks, clock, _lease, .. } = bench(&["missing-person:1"], 8);
+    let Bench { mut worker, tasks, clock, lease: _lease, .. } = bench(&["missing-person:1"], 8);
     let (queries, receiver) = bounded(4);
     worker.queries = receiver;
     let (set, counters) = (Arc::clone(&worker.set), Arc::clone(&worker.match_counters));

@@ -16,13 +16,13 @@ struct Stub {
 
 impl EmbedShot for Stub {
     fn embed(&mut self, frame: &Frame, permit: &Permit<Embed>, _landmarks: &Landmarks) -> Result<Embedding, EmbedError> {
-        assert_eq!(permit.stream(), frame.header.stream);
+        assert_eq!(permit.stream(), frame.header().stream);
         self.calls += 1;
         self.clock.advance(self.takes);
         if let Some(meanwhile) = &mut self.meanwhile {
             meanwhile(self.calls);
         }
-        let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+        let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         if self.fail_on == Some(self.calls) {
             return Err(EmbedError::Degenerate { stream, sequence, source: EmbeddingError::NotFinite { index: 0 } });
         }

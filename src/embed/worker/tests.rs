@@ -19,7 +19,7 @@ struct Constant;
 
 impl EmbedShot for Constant {
     fn embed(&mut self, frame: &Frame, _permit: &Permit<Embed>, _landmarks: &Landmarks) -> Result<Embedding, EmbedError> {
-        let (stream, sequence) = (frame.header.stream.0, frame.header.sequence);
+        let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         Embedding::normalised(&mut [3.0, 4.0]).map_err(|source| EmbedError::Degenerate { stream, sequence, source })
     }
 }

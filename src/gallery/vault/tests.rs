@@ -257,7 +257,7 @@ fn a_set_reloads_what_changed_and_keeps_what_did_not() {
     assert_eq!(set.for_purpose(&q).expect("loaded").search(embedding(1).as_slice(), 0.9, 1)[0].subject, subject);
     vault.delete(&BTreeSet::from([subject])).expect("deletes");
     set.reload(&vault, NOW).expect("reloads");
-    assert!(set.for_purpose(&q).is_none_or(|s| s.is_empty()));
+    assert!(set.for_purpose(&q).is_none_or(|s| s.len() == 0));
     assert_eq!(first.len(), 1, "a search under way keeps its scan");
     set.retire_expired(Stamp::from_ns(END.ns() - 1));
     assert_eq!(set.for_purpose(&p).map(|s| s.len()), Some(1));

@@ -1,0 +1,49 @@
+//! Planes that fail: only here, because nothing outside `policy` may bring a plane (`tests/law.rs` has the rest).
+
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+
+use super::*;
+use crate::clock::{Clock, SimulatedClock, Utc};
+use crate::policy::facts::testing::GOOD;
+use crate::policy::lease::Detect;
+use crate::policy::rules::{Decision, PlainRules, PlaneError, plane};
+
+/// A plane that can be told to fail.
+struct Treacherous(Arc<AtomicU8>);
+
+impl plane::WithinPolicy for Treacherous {}
+impl DecisionPlane for Treacherous {
+    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError> {
+        match (self.0.load(SeqCst), stream) {
+            (1, "south") => Err(PlaneError("no such attribute".to_owned())),
+            (2, "south") => panic!("a fault in the rules"),
+            _ => PlainRules.decide(register, stream, now),
+        }
+    }
+}
+
+#[test]
+fn an_erring_or_panicking_plane_darkens_every_stream_and_is_counted() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("register.toml");
+    std::fs::write(&path, GOOD).expect("write the register");
+    let clock = SimulatedClock::starting_at("2026-11-21T12:00:00Z".parse::<When>().expect("date").at());
+    let mood = Arc::new(AtomicU8::new(0));
+    let streams: [Arc<str>; 2] = ["north".into(), "south".into()];
+    let plane = Box::new(Treacherous(Arc::clone(&mood)));
+    let (policy, table) = PolicyThread::start(path, &streams, clock.clone(), plane, None).expect("start the policy thread");
+    let north = || table.state(StreamIndex(0), clock.monotonic());
+    let counters = policy.counters();
+    for (failure, count) in [(1, &counters.plane_errors_total), (2, &counters.panics_total)] {
+        assert_eq!(north(), StreamState::Recognise);
+        let permit = table.permit::<Detect>(StreamIndex(0), clock.monotonic()).expect("lit");
+        mood.store(failure, SeqCst);
+        policy.reload().expect("survives");
+        assert_eq!((north(), permit.stands()), (StreamState::Off, false));
+        assert_eq!(policy.snapshot()[0].reason.rule, Rule::DecisionMade, "north too: rules that fail for one stream are trusted for none");
+        assert!(count.get() >= 1);
+        mood.store(0, SeqCst);
+        policy.reload().expect("answers");
+    }
+    assert_eq!(north(), StreamState::Recognise);
+}
