@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Err(failed) => {
             #[expect(clippy::print_stderr, reason = "the one place where a command's error is shown")]
             {
-                eprintln!("placard: {:#}", failed.error);
+                eprintln!("placard: {}", failed.message());
             }
             ExitCode::from(failed.exit as u8)
         }

@@ -59,12 +59,20 @@ impl StateDirectory {
 /// Replaces `path` so that a power cut leaves the old contents or the new, never a mixture: temporary file in the same directory,
 /// fsync, rename, fsync of the directory.
 pub fn replace_file(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| std::io::Error::other("path has no file name"))?;
     let temporary = directory.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = (|| {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        // The service's user can write here too: a link it may have laid is not followed.
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode).custom_flags(nix::libc::O_NOFOLLOW);
+        let mut file = options.open(&temporary)?;
+        // What root writes into somebody's directory is for that user to read and to replace.
+        let owner = std::fs::metadata(directory)?;
+        if nix::unistd::geteuid().is_root() && owner.uid() != 0 {
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+        }
         file.write_all(contents)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::owner::{Owner, hand_over};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::engine::EngineError;
@@ -76,11 +77,12 @@ struct Commissioned {
 
 pub fn run(context: &Context, args: Args) -> Outcome {
     let done = commission(&context.state, &args.site_file, args.force, SystemClock.utc())?;
+    let owner = hand_over(&context.state)?;
     let mut out = std::io::stdout().lock();
     if context.json {
-        print_json(&mut out, context, &done)?
+        print_json(&mut out, context, &done, owner.as_ref())?
     } else {
-        print_text(&mut out, context, &done)?
+        print_text(&mut out, context, &done, owner.as_ref())?
     }
     Ok(Exit::Success)
 }
@@ -206,13 +208,14 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned) -> Result<(), Failed> {
+fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owner: Option<&Owner>) -> Result<(), Failed> {
     let streams = done
         .streams
         .iter()
         .map(|(name, d)| json!({ "stream": name, "state": d.state, "reason": d.reason, "next_change": d.next_change.map(format_utc) }));
     let object = json!({
         "site": done.site, "state": context.state.root(), "changed": done.changed, "key_made": done.key_made,
+        "owner": owner.map(|o| &o.name),
         "register_sha256": hex(&done.register.hash()), "zones": done.register.zones.len(), "areas": done.register.areas.len(),
         "signs": done.register.signs.len(), "purposes": done.register.purposes.len(), "kept_withdrawn": done.kept_withdrawn,
         "models": done.models.iter().map(|m| &m.name).collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
@@ -221,12 +224,15 @@ fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned) -> R
     Ok(())
 }
 
-fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned) -> Result<(), Failed> {
+fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned, owner: Option<&Owner>) -> Result<(), Failed> {
     let Commissioned { site, register, .. } = done;
     let what = if done.changed { "commissioned" } else { "is commissioned already; nothing changed" };
     writeln!(out, "Site `{}` ({}) {what}: {}", site.name, mode_name(site.mode), context.state.root().display())?;
     writeln!(out, "  controller  {} ({})", site.controller, site.contact)?;
     writeln!(out, "  key         {} ({})", context.state.site_key().display(), if done.key_made { "made" } else { "kept" })?;
+    if let Some(Owner { name, .. }) = owner {
+        writeln!(out, "  owner       {name}: the files are the service's, not root's")?;
+    }
     for model in &done.models {
         writeln!(out, "  model       {} ({})", model.name, model.licence)?;
     }
@@ -238,6 +244,9 @@ fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned) -> R
     )?;
     for sign in &done.kept_withdrawn {
         writeln!(out, "  sign        {sign} was withdrawn and stays so: `placard sign post {sign}` when it hangs again")?;
+    }
+    for sign in register.signs.iter().filter(|s| s.photo_is_a_placeholder()) {
+        writeln!(out, "  sign        {}: photo_sha256 is a placeholder; photograph the sign, then `sha256sum`", sign.id)?;
     }
     for (name, decision) in &done.streams {
         writeln!(out, "  stream      {name:<16} {:<12} {}", decision.state.name(), decision.reason)?;

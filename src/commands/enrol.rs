@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::list::Entry;
+use super::owner::hand_over;
 use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
@@ -319,6 +320,9 @@ pub(super) fn vault_failed(error: VaultError) -> Failed {
 
 /// A service that does not run loads the vault when it starts, so its absence is no news.
 fn tell_service(state: &StateDirectory) {
+    if let Err(error) = hand_over(state) {
+        tracing::warn!(%error, "enrolled, but the service may not be able to read the gallery");
+    }
     let told = Client::new(state.control_socket()).and_then(|client| client.post::<ReloadView>("/v1/gallery/reload"));
     match told {
         Ok(_) | Err(ClientError::NotRunning { .. }) => {}

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod demo;
 pub mod enrol;
 pub mod model;
+mod owner;
 pub mod portrait;
 pub mod probe;
 pub mod run;
@@ -53,6 +54,19 @@ pub struct Failed {
 impl Failed {
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into() }
+    }
+
+    /// The error and its causes, each once: many an error names its cause in its own words already.
+    pub fn message(&self) -> String {
+        let mut text = String::new();
+        for cause in self.error.chain() {
+            let words = cause.to_string();
+            if !text.contains(&words) {
+                text.push_str(if text.is_empty() { "" } else { ": " });
+                text.push_str(&words);
+            }
+        }
+        text
     }
 }
 
@@ -141,5 +155,19 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Completions(args) => completions::run(&context, args),
         #[cfg(feature = "rtsp-server")]
         Command::ServeClips(args) => serve_clips::run(&context, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = crate::config::load(std::path::Path::new("/nowhere/p.toml")).expect_err("not there");
+        let message = Failed::new(Exit::Config, missing).message();
+        assert_eq!(message, "/nowhere/p.toml: cannot be read: No such file or directory (os error 2)");
+        let wrapped = anyhow::Error::from(std::io::Error::other("disk on fire")).context("journal");
+        assert_eq!(Failed::new(Exit::Failure, wrapped).message(), "journal: disk on fire");
     }
 }

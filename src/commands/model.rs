@@ -47,6 +47,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Action::Add { file, name, manifest } => {
             let options = AddOptions { name, manifest, onnxruntime: None };
             let added = store::add(&context.state, &file, &options).map_err(failed)?;
+            super::owner::hand_over(&context.state)?;
             show_added(&mut out, context.json, &added)?;
         }
         Action::List => list(&mut out, context)?,

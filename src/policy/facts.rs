@@ -148,6 +148,13 @@ pub struct Sign {
     pub withdrawn: Option<Withdrawal>,
 }
 
+impl Sign {
+    /// The quickstart's `0000…`: well-formed, and no photograph's digest.
+    pub fn photo_is_a_placeholder(&self) -> bool {
+        self.photo_sha256.as_ref().is_some_and(|digest| digest.bytes().all(|b| b == b'0'))
+    }
+}
+
 /// That a sign no longer counts, since when, by whose word and why.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -63,6 +63,14 @@ impl Look<'_> {
         match Register::load(&self.state.register()) {
             Err(error) => self.missing("name", format!("the register cannot be used, so every stream stays off: {error}")),
             Ok(register) => {
+                for sign in register.signs.iter().filter(|s| s.photo_is_a_placeholder()) {
+                    let message = format!(
+                        "the photo_sha256 of sign `{}` is all zeros, a placeholder: nobody can prove by it that the sign was there; \
+                         photograph the sign, put `sha256sum` of the picture into the site file and commission again with --force",
+                        sign.id
+                    );
+                    self.doubtful("name", message);
+                }
                 for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
                     if !register.areas.iter().any(|area| area.stream == stream.name) {
                         let message = format!("the register has no [[area]] for `{}`: the stream stays off", stream.name);
@@ -255,6 +263,25 @@ mod tests {
         let fragment =
             "rtspsrc location=rtsp://cam/a latency=50 ! rtph264depay ! h264parse ! avdec_h264 ! video/x-raw,format=NV12 ! queue name=q";
         assert_eq!(elements_of(fragment).collect::<Vec<_>>(), ["rtspsrc", "rtph264depay", "h264parse", "avdec_h264", "queue"]);
+    }
+
+    #[test]
+    fn a_placeholder_for_a_signs_photograph_is_doubted() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let state = StateDirectory::new(directory.path());
+        std::fs::write(state.site(), "").expect("written");
+        let path = directory.path().join("p.toml");
+        std::fs::write(&path, "name = \"a\"\n[detect]\nmodel = \"m\"\n[[stream]]\nname = \"hall\"\nsource = \"rtsp://cam/\"\n")
+            .expect("written");
+        let loaded = crate::config::load(&path).expect("valid");
+        let mut register: Register = toml::from_str(crate::policy::facts::testing::GOOD).expect("good");
+        let doubted = |register: &Register| {
+            register.store(&state.register()).expect("stored");
+            look(&loaded, &state).doubtful.iter().filter(|p| p.message.contains("placeholder")).count()
+        };
+        assert_eq!(doubted(&register), 0);
+        register.signs[0].photo_sha256 = Some("0".repeat(64));
+        assert_eq!(doubted(&register), 1);
     }
 
     #[test]
