@@ -23,6 +23,7 @@ use placard::emit::journal::reader::Record;
 use placard::emit::mqtt::MqttSink;
 use placard::emit::sink::{Sink, SinkError, load_cursor};
 use placard::emit::webhook::WebhookSink;
+use placard::emit::worker::Recent;
 
 use broker::{Broker, mosquitto};
 use receiver::{Act, HttpReceiver, Request};
@@ -230,6 +231,21 @@ fn a_sink_goes_on_where_it_stopped_and_a_lost_cursor_repeats_rather_than_skips()
     assert_eq!(run(0..0, 5), all);
     std::fs::remove_file(&cursor).expect("removed");
     assert_eq!(run(0..0, 5), all);
+}
+
+#[test]
+fn whoever_watches_events_sees_those_after_a_reload_too() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let recent = Arc::<Recent>::default();
+    let watched = recent.subscribe(16);
+    for run in 0..3 {
+        let site = Site::start_watched(directory.path(), Vec::new(), Arc::clone(&recent));
+        site.hit(run * 2..run * 2 + 2);
+        site.wait_acknowledged(2);
+        site.stop();
+    }
+    assert_eq!(watched.try_iter().map(|e| e.frame_sequence).collect::<Vec<_>>(), (0..6).collect::<Vec<_>>());
+    assert_eq!(recent.newest(16).len(), 6);
 }
 
 #[test]

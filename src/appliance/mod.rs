@@ -21,16 +21,18 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::clock::{Monotonic, Now, SharedClock, Stamp};
 use crate::console::rates::RateWindow;
+use crate::emit::worker::Recent;
 use crate::progress::{Observer, ProgressRegistry};
 use crate::shutdown::Shutdown;
 
 pub use plan::{HEAD_START, Plan, Sources, StartError};
-pub use plane::{Plane, StreamRuntime};
+pub use plane::{Lasting, Plane, StreamRuntime};
 
 /// A running pipeline. Threads stop when it is stopped; dropping it stops it.
 pub struct Appliance {
     plane: RwLock<Option<Arc<Plane>>>,
     plan: Mutex<Plan>,
+    lasting: Lasting,
     clock: SharedClock,
     progress: ProgressRegistry,
     started_at: Now,
@@ -52,12 +54,14 @@ impl Appliance {
     pub fn start(plan: Plan) -> Result<Arc<Self>, StartError> {
         let clock = Arc::clone(&plan.clock);
         let progress = ProgressRegistry::new();
-        let plane = Plane::start(&plan, &progress)?;
+        let lasting = Lasting::default();
+        let plane = Plane::start(&plan, &progress, &lasting)?;
         let started_at = clock.now();
         let rates = Mutex::new(rates(&plane, started_at.monotonic));
         Ok(Arc::new(Self {
             plane: RwLock::new(Some(Arc::new(plane))),
             plan: Mutex::new(plan),
+            lasting,
             progress,
             started_at,
             observer: Mutex::default(),
@@ -72,6 +76,11 @@ impl Appliance {
     /// The plane in force; `None` between stop and end.
     pub fn plane(&self) -> Option<Arc<Plane>> {
         self.plane.read().clone()
+    }
+
+    /// The newest events, of this plane and those before it; a subscription outlives reloads.
+    pub fn recent(&self) -> &Recent {
+        &self.lasting.recent
     }
 
     /// Stops the sources, lets what arrived run through to the journal, and ends every thread.
@@ -110,14 +119,14 @@ impl Appliance {
         if self.stopped.load(SeqCst) {
             return Ok(());
         }
-        let (plane, result) = match Plane::start(&next, &self.progress) {
+        let (plane, result) = match Plane::start(&next, &self.progress, &self.lasting) {
             Ok(plane) => {
                 *self.plan.lock() = next;
                 (plane, Ok(()))
             }
             Err(first) => {
                 tracing::error!(error = %first, "the new pipeline does not start: going back to the old one");
-                match Plane::start(&old, &self.progress) {
+                match Plane::start(&old, &self.progress, &self.lasting) {
                     Ok(plane) => (plane, Err(first)),
                     Err(second) => {
                         let error = StartError::NoWayBack { first: first.to_string(), second: second.to_string() };

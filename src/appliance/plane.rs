@@ -24,6 +24,7 @@ use crate::embed::gather::{EmbedCounters, Gather};
 use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
 use crate::emit::emitter::{self, Emitter};
+use crate::emit::worker::Recent;
 use crate::emit::{self, StreamNames};
 use crate::engine::Network;
 use crate::engine::manifest::Decode;
@@ -99,12 +100,20 @@ pub struct Plane {
     workers: parking_lot::Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What outlives a plane: a reload hands it to the next one.
+#[derive(Clone, Default)]
+pub struct Lasting {
+    /// Whoever watches events goes on watching.
+    pub recent: Arc<Recent>,
+}
+
 /// What others see of a stream's tracker.
 type Tracked = (Arc<TrackCounters>, Arc<LiveTracks>);
 
 /// What the constructors below share.
 struct Wiring<'a> {
     plan: &'a Plan,
+    lasting: &'a Lasting,
     clock: SharedClock,
     leases: LeaseTable,
     latencies: Latencies,
@@ -168,15 +177,16 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey) -> Result<crate::gallery
 }
 
 impl Plane {
-    pub fn start(plan: &Plan, progress: &ProgressRegistry) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan, progress: &ProgressRegistry, lasting: &Lasting) -> Result<Self, StartError> {
         let Prepared { site, detectors, embedders, key } = plan.prepare()?;
         let names = plan.stream_names();
         let rules = Box::new(PlainRules);
-        let (policy, leases) =
-            PolicyThread::start(plan.state.register(), &names, Arc::clone(&plan.clock), rules, Some(progress.register("policy")))
-                .map_err(|e| StartError::Step(e.to_string()))?;
+        let (register, working) = (plan.state.register(), Some(progress.register("policy")));
+        let (policy, leases) = PolicyThread::start(register, &names, Arc::clone(&plan.clock), rules, working)
+            .map_err(|e| StartError::Step(e.to_string()))?;
         let mut wiring = Wiring {
             plan,
+            lasting,
             clock: Arc::clone(&plan.clock),
             leases,
             latencies: Latencies::new(),
@@ -312,6 +322,7 @@ impl Wiring<'_> {
             context: emit::Context { streams },
             sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,
             pauses: emit::backoff::Pauses::default(),
+            recent: Arc::clone(&self.lasting.recent),
             leases: self.leases.clone(),
             latencies: self.latencies.clone(),
             clock: Arc::clone(&self.clock),

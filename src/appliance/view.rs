@@ -179,9 +179,7 @@ impl Console for Appliance {
     }
 
     fn recent_events(&self, limit: usize) -> Vec<serde_json::Value> {
-        let Some(plane) = self.plane() else { return Vec::new() };
-        let events = plane.emitter.lock().recent(limit);
-        events.iter().filter_map(|e| serde_json::to_value(&**e).ok()).collect()
+        self.recent().newest(limit).iter().filter_map(|e| serde_json::to_value(&**e).ok()).collect()
     }
 
     fn policy_timeline(&self, limit: usize) -> Vec<TransitionView> {

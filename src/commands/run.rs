@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let shutdown = Shutdown::new();
     let watchdog = notify::start_watchdog(appliance.progress(), &shutdown)?;
     let signals = listen(Arc::clone(&appliance), shutdown.clone())?;
-    let printer = args.print_events.then(|| print_events(&appliance)).flatten();
+    let printer = args.print_events.then(|| print_events(&appliance)).transpose()?;
     // Ready means ready: every thread runs, the control socket answers, the galleries are open.
     notify::ready(&format!("{} streams", appliance.plane().map_or(0, |p| p.streams.len())));
     tracing::info!(pipeline = %args.pipeline.display(), control = %context.state.control_socket().display(), "running");
@@ -63,9 +63,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     signals.close();
     drop(console);
     if let Some(printer) = printer {
-        if let Some(plane) = &plane {
-            plane.emitter.lock().recent.close();
-        }
+        appliance.recent().close();
         join(printer, "event printer");
     }
     if let Some(watchdog) = watchdog {
@@ -136,9 +134,9 @@ fn reload(appliance: &Appliance) {
     }
 }
 
-/// Prints events as they are acknowledged, on a thread of its own: a terminal that blocks must not slow the journal.
-fn print_events(appliance: &Arc<Appliance>) -> Option<JoinHandle<()>> {
-    let events = appliance.plane()?.emitter.lock().recent.subscribe(1_024);
+/// Prints events as they are acknowledged, across reloads, on a thread of its own: a terminal that blocks must not slow the journal.
+fn print_events(appliance: &Appliance) -> std::io::Result<JoinHandle<()>> {
+    let events = appliance.recent().subscribe(1_024);
     let print = move || {
         let mut out = std::io::stdout().lock();
         for event in events {
@@ -148,7 +146,7 @@ fn print_events(appliance: &Arc<Appliance>) -> Option<JoinHandle<()>> {
             }
         }
     };
-    std::thread::Builder::new().name("print-events".to_owned()).spawn(print).ok()
+    std::thread::Builder::new().name("print-events".to_owned()).spawn(print)
 }
 
 /// Processor time of this process so far, and the time of day's monotonic sister.

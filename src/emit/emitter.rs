@@ -46,6 +46,8 @@ pub struct Settings {
     pub sinks: Vec<Box<dyn Sink>>,
     /// Pauses between a sink's attempts.
     pub pauses: Pauses,
+    /// Where the newest events are shown; a reload hands on the one it has, with whoever subscribed to it.
+    pub recent: Arc<Recent>,
     pub leases: LeaseTable,
     pub latencies: Latencies,
     pub clock: SharedClock,
@@ -108,7 +110,7 @@ impl Emitter {
         }
         let head = journal.head();
         let source = Journal::source(&settings.directory);
-        let (recent, counters) = (Arc::new(Recent::default()), Arc::new(EmitCounters::default()));
+        let (recent, counters) = (settings.recent, Arc::new(EmitCounters::default()));
         let worker = EmitWorker {
             tasks,
             journal,

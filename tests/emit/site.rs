@@ -12,6 +12,7 @@ use placard::emit::event::Event;
 use placard::emit::journal::Journal;
 use placard::emit::journal::reader::{Item, JournalReader, Position};
 use placard::emit::sink::Sink;
+use placard::emit::worker::Recent;
 use placard::emit::{Context, Draft, StreamNames};
 use placard::frame::{BoundingBox, StreamIndex};
 use placard::gallery::{Candidate, SubjectId};
@@ -79,6 +80,11 @@ pub struct Site {
 impl Site {
     /// Journal in `directory/journal`.
     pub fn start(directory: &Path, sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self::start_watched(directory, sinks, Arc::default())
+    }
+
+    /// As [`Site::start`]; whoever subscribed to `recent` sees the events of this one too.
+    pub fn start_watched(directory: &Path, sinks: Vec<Box<dyn Sink>>, recent: Arc<Recent>) -> Self {
         let path = directory.join("register.toml");
         std::fs::write(&path, register()).expect("register written");
         let clock = SystemClock::shared();
@@ -92,6 +98,7 @@ impl Site {
             context: Context { streams: vec![StreamNames { name: "north".into(), zone: Some("hall".into()) }].into() },
             sinks,
             pauses: Pauses { first: Duration::from_millis(10), longest: Duration::from_millis(100) },
+            recent,
             leases,
             latencies: Latencies::new(),
             clock,

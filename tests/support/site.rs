@@ -1,4 +1,5 @@
 //! A site in a temporary directory, made with the operator's own commands.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -153,9 +154,15 @@ impl Site {
 
     /// Starts the service and waits until it answers.
     pub fn start(&self) -> Service {
+        self.start_with(&[])
+    }
+
+    /// As [`Site::start`], with more arguments to `placard run`. Whatever it prints is in `service.log`.
+    pub fn start_with(&self, arguments: &[&str]) -> Service {
         let log = std::fs::File::create(self.path().join("service.log")).expect("writable");
         let process = self
             .command(&["run"])
+            .args(arguments)
             .arg(self.pipeline())
             .stdout(Stdio::from(log.try_clone().expect("a second handle")))
             .stderr(Stdio::from(log))
