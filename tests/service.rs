@@ -10,6 +10,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use placard::clock::{Clock, SystemClock, format_utc};
+use placard::policy::facts::{Register, Sign};
 use placard::render::stills;
 use serde_json::Value;
 use site::{Service, Site, Stream};
@@ -56,6 +57,17 @@ impl Site {
         kill(service.pid(), Signal::SIGHUP).expect("it runs");
         service.wait_until("the pipeline is reloaded", |_| reloads(&self.log()) > before);
     }
+
+    fn sign(&self) -> Sign {
+        Register::load(&self.state().register()).expect("readable").sign("hall-sign").expect("there").clone()
+    }
+
+    /// `placard --json sign ARGUMENTS`: exit status, what was printed, what was complained of.
+    fn placard_sign(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
+        let output = self.command(&["--json", "sign"]).args(arguments).output().expect("runs");
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default(), complaint)
+    }
 }
 
 #[test]
@@ -69,4 +81,51 @@ fn events_are_printed_after_a_reload_that_changed_the_pipeline_as_before() {
     let reloaded_at = format_utc(SystemClock.utc());
     let later = |event: &Value| event["decided_at"].as_str().is_some_and(|at| at > reloaded_at.as_str());
     service.wait_until("an event of the new pipeline is printed", |_| site.printed_events().iter().any(later));
+}
+
+#[test]
+fn who_withdrew_a_sign_and_why_stands_in_register_status_and_log() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(data) = support::test_data() else { return };
+    let site = site(&data);
+    let service = site.start();
+    let (exit, answer, complaint) = site.placard_sign(&["withdraw", "hall-sign", "--by", "吴 L.", "--reason", "fell down & broke"]);
+    assert_eq!((exit, &answer["service"], &answer["streams"][0]), (Some(0), &true.into(), &"hall".into()), "{complaint}");
+    let withdrawn = site.sign().withdrawn.expect("withdrawn");
+    assert_eq!((withdrawn.by.as_str(), withdrawn.reason.as_str()), ("吴 L.", "fell down & broke"));
+    service.wait_until("the status says who and why", |status| status.streams[0].reason.contains("by 吴 L. (fell down & broke)"));
+    assert!(
+        site.log().lines().any(|l| l.contains("sign withdrawn") && l.contains("吴 L.") && l.contains("fell down & broke")),
+        "{}",
+        site.log()
+    );
+    let (exit, _, complaint) = site.placard_sign(&["post", "hall-sign", "--by", "w.chen"]);
+    assert_eq!(exit, Some(0), "{complaint}");
+    assert!(site.log().lines().any(|l| l.contains("posted again") && l.contains("w.chen")));
+    service.wait_until("the stream is lit again", |status| status.streams[0].state == "recognise");
+
+    let photograph = site.path().join("person.png");
+    let photo = photograph.display().to_string();
+    let (exit, answer, complaint) = site.placard_sign(&["inspect", "hall-sign", "--by", "l.wu", "--photo", &photo]);
+    assert_eq!((exit, &answer["service"], &answer["counts"]), (Some(0), &true.into(), &true.into()), "{complaint}");
+    let sign = site.sign();
+    assert_eq!(sign.inspected_by.as_deref(), Some("l.wu"));
+    assert_eq!(sign.photo_sha256.as_deref(), answer["photo_sha256"].as_str());
+    drop(service);
+    // Without a service: the register's file itself.
+    let (exit, answer, complaint) = site.placard_sign(&["inspect", "hall-sign", "--by", "w.chen"]);
+    assert_eq!((exit, &answer["service"]), (Some(0), &false.into()), "{complaint}");
+    let inspected = site.sign();
+    assert_eq!((inspected.inspected_by.as_deref(), &inspected.photo_sha256), (Some("w.chen"), &sign.photo_sha256));
+    let refused = |arguments: &[&str], status: i32, words: &str| {
+        let (exit, _, complaint) = site.placard_sign(arguments);
+        assert!(exit == Some(status) && complaint.contains(words), "{arguments:?}: {exit:?}, {complaint}");
+    };
+    refused(&["inspect", "hall-sign", "--by", "x", "--at", "2020-01-01"], 4, "was inspected later");
+    refused(&["inspect", "hall-sign", "--by", "x", "--at", "2200-01-01"], 4, "still to come");
+    refused(&["inspect", "hall-sign", "--by", " "], 4, "needs the name");
+    refused(&["inspect", "hall-sing", "--by", "x"], 2, "did you mean `hall-sign`");
+    refused(&["inspect", "hall-sign", "--by", "x", "--photo", "/nonexistent.jpg"], 1, "/nonexistent.jpg");
+    refused(&["inspect", "hall-sign"], 2, "--by");
+    assert_eq!(site.sign(), inspected, "refusals record nothing");
 }

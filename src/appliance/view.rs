@@ -7,11 +7,13 @@ use crate::clock::format_utc;
 use crate::console::view::{
     CounterView, GalleryView, PolicyView, Readiness, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView,
 };
-use crate::console::{ActionError, Appliance as Console};
+use crate::console::{ActionError, Appliance as Console, InspectionNote};
 use crate::counters::{Counters, Reading};
 use crate::frame::StreamIndex;
 use crate::latency::StepSnapshot;
 use crate::policy::board::StreamPolicy;
+use crate::policy::inspection::{Inspection, NotInspected};
+use crate::policy::when::{NotADate, When};
 use crate::policy::worker::PolicyError;
 
 /// The policy thread evaluates five times a second; silent for longer than a lease, it is not well.
@@ -132,7 +134,10 @@ impl Appliance {
 
 fn action_error(error: PolicyError) -> ActionError {
     match error {
-        PolicyError::UnknownSign { .. } => ActionError::NotFound(error.to_string()),
+        PolicyError::UnknownSign { .. } | PolicyError::NotInspected(NotInspected::UnknownSign { .. }) => {
+            ActionError::NotFound(error.to_string())
+        }
+        PolicyError::NotInspected(_) => ActionError::Refused(error.to_string()),
         other => ActionError::Failed(other.to_string()),
     }
 }
@@ -220,15 +225,23 @@ impl Console for Appliance {
         Readiness { ready: reasons.is_empty(), reasons }
     }
 
-    fn withdraw_sign(&self, sign: &str) -> Result<SignView, ActionError> {
-        let done = self.running()?.policy.withdraw_sign(sign, "control socket", "withdrawn by command").map_err(action_error)?;
+    fn withdraw_sign(&self, sign: &str, by: &str, reason: &str) -> Result<SignView, ActionError> {
+        let done = self.running()?.policy.withdraw_sign(sign, by, reason).map_err(action_error)?;
         let at_ns = done.revoked_at.unwrap_or_else(|| self.clock.monotonic()).ns();
         Ok(self.sign_view(sign, "withdrawn", done.streams.iter().map(ToString::to_string).collect(), at_ns))
     }
 
-    fn post_sign(&self, sign: &str) -> Result<SignView, ActionError> {
-        self.running()?.policy.post_sign(sign, "control socket").map_err(action_error)?;
+    fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError> {
+        self.running()?.policy.post_sign(sign, by).map_err(action_error)?;
         Ok(self.sign_view(sign, "posted", Vec::new(), self.clock.monotonic().ns()))
+    }
+
+    fn inspect_sign(&self, sign: &str, note: InspectionNote) -> Result<SignView, ActionError> {
+        let at: Option<When> = note.at.map(|at| at.parse()).transpose().map_err(|e: NotADate| ActionError::Invalid(e.to_string()))?;
+        let inspection =
+            Inspection::new(&note.by, at, note.photo_sha256, self.clock.utc()).map_err(|e| ActionError::Refused(e.to_string()))?;
+        self.running()?.policy.inspect_sign(sign, &inspection).map_err(action_error)?;
+        Ok(self.sign_view(sign, "inspected", Vec::new(), self.clock.monotonic().ns()))
     }
 
     fn reload(&self) -> Result<ReloadView, ActionError> {

@@ -116,7 +116,7 @@ pub enum Command {
     Search(search::Args),
     /// Add, list and show models.
     Model(model::Args),
-    /// Withdraw a sign, or post it again.
+    /// Withdraw a sign, post it again, or record that somebody inspected it.
     Sign(sign::Args),
     /// Show what the running service does, and why.
     Status(status::Args),

@@ -1,18 +1,21 @@
-//! `placard sign`: list the signs, withdraw one, post it again.
+//! `placard sign`: list the signs, withdraw one, post it again, record that one was inspected.
 //!
 //! Where the service runs it is told through its control socket, so that a withdrawal takes effect before this command returns; where it
 //! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
 //! is changed all the same, and the policy thread reads it within 200 ms or has lost its leases already.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError, segment};
 use crate::console::view::SignView;
 use crate::policy::facts::{Register, Withdrawal};
+use crate::policy::inspection::{Inspection, NotInspected, record_inspection};
 use crate::policy::rules::sign_holds;
 use crate::policy::when::When;
 use crate::policy::worker::{record_posting, record_withdrawal};
@@ -46,6 +49,20 @@ enum Action {
         #[arg(long, value_name = "WHO")]
         by: Option<String>,
     },
+    /// Somebody saw the sign in its place, whole and legible: it counts for as long as the register lets an inspection hold.
+    Inspect {
+        /// The sign's id.
+        id: String,
+        /// Who saw it.
+        #[arg(long, value_name = "WHO")]
+        by: String,
+        /// A photograph of the sign in its place; its SHA-256 is recorded, the picture is not kept.
+        #[arg(long, value_name = "FILE")]
+        photo: Option<PathBuf>,
+        /// When it was seen, if not now: 2026-11-21T08:30:00+08:00.
+        #[arg(long, value_name = "TIME")]
+        at: Option<When>,
+    },
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
@@ -53,6 +70,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Action::List => return list(context),
         Action::Withdraw { id, by, reason } => withdraw(context, &id, &by.unwrap_or_else(login), &reason)?,
         Action::Post { id, by } => post(context, &id, &by.unwrap_or_else(login))?,
+        Action::Inspect { id, by, photo, at } => inspect(context, &id, &by, photo.as_deref(), at)?,
     };
     let mut out = std::io::stdout().lock();
     if context.json {
@@ -90,7 +108,11 @@ fn ask_service(context: &Context, path: &str) -> Result<Option<SignView>, Failed
     match asked {
         Ok(view) => Ok(Some(view)),
         Err(ClientError::Declined { kind, message }) => {
-            let exit = if kind == "not-found" { Exit::Usage } else { Exit::Failure };
+            let exit = match kind.as_str() {
+                "not-found" => Exit::Usage,
+                "refused" => Exit::Refused,
+                _ => Exit::Failure,
+            };
             Err(Failed::new(exit, anyhow::anyhow!(message)))
         }
         Err(ClientError::NotRunning { .. }) => Ok(None),
@@ -134,6 +156,45 @@ fn post(context: &Context, id: &str, by: &str) -> Result<Done, Failed> {
         text,
         json: json!({ "sign": id, "state": "posted", "counts": standing.counts, "streams": streams, "service": answered.is_some() }),
     })
+}
+
+/// The digest is made here: the photograph lies with whoever runs the command, not with the service.
+fn digest(photo: &Path) -> Result<String, Failed> {
+    let hashed = std::fs::read(photo).and_then(|bytes| match bytes.len() {
+        0 => Err(std::io::Error::other("the file is empty")),
+        _ => Ok(Sha256::digest(&bytes)),
+    });
+    match hashed {
+        Ok(digest) => Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Err(error) => Err(Failed::new(Exit::Failure, anyhow::anyhow!("photograph {}: {error}", photo.display()))),
+    }
+}
+
+fn inspect(context: &Context, id: &str, by: &str, photo: Option<&Path>, at: Option<When>) -> Result<Done, Failed> {
+    let photo_sha256 = photo.map(digest).transpose()?;
+    let refused = |e: NotInspected| {
+        let exit = if matches!(e, NotInspected::UnknownSign { .. }) { Exit::Usage } else { Exit::Refused };
+        Failed::new(exit, e)
+    };
+    // Judged here first, so that what is no inspection is refused in the same words whether or not the service runs.
+    let inspection = Inspection::new(by, at, photo_sha256.clone(), SystemClock.utc()).map_err(refused)?;
+    let mut path = format!("/v1/signs/{}/inspect?by={}&at={}", segment(id), segment(by), segment(inspection.at().text()));
+    if let Some(digest) = &photo_sha256 {
+        path = format!("{path}&photo_sha256={digest}");
+    }
+    let answered = ask_service(context, &path)?;
+    if answered.is_none() {
+        let recorded = record_inspection(&context.state.register(), id, &inspection).map_err(|e| Failed::new(Exit::Config, e))?;
+        recorded.map_err(refused)?;
+    }
+    let register = load(context)?;
+    let standing = standing(&register, id, SystemClock.utc());
+    let text = format!("sign `{id}` inspected by {} at {}: {}", inspection.by(), inspection.at(), standing.text);
+    let json = json!({
+        "sign": id, "state": "inspected", "by": inspection.by(), "at": inspection.at().text(), "photo_sha256": photo_sha256,
+        "counts": standing.counts, "until": standing.until, "streams": streams_of(&register, id), "service": answered.is_some(),
+    });
+    Ok(Done { text, json })
 }
 
 fn names(streams: &[String]) -> String {

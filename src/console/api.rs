@@ -7,7 +7,8 @@
 //! | `GET /v1/latency` | list of `StepView` |
 //! | `GET /v1/events/recent?limit=N` | list of events as journalled, newest last |
 //! | `GET /v1/policy/timeline?limit=N` | list of `TransitionView`, oldest first |
-//! | `POST /v1/signs/{id}/withdraw`, `…/post` | `SignView` |
+//! | `POST /v1/signs/{id}/withdraw?by=WHO&reason=TEXT`, `…/post?by=WHO` | `SignView` |
+//! | `POST /v1/signs/{id}/inspect?by=WHO&at=TIME&photo_sha256=HEX` | `SignView`; `at` and `photo_sha256` may be left out |
 //! | `POST /v1/reload`, `POST /v1/gallery/reload` | `ReloadView` |
 //!
 //! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}` with status 404, 403, 422 or 500.
@@ -21,8 +22,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::view::StepView;
-use super::{ActionError, Appliance, health};
+use super::view::{SignView, StepView};
+use super::{ActionError, Appliance, InspectionNote, health};
 
 type Shared = Arc<dyn Appliance>;
 
@@ -37,8 +38,18 @@ pub(super) fn router(appliance: Shared) -> Router {
         .route("/v1/latency", get(|app: State<Shared>| ask(app, latency)))
         .route("/v1/events/recent", get(|app: State<Shared>, q: Query<Limit>| ask(app, move |a| a.recent_events(q.get()))))
         .route("/v1/policy/timeline", get(|app: State<Shared>, q: Query<Limit>| ask(app, move |a| a.policy_timeline(q.get()))))
-        .route("/v1/signs/{id}/withdraw", post(|app: State<Shared>, id: Path<String>| act(app, move |a| a.withdraw_sign(&id))))
-        .route("/v1/signs/{id}/post", post(|app: State<Shared>, id: Path<String>| act(app, move |a| a.post_sign(&id))))
+        .route(
+            "/v1/signs/{id}/withdraw",
+            post(|app: State<Shared>, id: Path<String>, said: Query<Said>| act(app, move |a| said.withdraw(a, &id))),
+        )
+        .route(
+            "/v1/signs/{id}/post",
+            post(|app: State<Shared>, id: Path<String>, said: Query<Said>| act(app, move |a| a.post_sign(&id, &said.by()))),
+        )
+        .route(
+            "/v1/signs/{id}/inspect",
+            post(|app: State<Shared>, id: Path<String>, said: Query<Said>| act(app, move |a| said.inspect(a, &id))),
+        )
         .route("/v1/reload", post(|app: State<Shared>| act(app, |a| a.reload())))
         .route("/v1/gallery/reload", post(|app: State<Shared>| act(app, |a| a.reload_gallery())))
         .with_state(Arc::clone(&appliance));
@@ -54,6 +65,40 @@ impl Limit {
     fn get(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)
     }
+}
+
+/// What is said of a sign, and by whom. All of it is written down, so it is kept short and on one line; a withdrawal must not fail for
+/// want of words.
+#[derive(Deserialize)]
+struct Said {
+    by: Option<String>,
+    reason: Option<String>,
+    at: Option<String>,
+    photo_sha256: Option<String>,
+}
+
+const MAX_NAME_CHARS: usize = 200;
+const MAX_REASON_CHARS: usize = 1_000;
+
+impl Said {
+    /// Whoever does not say who they are is the socket's user, whoever that is.
+    fn by(&self) -> String {
+        let by = one_line(self.by.as_deref(), MAX_NAME_CHARS);
+        if by.is_empty() { "control socket".to_owned() } else { by }
+    }
+    fn withdraw(&self, appliance: &dyn Appliance, id: &str) -> Result<SignView, ActionError> {
+        appliance.withdraw_sign(id, &self.by(), &one_line(self.reason.as_deref(), MAX_REASON_CHARS))
+    }
+    /// An inspection without a name is none: nobody's name is put in its place.
+    fn inspect(&self, appliance: &dyn Appliance, id: &str) -> Result<SignView, ActionError> {
+        let by = one_line(self.by.as_deref(), MAX_NAME_CHARS);
+        appliance.inspect_sign(id, InspectionNote { by, at: self.at.clone(), photo_sha256: self.photo_sha256.clone() })
+    }
+}
+
+fn one_line(text: Option<&str>, most_chars: usize) -> String {
+    let spaced: String = text.unwrap_or_default().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    spaced.trim().chars().take(most_chars).collect()
 }
 
 fn latency(appliance: &dyn Appliance) -> Vec<StepView> {

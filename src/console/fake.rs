@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::view::{
     CounterView, GalleryView, PolicyView, Readiness, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView,
 };
-use super::{ActionError, Appliance, Console};
+use super::{ActionError, Appliance, Console, InspectionNote};
 use crate::counters::Counters;
 use crate::latency::{Latencies, StepSnapshot};
 use crate::shutdown::Shutdown;
@@ -28,6 +29,8 @@ pub(crate) struct Fake {
     pub ready: AtomicBool,
     pub ticks: AtomicU64,
     pub counters: Vec<FakeCounters>,
+    /// What was said of signs, in order.
+    pub said: Mutex<Vec<String>>,
     latencies: Latencies,
     began: Instant,
 }
@@ -46,7 +49,7 @@ impl Fake {
         counters[0].frames_total.add(1_234);
         counters[1].frames_total.add(99);
         let (withdrawn, ready, ticks) = (AtomicBool::new(false), AtomicBool::new(true), AtomicU64::new(0));
-        Arc::new(Self { withdrawn, ready, ticks, counters, latencies, began: Instant::now() })
+        Arc::new(Self { withdrawn, ready, ticks, counters, said: Mutex::default(), latencies, began: Instant::now() })
     }
 
     fn streams(&self) -> Vec<StreamView> {
@@ -151,7 +154,8 @@ impl Appliance for Fake {
         let reasons = if ready { vec![] } else { vec!["the policy thread is silent".to_owned()] };
         Readiness { ready, reasons }
     }
-    fn withdraw_sign(&self, sign: &str) -> Result<SignView, ActionError> {
+    fn withdraw_sign(&self, sign: &str, by: &str, reason: &str) -> Result<SignView, ActionError> {
+        self.said.lock().push(format!("withdraw {sign}: {by}: {reason}"));
         match sign {
             "gate-1" => {
                 self.withdrawn.store(true, SeqCst);
@@ -166,7 +170,13 @@ impl Appliance for Fake {
             _ => Err(ActionError::NotFound(format!("no sign `{sign}`"))),
         }
     }
-    fn post_sign(&self, _sign: &str) -> Result<SignView, ActionError> {
+    fn inspect_sign(&self, sign: &str, inspection: InspectionNote) -> Result<SignView, ActionError> {
+        let InspectionNote { by, at, photo_sha256 } = inspection;
+        self.said.lock().push(format!("inspect {sign}: {by}: {at:?} {photo_sha256:?}"));
+        Ok(SignView { sign: sign.to_owned(), state: "inspected".to_owned(), ..SignView::default() })
+    }
+    fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError> {
+        self.said.lock().push(format!("post {sign}: {by}"));
         Err(ActionError::Refused("posting needs a second person".to_owned()))
     }
     fn reload(&self) -> Result<ReloadView, ActionError> {

@@ -38,10 +38,12 @@ pub trait Appliance: Send + Sync + 'static {
     /// Ready: the policy thread's heartbeat is fresh, every worker moves or rests, the journal takes events.
     fn readiness(&self) -> Readiness;
 
-    /// A sign was taken down (or found covered): streams that hang on it go dark. Durable before it returns.
-    fn withdraw_sign(&self, sign: &str) -> Result<SignView, ActionError>;
+    /// A sign was taken down (or found covered): streams that hang on it go dark. Durable before it returns. `by`, `reason`: recorded.
+    fn withdraw_sign(&self, sign: &str, by: &str, reason: &str) -> Result<SignView, ActionError>;
     /// A sign was posted again.
-    fn post_sign(&self, sign: &str) -> Result<SignView, ActionError>;
+    fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError>;
+    /// Somebody saw a sign in its place.
+    fn inspect_sign(&self, sign: &str, inspection: InspectionNote) -> Result<SignView, ActionError>;
     /// Reads the pipeline file and the register again; on any error everything stays as it was.
     fn reload(&self) -> Result<ReloadView, ActionError>;
     /// Opens the galleries again (after an enrolment or a deletion).
@@ -49,6 +51,16 @@ pub trait Appliance: Send + Sync + 'static {
 
     /// Called by the console thread once a second: the moment to take samples for frame rates.
     fn tick(&self) {}
+}
+
+/// What somebody says who inspected a sign, as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InspectionNote {
+    pub by: String,
+    /// A date or RFC 3339 date-time; `None`: now.
+    pub at: Option<String>,
+    /// Of a new photograph: 64 lower-case hex digits.
+    pub photo_sha256: Option<String>,
 }
 
 /// Why the appliance did not do what it was asked.

@@ -61,6 +61,30 @@ fn every_path_answers_what_the_appliance_says() {
 }
 
 #[test]
+fn who_speaks_of_a_sign_and_why_is_handed_on() {
+    let running = start();
+    let post = |path: String| running.client.post::<SignView>(&path);
+    let (by, reason) = (segment("吴 L. & Söhne+1"), segment("fell\ndown: 100 % gone?"));
+    post(format!("/v1/signs/gate-1/withdraw?by={by}&reason={reason}")).expect("withdrawn");
+    post("/v1/signs/gate-1/withdraw".to_owned()).expect("withdrawn, by nobody who says so");
+    post(format!("/v1/signs/gate-1/withdraw?reason={}", "x".repeat(5_000))).expect("withdrawn, however much is said");
+    post("/v1/signs/gate-1/post?by=l.wu".to_owned()).expect_err("the fake refuses");
+    let inspected = post(format!("/v1/signs/gate-1/inspect?by=l.wu&at={}", segment("2026-11-21T08:30:00+08:00"))).expect("inspected");
+    assert_eq!(inspected.state, "inspected");
+    post(format!("/v1/signs/gate-1/inspect?photo_sha256={}", "0f".repeat(32))).expect("the fake takes it");
+    let said = running.fake.said.lock();
+    let expected = [
+        "withdraw gate-1: 吴 L. & Söhne+1: fell down: 100 % gone?".to_owned(),
+        "withdraw gate-1: control socket: ".to_owned(),
+        format!("withdraw gate-1: control socket: {}", "x".repeat(1_000)),
+        "post gate-1: l.wu".to_owned(),
+        "inspect gate-1: l.wu: Some(\"2026-11-21T08:30:00+08:00\") None".to_owned(),
+        format!("inspect gate-1: : None Some(\"{}\")", "0f".repeat(32)),
+    ];
+    assert_eq!(*said, expected, "an inspection gets no name that nobody gave");
+}
+
+#[test]
 fn refusals_keep_their_kind_and_their_words() {
     let running = start();
     let declined = |result: Result<serde_json::Value, ClientError>| match result {

@@ -154,12 +154,12 @@ pub struct TransitionView {
     pub reason: String,
 }
 
-/// Answer to a sign's withdrawal or posting.
+/// Answer to a sign's withdrawal, posting or inspection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SignView {
     pub sign: String,
-    /// `posted` or `withdrawn`.
+    /// `posted`, `withdrawn` or `inspected`.
     pub state: String,
     /// Streams whose permits hang on this sign.
     pub streams: Vec<String>,

@@ -6,13 +6,15 @@
 //! ```
 //!
 //! `facts.rs` is what the register may say, `file.rs` how it is read and replaced, `rules.rs` what follows from it, `keeper.rs` the plain
-//! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `enrolment.rs`
-//! gives leave for image files that an operator hands over.
+//! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `inspection.rs`
+//! records that a sign was seen in its place. `enrolment.rs` gives leave for
+//! image files that an operator hands over.
 
 pub mod board;
 pub mod enrolment;
 pub mod facts;
 pub mod file;
+pub mod inspection;
 mod keeper;
 pub mod lease;
 pub mod rules;

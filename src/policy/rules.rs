@@ -26,7 +26,7 @@ use super::lease::{Grant, StreamState};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 /// A fact may be dated this far ahead of the wall clock: two clocks are never equal.
-const CLOCK_SLACK_NS: i64 = 60_000_000_000;
+pub(in crate::policy) const CLOCK_SLACK_NS: i64 = 60_000_000_000;
 
 /// Which rule spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

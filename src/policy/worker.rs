@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use super::board::{Board, Change, PolicyCounters, StreamPolicy};
 use super::facts::{Register, Sign, Withdrawal};
 use super::file::FileError;
+use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
 use super::lease::{LeaseTable, StreamState};
 use super::rules::{DecisionPlane, Reason, Rule};
@@ -43,6 +44,8 @@ pub enum PolicyError {
     Unreadable(Reason),
     #[error("sign `{id}` counts as withdrawn from now on, but this could not be recorded and would be forgotten by a restart: {source}")]
     NotRecorded { id: String, source: FileError },
+    #[error(transparent)]
+    NotInspected(#[from] NotInspected),
     #[error(transparent)]
     Register(#[from] FileError),
 }
@@ -194,6 +197,13 @@ impl PolicyHandle {
             }
             Err(nearest) => Err(PolicyError::UnknownSign { id: id.to_owned(), nearest }),
         }
+    }
+
+    /// Records that somebody saw the sign in its place; returns when that counts.
+    pub fn inspect_sign(&self, id: &str, inspection: &Inspection) -> Result<(), PolicyError> {
+        record_inspection(&self.inner.register, id, inspection)??;
+        tracing::warn!(sign = id, by = inspection.by(), at = %inspection.at(), "sign inspected");
+        self.reload()
     }
 
     /// Every stream's state and reason, in the pipeline's order.

@@ -124,9 +124,11 @@ fn wait_until_live(client: &Client, media: &Media, patience: &Shutdown, log: &Pa
 }
 
 fn withdraw(demo: &Demo, client: &Client, patience: &Shutdown) -> anyhow::Result<Withdrawal> {
-    demo.say(&format!("$ placard sign withdraw {WITHDRAWN_SIGN}"));
+    demo.say(&format!("$ placard sign withdraw {WITHDRAWN_SIGN} --by demonstration --reason 'taken down'"));
     let (asked_at_ms, asked_at_utc_ns) = (monotonic_ms(), SystemClock.utc().ns());
-    let _answer: SignView = client.post(&format!("/v1/signs/{WITHDRAWN_SIGN}/withdraw")).context("withdrawing the sign")?;
+    let _answer: SignView = client
+        .post(&format!("/v1/signs/{WITHDRAWN_SIGN}/withdraw?by=demonstration&reason=taken%20down"))
+        .context("withdrawing the sign")?;
     // A second later whatever was in flight has come out; from then on the count must not move.
     patience.wait(Duration::from_secs(1));
     let status: StatusView = client.get("/v1/status")?;

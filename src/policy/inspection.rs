@@ -1,0 +1,133 @@
+//! An inspection of a sign: somebody went there and saw it hang. Recorded with who, when, and a photograph's digest where one was taken.
+//!
+//! It widens (a sign counts for some days more), so it is written first and counts when the policy thread has read it. It
+//! does not undo a withdrawal.
+
+use std::path::Path;
+
+use crate::clock::{Stamp, Utc};
+
+use super::facts::Register;
+use super::file::FileError;
+use super::rules::CLOCK_SLACK_NS;
+use super::when::When;
+
+/// Who saw a sign in its place, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    at: When,
+    by: String,
+    photo_sha256: Option<String>,
+    /// When it was told: a recorded inspection beyond this is a slip, and may be replaced by an earlier one.
+    told_at: Stamp<Utc>,
+}
+
+/// Why an inspection was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotInspected {
+    #[error("an inspection needs the name of whoever inspected")]
+    Nobody,
+    #[error("an inspection at {at} is still to come: it is {now} now (UTC)")]
+    StillToCome { at: When, now: When },
+    #[error("`{0}` is no photograph's SHA-256: 64 lower-case hex digits (`sha256sum photo.jpg`)")]
+    Photograph(String),
+    #[error("sign `{id}` was inspected later than {at} already: at {recorded}")]
+    OlderThanRecorded { id: String, at: When, recorded: When },
+    #[error("there is no sign `{id}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
+    UnknownSign { id: String, nearest: Option<String> },
+}
+
+impl Inspection {
+    /// `at`: now, where nothing is said.
+    pub fn new(by: &str, at: Option<When>, photo_sha256: Option<String>, now: Stamp<Utc>) -> Result<Self, NotInspected> {
+        if by.trim().is_empty() {
+            return Err(NotInspected::Nobody);
+        }
+        let now_text = When::from_stamp(now);
+        let at = at.unwrap_or_else(|| now_text.clone());
+        if at.at().ns() > now.ns().saturating_add(CLOCK_SLACK_NS) {
+            return Err(NotInspected::StillToCome { at, now: now_text });
+        }
+        let hex = |p: &str| p.len() == 64 && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if let Some(photo) = photo_sha256.as_deref().filter(|p| !hex(p)) {
+            return Err(NotInspected::Photograph(photo.to_owned()));
+        }
+        Ok(Self { at, by: by.trim().to_owned(), photo_sha256, told_at: now })
+    }
+
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+    pub fn at(&self) -> &When {
+        &self.at
+    }
+}
+
+/// Writes the inspection into the register's file, durably. Used by the running service and, when none runs, by `placard sign`.
+pub fn record_inspection(register: &Path, id: &str, inspection: &Inspection) -> Result<Result<(), NotInspected>, FileError> {
+    Register::update(register, |r| {
+        let Some(sign) = r.sign_mut(id) else {
+            return Err(NotInspected::UnknownSign { id: id.to_owned(), nearest: r.nearest_sign(id).map(str::to_owned) });
+        };
+        let latest = inspection.told_at.ns().saturating_add(CLOCK_SLACK_NS);
+        let newer = |recorded: &&When| recorded.at() > inspection.at.at() && recorded.at().ns() <= latest;
+        if let Some(recorded) = sign.inspected_at.as_ref().filter(newer) {
+            return Err(NotInspected::OlderThanRecorded { id: id.to_owned(), at: inspection.at.clone(), recorded: recorded.clone() });
+        }
+        sign.inspected_at = Some(inspection.at.clone());
+        sign.inspected_by = Some(inspection.by.clone());
+        if inspection.photo_sha256.is_some() {
+            sign.photo_sha256.clone_from(&inspection.photo_sha256);
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::testing::good;
+    use super::*;
+
+    fn when(text: &str) -> When {
+        text.parse().expect("a date")
+    }
+
+    #[test]
+    fn what_is_no_inspection_is_refused() {
+        let now = when("2026-11-21T12:00:00Z").at();
+        assert_eq!(Inspection::new("  ", None, None, now), Err(NotInspected::Nobody));
+        let later = Inspection::new("w.chen", Some(when("2026-11-22")), None, now).expect_err("to come").to_string();
+        assert!(later.contains("2026-11-22") && later.contains("2026-11-21T12:00:00Z"), "{later}");
+        let photo = Inspection::new("w.chen", None, Some("AB".repeat(32)), now);
+        assert!(matches!(photo, Err(NotInspected::Photograph(_))), "capitals are no digest the register would take");
+        assert_eq!(Inspection::new(" w.chen ", None, None, now).expect("valid").by(), "w.chen");
+    }
+
+    #[test]
+    fn an_inspection_replaces_who_when_and_photograph_and_never_an_earlier_for_a_later_one() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("register.toml");
+        good().store(&path).expect("store");
+        let before = good().signs[0].clone();
+        let now = when("2027-01-01").at();
+        let digest = "0f".repeat(32);
+        let inspection = Inspection::new("l.wu", None, Some(digest.clone()), now).expect("valid");
+        record_inspection(&path, &before.id, &inspection).expect("written").expect("recorded");
+        let sign = Register::load(&path).expect("load").signs[0].clone();
+        assert_eq!((sign.inspected_by.as_deref(), sign.photo_sha256.as_ref()), (Some("l.wu"), Some(&digest)));
+        assert_eq!(sign.inspected_at.as_ref().map(When::at), Some(now));
+        let second = Inspection::new("w.chen", None, None, when("2027-01-02").at()).expect("valid");
+        record_inspection(&path, &before.id, &second).expect("written").expect("recorded");
+        let stored = Register::load(&path).expect("load");
+        assert_eq!(stored.signs[0].photo_sha256, Some(digest), "without a new photograph the old one stands");
+        let older = Inspection::new("l.wu", Some(when("2027-01-01")), None, when("2027-01-03").at()).expect("valid");
+        let older = record_inspection(&path, &before.id, &older).expect("read").expect_err("older");
+        assert!(matches!(older, NotInspected::OlderThanRecorded { .. }), "{older}");
+        let unknown = record_inspection(&path, "nowhere", &second).expect("read").expect_err("no such sign");
+        assert!(unknown.to_string().contains(&before.id), "{unknown}");
+        assert_eq!(Register::load(&path).expect("load"), stored);
+        // On New Year's Day a recorded inspection of the day after is a slip of the pen: it is not in the way of a true one.
+        record_inspection(&path, &before.id, &inspection).expect("written").expect("recorded");
+        assert_eq!(Register::load(&path).expect("load").signs[0].inspected_by.as_deref(), Some("l.wu"));
+    }
+}
