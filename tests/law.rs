@@ -3,6 +3,8 @@
 
 #[path = "law/random.rs"]
 mod random;
+#[path = "law/signs.rs"]
+mod signs;
 
 use std::path::PathBuf;
 use std::sync::Arc;

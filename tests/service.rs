@@ -129,3 +129,28 @@ fn who_withdrew_a_sign_and_why_stands_in_register_status_and_log() {
     refused(&["inspect", "hall-sign"], 2, "--by");
     assert_eq!(site.sign(), inspected, "refusals record nothing");
 }
+
+#[test]
+fn a_withdrawal_that_could_not_be_written_is_told_and_outlives_a_reload() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(data) = support::test_data() else { return };
+    let site = site(&data);
+    let service = site.start();
+    service.wait_until("the stream is lit", |status| status.streams[0].state == "recognise");
+    // A directory in the lock file's place: nobody can write the register, not even root.
+    let lock = site.state().register().with_file_name(".register.lock");
+    let _not_there_yet = std::fs::remove_file(&lock);
+    std::fs::create_dir(&lock).expect("made");
+    let (exit, _, complaint) = site.placard_sign(&["withdraw", "hall-sign", "--by", "l.wu"]);
+    assert!(exit == Some(1) && complaint.contains("could not be recorded"), "{exit:?}: {complaint}");
+    assert_eq!(site.sign().withdrawn, None);
+    site.reload_changed(&service, (THRESHOLD, "threshold = 0.45"));
+    service.wait_until("the new pipeline is dark, and says what is wrong", |status| {
+        let dark = status.streams.first().is_some_and(|s| s.state == "off" && s.reason.contains("by l.wu"));
+        dark && status.alarms.iter().any(|a| a.contains("`hall-sign` holds, but is not in the register"))
+    });
+    std::fs::remove_dir(&lock).expect("removed");
+    site.reload(&service);
+    assert_eq!(site.sign().withdrawn.map(|w| w.by).as_deref(), Some("l.wu"));
+    service.wait_until("nothing is wrong any more", |status| !status.alarms.iter().any(|a| a.contains("hall-sign")));
+}

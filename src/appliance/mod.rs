@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::{Monotonic, Now, SharedClock, Stamp};
 use crate::console::rates::RateWindow;
 use crate::emit::worker::Recent;
+use crate::policy::pending::PendingWithdrawals;
 use crate::progress::{Observer, ProgressRegistry};
 use crate::shutdown::Shutdown;
 
@@ -81,6 +82,10 @@ impl Appliance {
     /// The newest events, of this plane and those before it; a subscription outlives reloads.
     pub fn recent(&self) -> &Recent {
         &self.lasting.recent
+    }
+
+    fn withdrawals(&self) -> &PendingWithdrawals {
+        &self.lasting.withdrawals
     }
 
     /// Stops the sources, lets what arrived run through to the journal, and ends every thread.

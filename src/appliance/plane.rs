@@ -37,6 +37,7 @@ use crate::ingest::{self, HealthSnapshot, IngestCounters, Outlet, StreamHealth};
 use crate::latency::{CAPTURE_TO_DONE, Latencies, StepRecorder};
 use crate::policy::facts::{Register, Site};
 use crate::policy::lease::LeaseTable;
+use crate::policy::pending::PendingWithdrawals;
 use crate::policy::rules::PlainRules;
 use crate::policy::worker::{PolicyHandle, PolicyThread};
 use crate::progress::ProgressRegistry;
@@ -105,6 +106,8 @@ pub struct Plane {
 pub struct Lasting {
     /// Whoever watches events goes on watching.
     pub recent: Arc<Recent>,
+    /// A sign that was withdrawn stays withdrawn, also where that could not be written.
+    pub withdrawals: PendingWithdrawals,
 }
 
 /// What others see of a stream's tracker.
@@ -182,7 +185,8 @@ impl Plane {
         let names = plan.stream_names();
         let rules = Box::new(PlainRules);
         let (register, working) = (plan.state.register(), Some(progress.register("policy")));
-        let (policy, leases) = PolicyThread::start(register, &names, Arc::clone(&plan.clock), rules, working)
+        let withdrawals = lasting.withdrawals.clone();
+        let (policy, leases) = PolicyThread::start_with(register, &names, Arc::clone(&plan.clock), rules, working, withdrawals)
             .map_err(|e| StartError::Step(e.to_string()))?;
         let mut wiring = Wiring {
             plan,

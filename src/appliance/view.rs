@@ -12,6 +12,7 @@ use crate::counters::{Counters, Reading};
 use crate::frame::StreamIndex;
 use crate::latency::StepSnapshot;
 use crate::policy::board::StreamPolicy;
+use crate::policy::facts::Withdrawal;
 use crate::policy::inspection::{Inspection, NotInspected};
 use crate::policy::when::{NotADate, When};
 use crate::policy::worker::PolicyError;
@@ -107,6 +108,9 @@ impl Appliance {
         }
         if plane.decided.shed.get() > 0 {
             alarms.push(format!("{} hits were dropped because the journal's queue was full.", plane.decided.shed.get()));
+        }
+        for (sign, failure) in plane.policy.unwritten_withdrawals() {
+            alarms.push(format!("The withdrawal of sign `{sign}` holds, but is not in the register and ends with a restart: {failure}"));
         }
         for stream in &plane.streams {
             let health = stream.health();
@@ -226,7 +230,14 @@ impl Console for Appliance {
     }
 
     fn withdraw_sign(&self, sign: &str, by: &str, reason: &str) -> Result<SignView, ActionError> {
-        let done = self.running()?.policy.withdraw_sign(sign, by, reason).map_err(action_error)?;
+        let Some(plane) = self.plane() else {
+            // Amid a reload nothing runs; the plane that comes begins with this.
+            let withdrawal = Withdrawal { at: When::from_stamp(self.clock.utc()), by: by.to_owned(), reason: reason.to_owned() };
+            let register = self.plan.lock().state.register();
+            self.withdrawals().withdraw(&register, sign, withdrawal).map_err(action_error)?;
+            return Ok(self.sign_view(sign, "withdrawn", Vec::new(), self.clock.monotonic().ns()));
+        };
+        let done = plane.policy.withdraw_sign(sign, by, reason).map_err(action_error)?;
         let at_ns = done.revoked_at.unwrap_or_else(|| self.clock.monotonic()).ns();
         Ok(self.sign_view(sign, "withdrawn", done.streams.iter().map(ToString::to_string).collect(), at_ns))
     }

@@ -4,7 +4,6 @@
 //! narrows is applied before what widens; dropping the keeper, also by unwinding, ends every lease. A withdrawal holds from
 //! the moment it is told, whatever the file says, until the file says it too.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -18,6 +17,7 @@ use crate::frame::StreamIndex;
 use super::board::Board;
 use super::facts::{Register, Withdrawal};
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, StreamState};
+use super::pending::PendingWithdrawals;
 use super::rules::{Decision, DecisionPlane, Reason, Rule};
 use super::wall_clock::WallClockGuard;
 
@@ -62,13 +62,19 @@ pub(in crate::policy) struct Keeper {
     seen: Option<FileStamp>,
     loaded: Result<Loaded, Reason>,
     /// Withdrawals that the file may not show yet.
-    withdrawn: BTreeMap<String, Withdrawal>,
+    pending: PendingWithdrawals,
     /// The state last put in force, per stream.
     in_force: Vec<StreamState>,
 }
 
 impl Keeper {
-    pub fn new(path: PathBuf, streams: Arc<[Arc<str>]>, clock: SharedClock, plane: Box<dyn DecisionPlane>) -> (Self, LeaseTable) {
+    pub fn new(
+        path: PathBuf,
+        streams: Arc<[Arc<str>]>,
+        clock: SharedClock,
+        plane: Box<dyn DecisionPlane>,
+        pending: PendingWithdrawals,
+    ) -> (Self, LeaseTable) {
         let (writer, table) = LeaseWriter::new(streams.len(), &clock);
         let board = Arc::new(Board::new(&streams));
         let in_force = vec![StreamState::Off; streams.len()];
@@ -84,7 +90,7 @@ impl Keeper {
             guard: WallClockGuard::default(),
             seen: None,
             loaded,
-            withdrawn: BTreeMap::new(),
+            pending,
             in_force,
         };
         (keeper, table)
@@ -104,19 +110,23 @@ impl Keeper {
 
     /// The file shows sign `id` posted again: what it says counts.
     pub fn forget_withdrawal(&mut self, id: &str) {
-        self.withdrawn.remove(id);
+        self.pending.remove(id);
         self.forget_file();
     }
 
-    /// Ends at once whatever rests on sign `id`. Durability is the caller's next step.
+    /// Ends at once whatever rests on sign `id`. Durability is the caller's next step. While the register cannot be read nobody knows
+    /// whether there is such a sign: if there is, once it can be read, it is withdrawn.
     pub fn withdraw(&mut self, id: &str, withdrawal: Withdrawal) -> Result<Darkened, CannotWithdraw> {
-        let loaded = self.loaded.as_mut().map_err(|reason| CannotWithdraw::Unreadable(reason.clone()))?;
+        let loaded = self.loaded.as_mut().map_err(|reason| {
+            self.pending.insert(id, withdrawal.clone());
+            CannotWithdraw::Unreadable(reason.clone())
+        })?;
         let Some(sign) = loaded.register.sign_mut(id) else {
             let nearest = loaded.register.nearest_sign(id).map(str::to_owned);
             return Err(CannotWithdraw::Unknown { nearest });
         };
         sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
-        self.withdrawn.entry(id.to_owned()).or_insert(withdrawal);
+        self.pending.insert(id, withdrawal);
         loaded.hashes = self.streams.iter().map(|s| loaded.register.hash_for(s)).collect();
         let before = self.in_force.clone();
         let hash = loaded.register.hash();
@@ -147,14 +157,7 @@ impl Keeper {
         let fresh = Register::load(&self.path);
         self.loaded = match fresh {
             Ok(mut register) => {
-                self.withdrawn.retain(|id, withdrawal| match register.sign_mut(id) {
-                    Some(sign) if sign.withdrawn.is_none() => {
-                        sign.withdrawn = Some(withdrawal.clone());
-                        true
-                    }
-                    Some(_) => false,
-                    None => true,
-                });
+                self.pending.apply(&mut register);
                 let hashes = self.streams.iter().map(|s| register.hash_for(s)).collect();
                 Ok(Loaded { register, hashes })
             }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! `facts.rs` is what the register may say, `file.rs` how it is read and replaced, `rules.rs` what follows from it, `keeper.rs` the plain
-//! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `inspection.rs`
-//! records that a sign was seen in its place. `enrolment.rs` gives leave for
+//! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `pending.rs`
+//! keeps withdrawals that could not be written yet; `inspection.rs` records that a sign was seen in its place. `enrolment.rs` gives leave for
 //! image files that an operator hands over.
 
 pub mod board;
@@ -17,6 +17,7 @@ pub mod file;
 pub mod inspection;
 mod keeper;
 pub mod lease;
+pub mod pending;
 pub mod rules;
 pub mod wall_clock;
 pub mod when;

@@ -24,6 +24,7 @@ use super::file::FileError;
 use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
 use super::lease::{LeaseTable, StreamState};
+use super::pending::PendingWithdrawals;
 use super::rules::{DecisionPlane, Reason, Rule};
 use super::when::When;
 
@@ -40,9 +41,11 @@ pub enum PolicyError {
     NotAnswering,
     #[error("there is no sign `{id}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
     UnknownSign { id: String, nearest: Option<String> },
-    #[error("every stream is off already: {0}")]
+    #[error("every stream is off already; when the register can be read again the sign counts as withdrawn: {0}")]
     Unreadable(Reason),
-    #[error("sign `{id}` counts as withdrawn from now on, but this could not be recorded and would be forgotten by a restart: {source}")]
+    #[error(
+        "sign `{id}` counts as withdrawn from now on, but this could not be recorded: mend that and reload, or a restart forgets it: {source}"
+    )]
     NotRecorded { id: String, source: FileError },
     #[error(transparent)]
     NotInspected(#[from] NotInspected),
@@ -82,6 +85,7 @@ struct Inner {
     table: LeaseTable,
     clock: SharedClock,
     register: PathBuf,
+    pending: PendingWithdrawals,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -101,14 +105,27 @@ impl PolicyThread {
         plane: Box<dyn DecisionPlane>,
         progress: Option<Progress>,
     ) -> Result<(PolicyHandle, LeaseTable), PolicyError> {
-        let (mut keeper, table) = Keeper::new(register.clone(), streams.into(), Arc::clone(&clock), plane);
+        Self::start_with(register, streams, clock, plane, progress, PendingWithdrawals::default())
+    }
+
+    /// As [`PolicyThread::start`], after another policy thread: what was withdrawn with it and could not be written stays withdrawn.
+    pub fn start_with(
+        register: PathBuf,
+        streams: &[Arc<str>],
+        clock: SharedClock,
+        plane: Box<dyn DecisionPlane>,
+        progress: Option<Progress>,
+        pending: PendingWithdrawals,
+    ) -> Result<(PolicyHandle, LeaseTable), PolicyError> {
+        pending.write_again(&register);
+        let (mut keeper, table) = Keeper::new(register.clone(), streams.into(), Arc::clone(&clock), plane, pending.clone());
         let board = Arc::clone(&keeper.board);
         keeper.step();
         let (sender, messages) = bounded(16);
         let (thaw, thawed) = bounded(1);
         let policy = Self { keeper, messages, thaw: thawed, progress };
         let thread = std::thread::Builder::new().name("policy".to_owned()).spawn(move || policy.run()).map_err(PolicyError::Spawn)?;
-        let inner = Inner { sender, thaw, board, table: table.clone(), clock, register, thread: Mutex::new(Some(thread)) };
+        let inner = Inner { sender, thaw, board, table: table.clone(), clock, register, pending, thread: Mutex::new(Some(thread)) };
         Ok((PolicyHandle { inner: Arc::new(inner) }, table))
     }
 
@@ -163,8 +180,9 @@ impl PolicyHandle {
         answer.recv_timeout(ANSWER).map_err(|_| PolicyError::NotAnswering)
     }
 
-    /// Reads the register now and decides; returns when leases are as it says.
+    /// Reads the register now and decides; returns when leases are as it says. First writes what could not be written so far.
     pub fn reload(&self) -> Result<(), PolicyError> {
+        self.inner.pending.write_again(&self.inner.register);
         self.ask(|reply| Message::Reload { reply })
     }
 
@@ -177,13 +195,17 @@ impl PolicyHandle {
         let withdrawn = match told {
             Ok(Ok(Darkened { streams, at })) => SignWithdrawn { streams, revoked_at: Some(at) },
             Ok(Err(CannotWithdraw::Unknown { nearest })) => return Err(PolicyError::UnknownSign { id: id.to_owned(), nearest }),
-            Ok(Err(CannotWithdraw::Unreadable(reason))) => return Err(PolicyError::Unreadable(reason)),
+            Ok(Err(CannotWithdraw::Unreadable(reason))) => {
+                self.inner.pending.not_written(id, reason.to_string());
+                return Err(PolicyError::Unreadable(reason));
+            }
             // A thread that does not answer grants nothing any more; the record is worth making all the same.
-            Err(_) => SignWithdrawn { streams: Vec::new(), revoked_at: None },
+            Err(_) => {
+                self.inner.pending.insert(id, withdrawal.clone());
+                SignWithdrawn { streams: Vec::new(), revoked_at: None }
+            }
         };
-        record_withdrawal(&self.inner.register, id, &withdrawal)
-            .map_err(|source| PolicyError::NotRecorded { id: id.to_owned(), source })?
-            .map_err(|nearest| PolicyError::UnknownSign { id: id.to_owned(), nearest })?;
+        self.inner.pending.record(&self.inner.register, id, &withdrawal)?;
         tracing::warn!(sign = id, by, reason, streams = ?withdrawn.streams, "sign withdrawn");
         Ok(withdrawn)
     }
@@ -192,6 +214,7 @@ impl PolicyHandle {
     pub fn post_sign(&self, id: &str, by: &str) -> Result<(), PolicyError> {
         match record_posting(&self.inner.register, id)? {
             Ok(()) => {
+                self.inner.pending.remove(id);
                 tracing::warn!(sign = id, by, "sign posted again (one person's word: widening by two people comes later)");
                 self.ask(|reply| Message::Posted { id: id.to_owned(), reply })
             }
@@ -204,6 +227,11 @@ impl PolicyHandle {
         record_inspection(&self.inner.register, id, inspection)??;
         tracing::warn!(sign = id, by = inspection.by(), at = %inspection.at(), "sign inspected");
         self.reload()
+    }
+
+    /// Sign ids, and why their withdrawal is not in the register's file.
+    pub fn unwritten_withdrawals(&self) -> Vec<(String, String)> {
+        self.inner.pending.unwritten()
     }
 
     /// Every stream's state and reason, in the pipeline's order.
@@ -247,8 +275,9 @@ impl PolicyHandle {
         self.inner.board.register_hash()
     }
 
-    /// Ends the thread and waits for it. Every lease ends with it.
+    /// Ends the thread and waits for it. Every lease ends with it. A withdrawal that could not be written has its last chance.
     pub fn stop(&self) {
+        self.inner.pending.write_again(&self.inner.register);
         self.thaw();
         // Gone already: the join below tells.
         let _gone = self.inner.sender.send(Message::Stop);
