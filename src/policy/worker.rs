@@ -44,7 +44,7 @@ pub enum PolicyError {
     #[error("every stream is off already; when the register can be read again the sign counts as withdrawn: {0}")]
     Unreadable(Reason),
     #[error(
-        "sign `{id}` counts as withdrawn from now on, but this could not be recorded: mend that and reload, or a restart forgets it: {source}"
+        "sign `{id}` counts as withdrawn from now on, but this could not be recorded; it is tried again, and until it succeeds a restart forgets it: {source}"
     )]
     NotRecorded { id: String, source: FileError },
     #[error(transparent)]
@@ -196,7 +196,7 @@ impl PolicyHandle {
             Ok(Ok(Darkened { streams, at })) => SignWithdrawn { streams, revoked_at: Some(at) },
             Ok(Err(CannotWithdraw::Unknown { nearest })) => return Err(PolicyError::UnknownSign { id: id.to_owned(), nearest }),
             Ok(Err(CannotWithdraw::Unreadable(reason))) => {
-                self.inner.pending.not_written(id, reason.to_string());
+                self.inner.pending.not_written(&self.inner.register, id, reason.to_string());
                 return Err(PolicyError::Unreadable(reason));
             }
             // A thread that does not answer grants nothing any more; the record is worth making all the same.
@@ -212,14 +212,17 @@ impl PolicyHandle {
 
     /// Posts a withdrawn sign again: recorded first, then it counts (if everything else about it holds).
     pub fn post_sign(&self, id: &str, by: &str) -> Result<(), PolicyError> {
-        match record_posting(&self.inner.register, id)? {
-            Ok(()) => {
+        let recorded = {
+            let _turn = self.inner.pending.hold_writing();
+            let recorded = record_posting(&self.inner.register, id)?;
+            if recorded.is_ok() {
                 self.inner.pending.remove(id);
-                tracing::warn!(sign = id, by, "sign posted again (one person's word: widening by two people comes later)");
-                self.ask(|reply| Message::Posted { id: id.to_owned(), reply })
             }
-            Err(nearest) => Err(PolicyError::UnknownSign { id: id.to_owned(), nearest }),
-        }
+            recorded
+        };
+        recorded.map_err(|nearest| PolicyError::UnknownSign { id: id.to_owned(), nearest })?;
+        tracing::warn!(sign = id, by, "sign posted again (one person's word: widening by two people comes later)");
+        self.ask(|reply| Message::Posted { id: id.to_owned(), reply })
     }
 
     /// Records that somebody saw the sign in its place; returns when that counts.

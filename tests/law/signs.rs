@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use placard::clock::{Clock, SimulatedClock};
 use placard::policy::facts::Register;
@@ -10,6 +11,7 @@ use placard::policy::lease::{LeaseTable, StreamState};
 use placard::policy::pending::PendingWithdrawals;
 use placard::policy::rules::{PlainRules, Rule};
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
+use placard::shutdown::Shutdown;
 
 use crate::{NORTH, SOUTH, at, register_text};
 
@@ -65,6 +67,33 @@ fn a_withdrawal_that_cannot_be_written_outlives_reloads_and_is_written_when_it_c
 }
 
 #[test]
+fn a_withdrawal_that_could_not_be_written_is_written_without_being_asked_and_posting_undoes_it_for_good() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let register = directory.path().join("register.toml");
+    std::fs::write(&register, register_text()).expect("written");
+    let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
+    let obstacle = directory.path().join(".register.lock");
+    std::fs::create_dir(&obstacle).expect("made");
+    let (policy, table) = start(&register, &clock, &PendingWithdrawals::default());
+    for sign in ["hall-1", "yard-1"] {
+        policy.withdraw_sign(sign, "l.wu", "").expect_err("not recorded");
+    }
+    std::fs::remove_dir(&obstacle).expect("removed");
+    // At whatever moment between two attempts this comes, nothing brings the withdrawal back.
+    policy.post_sign("hall-1", "l.wu").expect("posted");
+    let (begun, pause) = (Instant::now(), Shutdown::new());
+    while withdrawn_by(&register, "yard-1").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", policy.unwritten_withdrawals());
+        pause.wait(Duration::from_millis(5));
+    }
+    assert_eq!(withdrawn_by(&register, "hall-1"), None);
+    policy.reload().expect("answers");
+    assert!(policy.unwritten_withdrawals().is_empty());
+    let now = clock.monotonic();
+    assert_eq!((table.state(NORTH, now), table.state(SOUTH, now)), (StreamState::Recognise, StreamState::Off));
+}
+
+#[test]
 fn a_sign_withdrawn_while_nobody_can_read_the_register_is_withdrawn_when_somebody_can() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let register = directory.path().join("register.toml");
@@ -77,7 +106,7 @@ fn a_sign_withdrawn_while_nobody_can_read_the_register_is_withdrawn_when_somebod
     policy.reload().expect("answers");
     assert_eq!(table.state(NORTH, clock.monotonic()), StreamState::Off);
     assert_eq!(table.state(SOUTH, clock.monotonic()), StreamState::Recognise);
-    assert_eq!(withdrawn_by(&register, "hall-1").as_deref(), Some("l.wu"), "the reload wrote it");
+    assert_eq!(withdrawn_by(&register, "hall-1").as_deref(), Some("l.wu"), "it was written");
 }
 
 #[test]
