@@ -6,12 +6,15 @@
 //!                             policy ──▶ lease table ──▶ every step asks for its permit
 //! ```
 //!
-//! `plan.rs` gathers what a pipeline needs (files, models, keys) and fails with advice; `plane.rs` starts and drains the threads; `view.rs` is
-//! what the console sees. A reload builds a whole new plane beside the old one's plan and goes back to the old if it cannot start.
+//! `plan.rs` gathers what a pipeline needs (files, models, keys) and fails with advice; `wiring.rs` builds and connects the steps, `running.rs`
+//! holds their threads and ends them in order, `plane.rs` is what runs; `view.rs` is what the console sees. A reload that changes streams only
+//! changes those alone; any other builds a whole new plane from the new plan and goes back to the old if it cannot start.
 
 mod plan;
 mod plane;
+mod running;
 mod view;
+mod wiring;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -144,7 +147,12 @@ impl Appliance {
             }
         };
         *self.rates.lock() = rates(&plane, self.clock.monotonic());
-        *self.plane.write() = Some(Arc::new(plane));
+        let plane = Arc::new(plane);
+        *self.plane.write() = Some(Arc::clone(&plane));
+        // A sign may have been withdrawn through the old plane after this one had read the register.
+        if let Err(error) = plane.policy.reload() {
+            tracing::error!(%error, "the new pipeline's policy thread does not answer: its streams stay dark");
+        }
         result
     }
 

@@ -13,6 +13,7 @@ use crate::engine::manifest::{IntendedUse, Task};
 use crate::engine::store::{self, StoreError};
 use crate::engine::{EngineError, Network};
 use crate::gallery::seal::{SealError, SiteKey};
+use crate::ingest::open::when_full;
 use crate::ingest::paced::Schedule;
 use crate::policy::facts::{Mode, Site};
 use crate::policy::file::FileError;
@@ -82,6 +83,31 @@ impl Plan {
     pub fn reread(&self) -> Result<Self, StartError> {
         let loaded = crate::config::load::load(&self.loaded.path)?;
         Ok(Self { loaded, ..self.clone() })
+    }
+
+    /// The streams that `next` changes, if a running plane can take on all that it changes: the same streams in the same order, and nothing
+    /// else different. `None`: it takes a new plane.
+    pub fn changed_streams(&self, next: &Self) -> Option<Vec<usize>> {
+        let shape = |plan: &Self| {
+            let (mut pipeline, mut limits) = (plan.loaded.pipeline.clone(), plan.loaded.limits.clone());
+            let streams: Vec<_> = pipeline.streams.drain(..).zip(limits.streams.drain(..)).collect();
+            let fixed: Vec<_> = streams.iter().map(|(s, l)| (s.name.clone(), when_full(s, &l.source))).collect();
+            (streams, fixed, pipeline, limits)
+        };
+        let (old, new) = (shape(self), shape(next));
+        let alike = old.1 == new.1 && old.2 == new.2 && old.3 == new.3;
+        let configured = [self, next].iter().all(|p| matches!(p.sources, Sources::Configured));
+        (alike && configured).then(|| (0..old.0.len()).filter(|i| old.0[*i] != new.0[*i]).collect())
+    }
+
+    /// Whether stream `i` reads the same source in the same way in `next`; the rest of a stream's entry takes effect without touching it.
+    pub fn has_same_source(&self, next: &Self, i: usize) -> bool {
+        let source = |plan: &Self| {
+            let (mut stream, mut limits) = (plan.loaded.pipeline.streams[i].clone(), plan.loaded.limits.streams[i].clone());
+            (stream.detect_every, stream.threshold, limits.threshold) = (1, None, 0.0);
+            (stream, limits)
+        };
+        source(self) == source(next)
     }
 
     /// Reads and loads everything that can be missing or wrong. Starts no thread.

@@ -26,7 +26,7 @@ fn stream_view(plane: &Plane, index: usize, policy: Option<&StreamPolicy>, rates
     let place = StreamIndex(u16::try_from(index).unwrap_or(u16::MAX));
     StreamView {
         name: stream.name.to_string(),
-        source: stream.source.clone(),
+        source: stream.source(),
         health: health.state.name().to_owned(),
         health_detail: health.last_error.unwrap_or_default(),
         state: policy.map_or("off", |p| p.state.name()).to_owned(),
@@ -238,6 +238,10 @@ impl Console for Appliance {
             return Ok(self.sign_view(sign, "withdrawn", Vec::new(), self.clock.monotonic().ns()));
         };
         let done = plane.policy.withdraw_sign(sign, by, reason).map_err(action_error)?;
+        // A reload may have put another pipeline in this one's place, which read the register before the withdrawal was in it.
+        if let Some(successor) = self.plane().filter(|p| !Arc::ptr_eq(p, &plane)) {
+            successor.policy.reload().map_err(action_error)?;
+        }
         let at_ns = done.revoked_at.unwrap_or_else(|| self.clock.monotonic()).ns();
         Ok(self.sign_view(sign, "withdrawn", done.streams.iter().map(ToString::to_string).collect(), at_ns))
     }
@@ -260,11 +264,18 @@ impl Console for Appliance {
         let current: Plan = self.plan.lock().clone();
         let next = current.reread().map_err(|e| ActionError::Invalid(e.to_string()))?;
         let mut applied = Vec::new();
-        if next.loaded == current.loaded {
-            self.running()?.policy.reload().map_err(action_error)?;
-        } else {
-            self.replace(next).map_err(|e| ActionError::Invalid(e.to_string()))?;
-            applied.push("pipeline file".to_owned());
+        match current.changed_streams(&next) {
+            Some(changed) => {
+                let plane = self.running()?;
+                plane.policy.reload().map_err(action_error)?;
+                plane.change_streams(&current, &next, &changed).map_err(|e| ActionError::Failed(e.to_string()))?;
+                *self.plan.lock() = next;
+                applied.extend(changed.iter().map(|i| format!("stream `{}`", plane.streams[*i].name)));
+            }
+            None => {
+                self.replace(next).map_err(|e| ActionError::Invalid(e.to_string()))?;
+                applied.push("pipeline file".to_owned());
+            }
         }
         applied.push("register".to_owned());
         let galleries = self.reload_gallery()?.galleries;

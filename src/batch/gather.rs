@@ -1,7 +1,7 @@
 //! One pass over the streams' rings: which frames go next. No thread, no clock of its own, so it is tested by hand.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use super::{Admitted, Batch, BatchCounters, Turn};
 use crate::clock::{Monotonic, Stamp};
@@ -9,12 +9,28 @@ use crate::frame::{Frame, StreamIndex};
 use crate::policy::lease::LeaseTable;
 use crate::queue::{Doorbell, Ring};
 
+/// Every n-th frame of a stream is looked at; a reload may change n while frames flow.
+#[derive(Debug)]
+pub struct DetectEvery(AtomicU32);
+
+impl DetectEvery {
+    pub fn new(every: u32) -> Self {
+        Self(AtomicU32::new(every))
+    }
+    pub fn set(&self, every: u32) {
+        self.0.store(every, Relaxed);
+    }
+    /// At least 1.
+    pub fn get(&self) -> u32 {
+        self.0.load(Relaxed).max(1)
+    }
+}
+
 /// One stream as the batch step sees it.
 pub struct Feed {
     pub stream: StreamIndex,
     pub ring: Arc<Ring<Frame>>,
-    /// Every n-th frame is looked at.
-    pub detect_every: u32,
+    pub detect_every: Arc<DetectEvery>,
     /// False for a replay that must lose nothing: frames are then taken oldest first.
     pub newest_first: bool,
     pub counters: Arc<BatchCounters>,
@@ -23,16 +39,23 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub fn new(stream: StreamIndex, ring: Arc<Ring<Frame>>, detect_every: u32, newest_first: bool, counters: Arc<BatchCounters>) -> Self {
+    pub fn new(
+        stream: StreamIndex,
+        ring: Arc<Ring<Frame>>,
+        detect_every: Arc<DetectEvery>,
+        newest_first: bool,
+        counters: Arc<BatchCounters>,
+    ) -> Self {
         // The first frame is always looked at.
-        let since_detect = detect_every.saturating_sub(1);
-        Self { stream, ring, detect_every: detect_every.max(1), newest_first, counters, busy: Arc::default(), since_detect }
+        let since_detect = detect_every.get() - 1;
+        Self { stream, ring, detect_every, newest_first, counters, busy: Arc::default(), since_detect }
     }
 
     /// Releases, unread, the frames that `detect_every` passes over. Needs neither a turn nor a free worker, so that they do not crowd
     /// the ring while both are busy.
     fn pass_over(&mut self) {
-        while self.since_detect + 1 < self.detect_every && self.ring.pop().is_some() {
+        let every = self.detect_every.get();
+        while self.since_detect + 1 < every && self.ring.pop().is_some() {
             self.since_detect += 1;
             self.counters.frames_skipped.increment();
         }
@@ -46,7 +69,7 @@ impl Feed {
         }
         let turn = Turn::take(&self.busy, bell)?;
         loop {
-            let frame = if self.newest_first && self.detect_every == 1 { self.ring.pop_newest() } else { self.ring.pop() }?;
+            let frame = if self.newest_first && self.detect_every.get() == 1 { self.ring.pop_newest() } else { self.ring.pop() }?;
             self.since_detect = 0;
             match leases.permit(self.stream, now) {
                 Ok(permit) => {
@@ -129,7 +152,8 @@ mod tests {
     }
 
     fn feed(detect_every: u32, newest_first: bool) -> Feed {
-        Feed::new(StreamIndex(0), Arc::new(Ring::new(8)), detect_every, newest_first, Arc::default())
+        let every = Arc::new(DetectEvery::new(detect_every));
+        Feed::new(StreamIndex(0), Arc::new(Ring::new(8)), every, newest_first, Arc::default())
     }
 
     fn sequences(gatherer: &mut Gatherer, max: usize, now: Stamp<Monotonic>) -> Vec<u64> {

@@ -22,7 +22,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Acquire, Release},
 };
 
-pub use gather::{Feed, Gatherer};
+pub use gather::{DetectEvery, Feed, Gatherer};
 pub use worker::{Batcher, run};
 
 use crate::frame::Frame;

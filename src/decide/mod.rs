@@ -7,12 +7,32 @@ pub mod once;
 pub mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::clock::{CaptureTime, Now};
 use crate::frame::{BoundingBox, StreamIndex};
 use crate::gallery::Candidate;
 use crate::purpose::Purpose;
 use crate::track::TrackId;
+
+/// Least cosine similarity of a hit, per stream; a reload may change one while queries come.
+#[derive(Debug)]
+pub struct Thresholds(Box<[AtomicU32]>);
+
+impl Thresholds {
+    pub fn new(thresholds: impl IntoIterator<Item = f32>) -> Self {
+        Self(thresholds.into_iter().map(|t| AtomicU32::new(t.to_bits())).collect())
+    }
+    /// A stream without a threshold does not exist; should one turn up, nothing reaches it.
+    pub fn get(&self, stream: StreamIndex) -> f32 {
+        self.0.get(stream.index()).map_or(f32::INFINITY, |bits| f32::from_bits(bits.load(Relaxed)))
+    }
+    pub fn set(&self, stream: StreamIndex, threshold: f32) {
+        if let Some(bits) = self.0.get(stream.index()) {
+            bits.store(threshold.to_bits(), Relaxed);
+        }
+    }
+}
 
 /// A request that a human compare a person in the picture with the subjects named here. It is a suggestion with a score, never a
 /// finding, and carries no instruction other than to look.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use super::ReviewTask;
 use super::once::Once;
+use super::{ReviewTask, Thresholds};
 use crate::clock::SharedClock;
 use crate::embed::Query;
 use crate::gallery::set::GallerySet;
@@ -49,8 +49,7 @@ pub struct DecideWorker {
     pub identified: Sender<Identified>,
     pub leases: LeaseTable,
     pub set: Arc<GallerySet>,
-    /// Least cosine similarity of a hit, per stream.
-    pub thresholds: Vec<f32>,
+    pub thresholds: Arc<Thresholds>,
     /// Candidates in a task.
     pub top_k: usize,
     pub once: Once,
@@ -90,8 +89,7 @@ impl DecideWorker {
         let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
         let begun_at = self.clock.monotonic();
         self.match_counters.queries.increment();
-        // A stream without a threshold does not exist; should one turn up, nothing reaches it.
-        let threshold = self.thresholds.get(stream.index()).copied().unwrap_or(f32::INFINITY);
+        let threshold = self.thresholds.get(stream);
         let mut permits = self.leases.match_permits(stream, begun_at).unwrap_or_default();
         // A lease that ended on the way here and was granted anew is another lease: it says nothing of what was seen before it.
         permits.retain(|permit| permit.epoch() == lease_epoch);

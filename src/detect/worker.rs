@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
     use crate::area::Area;
-    use crate::batch::{BatchCounters, Batcher, Feed, Gatherer};
+    use crate::batch::{BatchCounters, Batcher, DetectEvery, Feed, Gatherer};
     use crate::clock::{CaptureTime, SystemClock};
     use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout};
     use crate::latency::Latencies;
@@ -167,7 +167,7 @@ mod tests {
         let ring = Arc::new(Ring::new(256));
         let counters: Arc<BatchCounters> = Arc::default();
         (0..200).for_each(|i| ring.push(frame(&clock, i)));
-        let feed = Feed::new(StreamIndex(0), Arc::clone(&ring), 1, false, Arc::clone(&counters));
+        let feed = Feed::new(StreamIndex(0), Arc::clone(&ring), Arc::new(DetectEvery::new(1)), false, Arc::clone(&counters));
         let (batches_in, batches_out) = crossbeam::channel::bounded(3);
         let (detected_in, detected_out) = crossbeam::channel::bounded(4);
         let free = FreeWorkers::new(Arc::clone(&bell));

@@ -26,6 +26,7 @@ counters! {
         stalls_total: "Times no frame came for stall_ms.",
         errors_total: "Times the source failed (stalls not counted).",
         geometry_changes_total: "Times the picture's size changed.",
+        restarts_total: "Times a reload of the pipeline file gave the stream another source, or other settings for it.",
     }
 }
 
@@ -57,7 +58,7 @@ pub struct Outlet {
     when_full: WhenFull,
     ring: Arc<Ring<Frame>>,
     bell: Arc<Doorbell>,
-    sequence: AtomicU64,
+    sequence: Arc<AtomicU64>,
 }
 
 /// A frame waiting for room looks up this often whether it is to stop.
@@ -68,7 +69,22 @@ impl Outlet {
         let name: Arc<str> = name.into();
         let counters = Arc::new(IngestCounters { stream: Some(Arc::clone(&name)), ..IngestCounters::default() });
         let health = Arc::new(StreamHealth::new());
-        Self { name, stream, clock, counters, health, when_full: WhenFull::NewestWins, ring, bell, sequence: AtomicU64::new(0) }
+        Self { name, stream, clock, counters, health, when_full: WhenFull::NewestWins, ring, bell, sequence: Arc::default() }
+    }
+
+    /// For the stream's next source: numbers and counts run on. Only one may deliver at a time.
+    pub fn again(&self) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            stream: self.stream,
+            clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.counters),
+            health: Arc::clone(&self.health),
+            when_full: self.when_full,
+            ring: Arc::clone(&self.ring),
+            bell: Arc::clone(&self.bell),
+            sequence: Arc::clone(&self.sequence),
+        }
     }
 
     /// Chooses how frames meet a full ring.

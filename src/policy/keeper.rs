@@ -136,6 +136,15 @@ impl Keeper {
         Ok(Darkened { streams: narrowed.map(|(s, _)| Arc::clone(s)).collect(), at: self.clock.monotonic() })
     }
 
+    /// Ends the lease on `stream`; the next step grants another where one is due.
+    pub fn end_lease(&mut self, stream: StreamIndex) {
+        if let Some(in_force) = self.in_force.get_mut(stream.index()) {
+            *in_force = StreamState::Off;
+            self.writer.revoke(stream);
+            self.board.counters.revocations_total.increment();
+        }
+    }
+
     fn stamp(&self) -> std::io::Result<FileStamp> {
         let m = std::fs::metadata(&self.path)?;
         Ok(FileStamp {

@@ -66,7 +66,9 @@ enum Message {
     Reload { reply: Sender<()> },
     Withdraw { id: String, withdrawal: Withdrawal, reply: Sender<Result<Darkened, CannotWithdraw>> },
     Posted { id: String, reply: Sender<()> },
+    EndLease { stream: StreamIndex, reply: Sender<()> },
     Freeze { reply: Sender<()> },
+    BreakDown,
     Stop,
 }
 
@@ -163,6 +165,12 @@ impl PolicyThread {
                 self.keeper.step();
                 let _asker_gone = reply.try_send(());
             }
+            Message::EndLease { stream, reply } => {
+                self.keeper.end_lease(stream);
+                self.keeper.step();
+                let _asker_gone = reply.try_send(());
+            }
+            Message::BreakDown => panic!("asked to break down"),
             Message::Freeze { reply } => {
                 let _asker_gone = reply.try_send(());
                 // Until thawed, or until nobody is left who could.
@@ -237,6 +245,12 @@ impl PolicyHandle {
         self.inner.pending.unwritten()
     }
 
+    /// Ends the lease on `stream`; what still holds is granted anew, as another lease. For a stream that looks at something else from now
+    /// on: nothing gathered before goes on.
+    pub fn end_lease(&self, stream: StreamIndex) -> Result<(), PolicyError> {
+        self.ask(|reply| Message::EndLease { stream, reply })
+    }
+
     /// Every stream's state and reason, in the pipeline's order.
     pub fn snapshot(&self) -> Vec<StreamPolicy> {
         let now = self.inner.clock.monotonic();
@@ -294,6 +308,11 @@ impl PolicyHandle {
     #[doc(hidden)]
     pub fn freeze(&self) -> Result<(), PolicyError> {
         self.ask(|reply| Message::Freeze { reply })
+    }
+    /// Test hook: the thread panics.
+    #[doc(hidden)]
+    pub fn break_down(&self) {
+        let _already = self.inner.sender.send(Message::BreakDown);
     }
     /// Test hook: the hung thread goes on.
     #[doc(hidden)]

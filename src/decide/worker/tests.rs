@@ -52,7 +52,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
         identified: identified_sender,
         leases: lease.table.clone(),
         set: Arc::new(set),
-        thresholds: vec![0.65],
+        thresholds: Arc::new(Thresholds::new([0.65])),
         top_k: 3,
         once: Once::new(Duration::from_secs(600)),
         clock: clock.clone(),
