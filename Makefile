@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY = 1
 help:
 	@echo "make demo   install what is missing, build, run the demonstration site for 30 s"
 	@echo "make test   install what is missing, run every test"
-	@echo "make test-appliance   the service in a virtual machine with real V4L2 devices (as root)"
+	@echo "make test-appliance   the service under systemd in an emulated machine, with V4L2 cameras that fail (as root)"
 	@echo "make lint   formats, clippy, cargo deny"
 	@echo "make build  the release binary, target/release/placard"
 	@echo "make bench-journey   frames per CPU-second beside the usual programs"
@@ -29,7 +29,7 @@ test: deps
 	scripts/test.sh
 
 test-appliance: deps
-	@scripts/install-packages.sh qemu-system-x86 mmdebstrap debian-archive-keyring e2fsprogs cpio zstd xz-utils
+	@scripts/install-packages.sh qemu-system-x86 e2fsprogs cpio zstd xz-utils
 	PLACARD_APPLIANCE_TEST=1 cargo test --locked --test appliance -- --nocapture
 
 lint:

@@ -1,10 +1,10 @@
-//! The real service on a real operating system with real V4L2 devices: Debian in a virtual machine, cameras from the kernel's virtual video
-//! driver, Placard installed as its package would install it and started by systemd.
+//! The real service on a real operating system with real V4L2 devices: this machine's release of Debian or Ubuntu in a virtual machine,
+//! cameras from the kernel's virtual video driver, Placard installed as its package would install it and started by systemd.
 //!
 //! One boot serves every check; `appliance/guest/checks.sh` makes them and writes one line each, this file knows which there must be, so
 //! that a guest that dies half-way is noticed. The image is kept under `target/appliance/`; the machine is emulated, which takes minutes:
 //! hence only with `PLACARD_APPLIANCE_TEST=1` (`make test-appliance`). `PLACARD_APPLIANCE_BINARY` names another `placard` to test.
-#![allow(clippy::print_stderr, reason = "a skipped test must say so, and a long one what it does")]
+#![allow(clippy::print_stderr, reason = "a long test says what it does")]
 
 mod support;
 
@@ -19,10 +19,12 @@ const CHECKS: &[&str] = &[
     "unit-verified",
     "commissioned",
     "enrolled",
+    "owned",
     "shows-a-face",
     "probe-native",
     "probe-gstreamer",
     "started",
+    "confined",
     "status-command",
     "live-in-the-dark",
     "withheld-without-signs",
@@ -54,7 +56,9 @@ const CHECKS: &[&str] = &[
     "unbound",
     "bound-again",
     "killed-and-back",
+    "journal-intact",
     "live-after-kill",
+    "hung-and-back",
     "broken-reload",
     "good-reload",
     "hardening",
@@ -63,7 +67,7 @@ const CHECKS: &[&str] = &[
     "finished",
 ];
 
-const TOOLS: &[&str] = &["qemu-system-x86_64", "mmdebstrap", "mke2fs", "cpio", "zstd", "xz"];
+const TOOLS: &[&str] = &["qemu-system-x86_64", "apt-get", "dpkg-deb", "mke2fs", "cpio", "zstd", "xz", "pkg-config"];
 
 /// The boot is given up after this many seconds.
 const BOOT_LIMIT_S: u32 = 1_500;
@@ -72,6 +76,9 @@ const BOOT_LIMIT_S: u32 = 1_500;
 fn obstacle() -> Option<String> {
     if std::env::var_os("PLACARD_APPLIANCE_TEST").is_none_or(|v| v != "1") {
         return Some("set PLACARD_APPLIANCE_TEST=1 (make test-appliance)".to_owned());
+    }
+    if !cfg!(target_arch = "x86_64") {
+        return Some("the emulated machine is an x86-64".to_owned());
     }
     if !nix::unistd::geteuid().is_root() {
         return Some("building the guest's image needs root".to_owned());
@@ -89,6 +96,26 @@ fn copy(from: &Path, into: &Path) {
     std::fs::copy(from, &to).unwrap_or_else(|e| panic!("{} to {}: {e}", from.display(), to.display()));
 }
 
+/// A photograph in the middle of a frame of 640 by 480, NV12, BT.601 in video range.
+fn frame_of(photograph: &Path) -> Vec<u8> {
+    const SIZE: (u32, u32) = (640, 480);
+    let picture = image::open(photograph).expect("a photograph").resize(SIZE.0, SIZE.1, image::imageops::FilterType::Triangle).to_rgb8();
+    let left_top = ((SIZE.0 - picture.width()) / 2, (SIZE.1 - picture.height()) / 2);
+    let mut frame = image::RgbImage::new(SIZE.0, SIZE.1);
+    image::imageops::replace(&mut frame, &picture, i64::from(left_top.0), i64::from(left_top.1));
+    let sample = |offset: f32, weights: [f32; 3], pixel: &image::Rgb<u8>| {
+        let sum: f32 = weights.iter().zip(pixel.0).map(|(weight, value)| weight * f32::from(value)).sum();
+        (offset + sum).round().clamp(0.0, 255.0) as u8
+    };
+    let mut planes: Vec<u8> = frame.pixels().map(|p| sample(16.0, [0.257, 0.504, 0.098], p)).collect();
+    for (x, y) in (0..SIZE.1).step_by(2).flat_map(|y| (0..SIZE.0).step_by(2).map(move |x| (x, y))) {
+        let pixel = frame.get_pixel(x, y);
+        planes.push(sample(128.0, [-0.148, -0.291, 0.439], pixel));
+        planes.push(sample(128.0, [0.439, -0.368, -0.071], pixel));
+    }
+    planes
+}
+
 /// The folder that the guest sees as /share.
 fn share(share: &Path, data: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -99,15 +126,19 @@ fn share(share: &Path, data: &Path) {
         std::fs::create_dir_all(share.join(directory)).expect("directory");
     }
     let binary = std::env::var_os("PLACARD_APPLIANCE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_placard")), PathBuf::from);
-    std::fs::copy(&binary, share.join("placard")).unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
+    // Without debug information, for the guest reads it slowly.
+    let stripped = Command::new("strip").arg("-o").args([&share.join("placard"), &binary]).status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        std::fs::copy(&binary, share.join("placard")).unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
+    }
     copy(&placard::engine::onnxruntime::library_path(None), share);
     for model in ["yunet_n_dynamic.onnx", "mobileface_v2_112.onnx"] {
         copy(&data.join("models").join(model), &share.join("models"));
     }
     // Two photographs of one person: one to enrol, one that a camera shows.
-    for (photograph, name) in [("A000369_a.jpg", "wanted.jpg"), ("A000369_b.jpg", "seen.jpg")] {
-        std::fs::copy(data.join("images/identities").join(photograph), share.join(name)).expect("photograph");
-    }
+    let photographs = data.join("images/identities");
+    std::fs::copy(photographs.join("A000369_a.jpg"), share.join("wanted.jpg")).expect("photograph");
+    std::fs::write(share.join("shown.nv12"), frame_of(&photographs.join("A000369_b.jpg"))).expect("frame");
     for file in ["placard.service", "placard.sysusers", "placard.tmpfiles"] {
         copy(&root.join("systemd").join(file), &share.join("systemd"));
     }
@@ -139,7 +170,7 @@ fn results_are_read_as_they_are_written() {
 #[test]
 fn the_service_in_a_virtual_machine() {
     if let Some(reason) = obstacle() {
-        eprintln!("SKIPPED: {reason}");
+        support::skipped(&reason);
         return;
     }
     let Some(data) = support::test_data() else { return };

@@ -18,7 +18,7 @@ kernel_options="console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check tsc=unsta
   systemd.show_status=0 systemd.log_level=notice"
 
 # Nehalem: a processor without AVX, so that the portable paths run too. GUEST_CPU=max emulates everything QEMU can.
-exec nice timeout --kill-after=5 "$limit_s" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi,tb-size=512 -cpu "${GUEST_CPU:-Nehalem}" -smp 2 -m 3072 \
+exec timeout --kill-after=5 "$limit_s" qemu-system-x86_64 -machine q35 -accel tcg,thread=multi,tb-size=512 -cpu "${GUEST_CPU:-Nehalem}" -smp 2 -m 2048 \
   -nodefaults -no-user-config -nic none -display none -no-reboot -serial "file:$share/out/console" \
   -kernel "$image/vmlinux" -initrd "$image/initrd" -append "$(echo $kernel_options)" \
   -drive "file=$image/root.ext4,format=raw,if=none,id=root,readonly=on,cache=unsafe" -device virtio-blk-pci,drive=root \
