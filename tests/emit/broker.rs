@@ -59,7 +59,7 @@ impl Broker {
         wait_until("the broker listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("it runs");
         kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it runs");
     }
@@ -81,6 +81,8 @@ impl Broker {
     /// SIGTERM: it saves its sessions and goes.
     pub fn down(&mut self) {
         if self.child.is_some() {
+            // Also where a test failed while it was stopped.
+            self.signal(Signal::SIGCONT);
             self.signal(Signal::SIGTERM);
             self.child.take().expect("it runs").wait().expect("it ends");
         }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use placard::emit::backoff::Pauses;
 use placard::emit::mqtt::MqttSink;
 use placard::emit::webhook::WebhookSink;
@@ -56,18 +57,17 @@ fn a_minute_is_a_dozen_attempts() {
 }
 
 #[test]
-fn a_broker_killed_amid_events_and_away_for_a_minute_gets_every_event_in_order() {
+fn a_broker_away_for_a_minute_amid_events_gets_every_event_in_order() {
     let Some(program) = mosquitto() else { return };
     let directory = tempfile::tempdir().expect("temporary directory");
-    // Whatever it acknowledges, it has passed on: what the broker itself loses when it is killed is not our matter here.
-    let mut broker = Broker::start(program, directory.path(), "max_inflight_messages 0");
+    let mut broker = Broker::start(program, directory.path(), "");
     let subscriber = broker.subscribe(&[]);
     let site = Site::start(directory.path(), vec![Box::new(MqttSink::new(&mqtt(broker.port), "test").expect("valid"))]);
     subscriber.wait_available("online");
-    broker.save_sessions();
     site.hit_without_waiting(0..500);
     let mut arrived = subscriber.events_until(20);
-    broker.kill();
+    // Amid the five hundred. It saves what it has acknowledged and not passed on.
+    broker.down();
     site.wait_acknowledged(500);
     let next = events_flow_for_a_minute_of_failures(&site, 500);
     broker.up();
@@ -78,6 +78,57 @@ fn a_broker_killed_amid_events_and_away_for_a_minute_gets_every_event_in_order()
     assert_eq!(sequences(&journalled(directory.path())), (0..end).collect::<Vec<_>>());
     assert_recovered(&site, end);
     site.stop();
+}
+
+#[test]
+fn a_broker_killed_amid_events_gets_whatever_it_had_not_acknowledged_in_order() {
+    let Some(program) = mosquitto() else { return };
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mut broker = Broker::start(program, directory.path(), "");
+    let subscriber = broker.subscribe(&[]);
+    let site = Site::start(directory.path(), vec![Box::new(MqttSink::new(&mqtt(broker.port), "test").expect("valid"))]);
+    subscriber.wait_available("online");
+    broker.save_sessions();
+    site.hit_without_waiting(0..500);
+    let before = first_arrivals(&subscriber.events_until(20));
+    assert_eq!(before, (0..21).collect::<Vec<_>>());
+    // What it has acknowledged and keeps in memory only is lost with it, and is its own matter; all else is ours.
+    broker.kill();
+    site.wait_acknowledged(500);
+    let next = events_flow_for_a_minute_of_failures(&site, 500);
+    let taken_over = site.emitter.status().sinks[0].delivered;
+    broker.up();
+    site.hit_without_waiting(next..next + 100);
+    let end = next + 100;
+    let after: Vec<u64> = first_arrivals(&subscriber.events_until(end - 1)).into_iter().filter(|n| *n >= taken_over).collect();
+    assert_eq!(after, (taken_over..end).collect::<Vec<_>>());
+    assert_eq!(sequences(&journalled(directory.path())), (0..end).collect::<Vec<_>>());
+    assert_recovered(&site, end);
+    site.stop();
+}
+
+#[test]
+fn a_broker_that_hangs_gets_everything_in_order_when_it_goes_on() {
+    let Some(program) = mosquitto() else { return };
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let broker = Broker::start(program, directory.path(), "");
+    let subscriber = broker.subscribe(&[]);
+    let site = Site::start(directory.path(), vec![Box::new(MqttSink::new(&mqtt(broker.port), "test").expect("valid"))]);
+    subscriber.wait_available("online");
+    site.hit_without_waiting(0..100);
+    let mut arrived = subscriber.events_until(10);
+    // Its connections stay open; nobody answers.
+    broker.signal(Signal::SIGSTOP);
+    site.hit_without_waiting(100..200);
+    site.wait_acknowledged(200);
+    // First no PUBACK comes, then no CONNACK.
+    wait_until("the sink gives up twice", || errors(&site) >= 2);
+    broker.signal(Signal::SIGCONT);
+    arrived.extend(subscriber.events_until(199));
+    assert_eq!(first_arrivals(&arrived), (0..200).collect::<Vec<_>>());
+    assert_recovered(&site, 200);
+    site.stop();
+    subscriber.wait_available("offline");
 }
 
 #[test]
