@@ -10,6 +10,7 @@ use crate::console::view::{
 use crate::console::{ActionError, Appliance as Console, InspectionNote};
 use crate::counters::{Counters, Reading};
 use crate::frame::StreamIndex;
+use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
 use crate::policy::board::StreamPolicy;
 use crate::policy::facts::Withdrawal;
@@ -114,7 +115,7 @@ impl Appliance {
         }
         for stream in &plane.streams {
             let health = stream.health();
-            if let Some(error) = health.last_error.filter(|_| health.attempts > 1) {
+            if let Some(error) = health.last_error.filter(|_| health.attempts > 1 && health.state != SourceState::Live) {
                 alarms.push(format!("Stream `{}` cannot be read: {error}", stream.name));
             }
         }
