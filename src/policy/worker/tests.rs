@@ -47,3 +47,27 @@ fn an_erring_or_panicking_plane_darkens_every_stream_and_is_counted() {
     }
     assert_eq!(north(), StreamState::Recognise);
 }
+
+/// Niceness of this process's threads that are called `name`.
+fn niceness(name: &str) -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("readable").flatten();
+    let stat = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let named = stat.filter(|s| s.contains(&format!("({name})")));
+    // proc_pid_stat(5): the 19th field; the name is the second, and the rest begins after its bracket.
+    named.filter_map(|s| s.rsplit(") ").next()?.split(' ').nth(16)?.parse().ok()).collect()
+}
+
+#[test]
+fn the_thread_takes_precedence_where_it_may_and_alone() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let clock = SimulatedClock::starting_at("2026-11-21T12:00:00Z".parse::<When>().expect("date").at());
+    let path = directory.path().join("register.toml");
+    let (policy, _table) = PolicyThread::start(path, &["north".into()], clock, Box::new(PlainRules), None).expect("starts");
+    policy.reload().expect("answers: it runs");
+    let trial = std::thread::Builder::new().name("trial".to_owned());
+    let allowed = trial.spawn(|| rustix::process::setpriority_process(None, NICENESS).is_ok()).expect("starts").join().expect("no panic");
+    let found = niceness("policy");
+    assert!(found.contains(&if allowed { NICENESS } else { 0 }), "{found:?}");
+    let own = rustix::process::getpriority_process(None).expect("readable");
+    assert!(!allowed || own > NICENESS, "no other thread is changed: {own}");
+}
