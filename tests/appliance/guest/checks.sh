@@ -110,7 +110,7 @@ install_placard() {
 {
   unshare --net true && echo "a network namespace of its own"
   unshare --user true && echo "a user namespace of its own"
-  [ -e /root/.profile ] && echo "root's home"
+  [ -e ~root/.profile ] && echo "root's home"
   touch /etc/placard/mine && echo "a file in /etc/placard"
   touch /usr/bin/mine && echo "a file in /usr/bin"
   head -c 1 /dev/vda && echo "the disk"
