@@ -24,6 +24,8 @@ use placard::emit::mqtt::MqttSink;
 use placard::emit::sink::{Sink, SinkError, load_cursor};
 use placard::emit::webhook::WebhookSink;
 use placard::emit::worker::Recent;
+use placard::frame::StreamIndex;
+use placard::policy::lease::StreamState;
 
 use broker::{Broker, mosquitto};
 use receiver::{Act, HttpReceiver, Request};
@@ -258,6 +260,8 @@ fn withdrawing_the_sign_withholds_what_was_not_yet_told() {
     site.hit(2..5);
     wait_until("the hits are withheld", || site.emitter.counters.withheld.get() == 3);
     site.policy.post_sign("hall-1", "tester").expect("posted");
+    let lit = || site.leases.state(StreamIndex(0), site.clock.monotonic()) == StreamState::Recognise;
+    wait_until("leave is given again", lit);
     site.hit(5..6);
     site.wait_acknowledged(3);
     assert_eq!(sequences(&journalled(directory.path())), [0, 1, 5]);
@@ -333,8 +337,8 @@ fn child_emits_until_it_is_killed() {
         port.into_iter().map(|p| Box::new(MqttSink::new(&mqtt(p), "child").expect("valid")) as Box<dyn Sink>).collect();
     let site = Site::start(&directory, sinks);
     let acknowledged = site.emitter.recent.subscribe(100_000);
-    let (tasks, now) = (site.tasks.clone(), site.clock.now());
-    std::thread::spawn(move || (0..).find(|n| tasks.send(draft(*n, now)).is_err()));
+    let (tasks, now, lease_epoch) = (site.tasks.clone(), site.clock.now(), site.lease_epoch());
+    std::thread::spawn(move || (0..).find(|n| tasks.send(draft(*n, now, lease_epoch)).is_err()));
     let mut out = std::io::stdout().lock();
     for event in acknowledged {
         writeln!(out, "ACK {}", event.id).and_then(|()| out.flush()).expect("the parent listens");

@@ -91,10 +91,11 @@ impl<E: EmbedShot> Gather<E> {
 
     /// Embeds the selection's shots, then concludes, then wipes what ended. Queries come out in the order of `conclude`.
     pub fn process(&mut self, selection: Selection) -> Vec<Query> {
-        let Selection { stream, frame, shots, conclude, ended } = selection;
+        let Selection { stream, lease_epoch, frame, shots, conclude, ended } = selection;
         let mut queries = Vec::new();
         match self.leases.permit::<Embed>(stream, self.clock.monotonic()) {
-            Ok(permit) => {
+            // What was seen under a lease that has ended is not embedded under the one that followed it; ends come without a lease.
+            Ok(permit) if permit.epoch() == lease_epoch || (shots.is_empty() && conclude.is_empty()) => {
                 self.wipe(|a| a.stream == stream && a.epoch != permit.epoch());
                 if let Some(frame) = &frame {
                     self.embed_shots(frame, &permit, &shots);
@@ -103,7 +104,7 @@ impl<E: EmbedShot> Gather<E> {
                     queries.extend(self.conclude(stream, track, &permit));
                 }
             }
-            Err(_) => {
+            _ => {
                 self.counters.withheld.add((shots.len() + conclude.len()) as u64);
                 self.wipe(|a| a.stream == stream);
             }

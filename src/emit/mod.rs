@@ -35,6 +35,8 @@ use journal::{Journal, JournalError, Position};
 pub struct Draft {
     pub stream: StreamIndex,
     pub purpose: Purpose,
+    /// The lease under which it was found ([`Permit::epoch`]): it is told under that one or not at all.
+    pub lease_epoch: u64,
     /// Best first, never empty.
     pub candidates: Vec<Candidate>,
     /// The least score that made it a hit.
@@ -74,6 +76,7 @@ impl From<ReviewTask> for Draft {
         Self {
             stream: task.stream,
             purpose: task.purpose,
+            lease_epoch: task.lease_epoch,
             candidates: task.candidates,
             threshold: task.threshold,
             gallery_version: task.gallery_version,
@@ -102,7 +105,7 @@ pub struct Acknowledged {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
-    #[error("event {index}: the permit to emit has ended: the event is withheld")]
+    #[error("event {index}: the permit to emit has ended, or is another than the hit was found under: the event is withheld")]
     NotLive { index: usize },
     #[error("event {index}: the permit is for stream {permit_stream} and `{permit_purpose}`, the hit for stream {stream} and `{purpose}`")]
     Mismatch { index: usize, permit_stream: u16, permit_purpose: String, stream: u16, purpose: String },
@@ -145,9 +148,8 @@ pub fn emit_group(
         journal::line::seal(&json, &mut lines);
         events.push(Arc::new(event));
     }
-    // The last look at the law before anything leaves this thread.
-    let now = clock.now();
-    if let Some(index) = hits.iter().position(|(_, permit)| !permit.is_live(now.monotonic)) {
+    // The last look at the law before anything leaves this thread, by the granting thread's clock.
+    if let Some(index) = hits.iter().position(|(draft, permit)| permit.epoch() != draft.lease_epoch || !permit.stands()) {
         return Err(EmitError::NotLive { index });
     }
     let position = journal.append(&lines)?;

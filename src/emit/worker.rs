@@ -35,7 +35,7 @@ crate::counters! {
     pub struct EmitCounters for "emit" {
         events: "Events acknowledged: durable in the journal.",
         groups: "Groups of events made durable together.",
-        withheld: "Hits told to nobody because no permit to emit was live at that moment.",
+        withheld: "Hits told to nobody because no permit to emit was live at that moment, or another than they were found under.",
         rejected: "Hits that could not be written as an event: always a fault in this program.",
         journal_errors: "Attempts to write the journal that failed; the events stayed queued.",
         abandoned: "Events not acknowledged when the service stopped while the journal failed.",
@@ -206,11 +206,12 @@ impl<T: Into<Draft>> Runner<T> {
         let (leases, counters) = (&self.worker.leases, &self.worker.counters);
         let mut permits = Vec::with_capacity(self.pending.len());
         self.pending.retain(|draft| match leases.permit_for::<Emit>(draft.stream, &draft.purpose, now) {
-            Ok(permit) => {
+            Ok(permit) if permit.epoch() == draft.lease_epoch => {
                 permits.push(permit);
                 true
             }
-            Err(reason) => {
+            refused => {
+                let reason = refused.err().map_or_else(|| "its lease ended and another began".to_owned(), |e| e.to_string());
                 tracing::warn!(stream = draft.stream.0, %reason, "hit withheld at the moment of emission");
                 counters.withheld.increment();
                 false

@@ -54,6 +54,8 @@ pub struct Shot {
 /// What the tracker sends on for one frame. Sent only when `shots`, `conclude` or `ended` holds something.
 pub struct Selection {
     pub stream: StreamIndex,
+    /// The lease under which all of it was seen ([`Permit::epoch`](crate::policy::lease::Permit::epoch)); it says nothing under another.
+    pub lease_epoch: u64,
     /// The frame the shots are in; `None` when there are only tracks to conclude.
     pub frame: Option<Frame>,
     pub shots: Vec<Shot>,

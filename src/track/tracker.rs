@@ -144,11 +144,13 @@ impl Tracker {
     /// The stream is over: every track ends now, and what it gathered is concluded, if the lease still stands.
     pub fn end_all(&mut self, now: Stamp<Monotonic>) -> Option<Selection> {
         let mut draft = Draft::default();
-        if self.permit.take().is_some_and(|held| held.is_live(now)) {
+        if self.permit.as_ref().is_some_and(|held| held.is_live(now)) {
             self.end_lost(i64::MAX, &mut draft);
         }
         self.forget(&mut draft);
-        self.finish(draft, None)
+        let last = self.finish(draft, None);
+        self.permit = None;
+        last
     }
 
     /// Feedback: the track was recognised, so nothing more of it is embedded.
@@ -349,7 +351,9 @@ impl Tracker {
             return None;
         }
         let frame = frame.filter(|_| !draft.shots.is_empty());
-        Some(Selection { stream: self.stream, frame, shots: draft.shots, conclude: draft.conclude, ended: draft.ended })
+        // Without a permit there are only ends to tell of, and those are told under any lease.
+        let lease_epoch = self.permit.as_ref().map_or(0, Permit::epoch);
+        Some(Selection { stream: self.stream, lease_epoch, frame, shots: draft.shots, conclude: draft.conclude, ended: draft.ended })
     }
 }
 

@@ -18,6 +18,7 @@ use placard::emit::{Context, Draft, StreamNames};
 use placard::frame::{BoundingBox, StreamIndex};
 use placard::gallery::{Candidate, SubjectId};
 use placard::latency::Latencies;
+use placard::policy::lease::LeaseTable;
 use placard::policy::rules::PlainRules;
 use placard::policy::worker::{PolicyHandle, PolicyThread};
 use placard::progress::ProgressRegistry;
@@ -74,6 +75,7 @@ fn register() -> String {
 pub struct Site {
     pub clock: SharedClock,
     pub policy: PolicyHandle,
+    pub leases: LeaseTable,
     pub emitter: Emitter,
     pub tasks: Sender<Draft>,
     pub shutdown: Shutdown,
@@ -101,24 +103,34 @@ impl Site {
             sinks,
             pauses: Pauses { first: Duration::from_millis(10), longest: Duration::from_millis(100) },
             recent,
-            leases,
+            leases: leases.clone(),
             latencies: Latencies::new(),
             clock: Arc::clone(&clock),
             progress: ProgressRegistry::new(),
             shutdown: shutdown.clone(),
         };
         let emitter = Emitter::start(queue, settings).expect("emission starts");
-        Self { clock, policy, emitter, tasks, shutdown }
+        Self { clock, policy, leases, emitter, tasks, shutdown }
+    }
+
+    /// The lease in force now.
+    pub fn lease_epoch(&self) -> u64 {
+        self.leases.epoch(StreamIndex(0))
+    }
+
+    /// A hit of this moment.
+    fn draft(&self, number: u64) -> Draft {
+        draft(number, self.clock.now(), self.lease_epoch())
     }
 
     /// Hands over hits whose tracks are numbered.
     pub fn hit(&self, numbers: std::ops::Range<u64>) {
-        numbers.for_each(|n| self.tasks.send(draft(n, self.clock.now())).expect("the worker listens"));
+        numbers.for_each(|n| self.tasks.send(self.draft(n)).expect("the worker listens"));
     }
 
     /// As the decide step does it: what does not fit at once would be shed, and here all must fit.
     pub fn hit_without_waiting(&self, numbers: std::ops::Range<u64>) {
-        numbers.for_each(|n| self.tasks.try_send(draft(n, self.clock.now())).expect("room in the queue"));
+        numbers.for_each(|n| self.tasks.try_send(self.draft(n)).expect("room in the queue"));
     }
 
     pub fn wait_acknowledged(&self, events: u64) {
@@ -134,10 +146,11 @@ impl Site {
     }
 }
 
-pub fn draft(number: u64, now: Now) -> Draft {
+pub fn draft(number: u64, now: Now, lease_epoch: u64) -> Draft {
     Draft {
         stream: StreamIndex(0),
         purpose: PURPOSE.parse().expect("purpose"),
+        lease_epoch,
         candidates: vec![Candidate { subject: SubjectId("s-1".into()), score: 0.75 }],
         threshold: 0.5,
         gallery_version: 12,

@@ -60,7 +60,14 @@ impl Bench {
         let shot = |&(track, quality): &(u64, f32)| Shot { track: TrackId::for_test(track), face: face(quality * 500.0, 200.0), quality };
         let frame = (!shots.is_empty()).then(|| self.street.frame(ms));
         let shots = shots.iter().map(shot).collect();
-        self.gather.process(Selection { stream: StreamIndex(0), frame, shots, conclude: ids(conclude), ended: ids(ended) })
+        self.gather.process(Selection {
+            stream: StreamIndex(0),
+            lease_epoch: self.street.granted.table.epoch(StreamIndex(0)),
+            frame,
+            shots,
+            conclude: ids(conclude),
+            ended: ids(ended),
+        })
     }
 }
 
@@ -197,7 +204,14 @@ fn a_failed_shot_is_left_out_and_the_rest_goes_on() {
     assert_eq!((queries[0].shots, queries[0].quality, b.counters.errors.get()), (2, 0.6, 1));
     let blind = Shot { track: TrackId::for_test(4), face: crate::detect::Face { landmarks: None, ..face(1.0, 1.0) }, quality: 1.0 };
     let frame = Some(b.street.frame(0));
-    let selection = Selection { stream: StreamIndex(0), frame, shots: vec![blind], conclude: vec![TrackId::for_test(4)], ended: vec![] };
+    let selection = Selection {
+        stream: StreamIndex(0),
+        lease_epoch: b.street.granted.table.epoch(StreamIndex(0)),
+        frame,
+        shots: vec![blind],
+        conclude: vec![TrackId::for_test(4)],
+        ended: vec![],
+    };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!(b.counters.errors.get(), 2);
 }
@@ -222,7 +236,25 @@ fn a_selection_of_an_unknown_stream_is_withheld() {
     let mut b = bench();
     let frame = Some(b.street.frame(0));
     let shots = vec![Shot { track: TrackId::for_test(1), face: face(100.0, 100.0), quality: 0.9 }];
-    let selection = Selection { stream: StreamIndex(9), frame, shots, conclude: vec![], ended: vec![] };
+    let selection = Selection { stream: StreamIndex(9), lease_epoch: 1, frame, shots, conclude: vec![], ended: vec![] };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!((b.gather.embedder.calls, b.counters.withheld.get()), (0, 1));
+}
+
+#[test]
+fn what_was_chosen_under_an_ended_lease_is_not_embedded_under_the_next() {
+    let mut b = bench();
+    let old = b.street.granted.table.epoch(StreamIndex(0));
+    b.street.granted.revoke();
+    b.street.granted.renew(b.clock.monotonic());
+    assert_ne!(b.street.granted.table.epoch(StreamIndex(0)), old);
+    let shots = vec![Shot { track: TrackId::for_test(1), face: face(100.0, 100.0), quality: 0.9 }];
+    let frame = Some(b.street.frame(0));
+    let conclude = vec![TrackId::for_test(1)];
+    let selection = Selection { stream: StreamIndex(0), lease_epoch: old, frame, shots, conclude, ended: vec![] };
+    assert!(b.gather.process(selection).is_empty());
+    assert_eq!((b.gather.embedder.calls, b.counters.withheld.get(), b.gather.held_tracks()), (0, 2, 0));
+    // The new lease's own go on.
+    b.send(&[(2, 0.5)], &[], &[]);
+    assert_eq!(b.send(&[], &[2], &[]).len(), 1);
 }

@@ -49,7 +49,14 @@ fn queries_come_out_and_what_finds_no_room_is_shed() {
     for track in 0..5 {
         let track = TrackId::for_test(track);
         let shots = vec![Shot { track, face: face(300.0, 200.0), quality: 0.9 }];
-        let selection = Selection { stream: StreamIndex(0), frame: Some(street.frame(0)), shots, conclude: vec![track], ended: vec![] };
+        let selection = Selection {
+            stream: StreamIndex(0),
+            lease_epoch: street.granted.table.epoch(StreamIndex(0)),
+            frame: Some(street.frame(0)),
+            shots,
+            conclude: vec![track],
+            ended: vec![],
+        };
         selections_in.send(selection).expect("room");
     }
     drop(selections_in);

@@ -20,11 +20,14 @@ use crate::policy::lease::{StreamState, testing};
 use crate::progress::ProgressRegistry;
 
 const PURPOSE: &str = "missing-person:mp-7";
+/// What `testing::grant` numbers its lease.
+const FIRST_LEASE: u64 = 1;
 
 pub(crate) fn draft(now: Now, track: &str) -> Draft {
     Draft {
         stream: StreamIndex(0),
         purpose: PURPOSE.parse().expect("purpose"),
+        lease_epoch: FIRST_LEASE,
         candidates: vec![Candidate { subject: SubjectId("s-1".into()), score: 0.75 }],
         threshold: 0.5,
         gallery_version: 12,
@@ -148,6 +151,9 @@ fn a_hit_whose_lease_ended_is_withheld_and_counted() {
     rig.run(vec![draft(now, "a")]);
     assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (2, 0));
     let rig = Rig::new();
+    rig.run(vec![Draft { lease_epoch: FIRST_LEASE + 1, ..draft(now, "a") }]);
+    assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (1, 0), "found under another lease than the one that stands");
+    let rig = Rig::new();
     rig.clock.advance(Duration::from_millis(500));
     rig.run(vec![draft(now, "a")]);
     assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (1, 0), "the lease ran out");
@@ -170,6 +176,27 @@ fn a_permit_that_ended_after_it_was_handed_out_lets_nothing_out() {
     let refused = crate::emit::emit(&other, &permit, &context, &*rig.clock, &mut journal);
     assert!(matches!(refused, Err(EmitError::Mismatch { .. })), "a permit for one case does not tell of another");
     assert!(read(rig.directory.path()).is_empty());
+}
+
+#[test]
+fn a_caller_s_own_clock_does_not_lengthen_a_permit() {
+    let rig = Rig::new();
+    let policy_clock = SimulatedClock::starting_at(Stamp::from_ns(0));
+    let granted = testing::grant_by(Arc::clone(&policy_clock) as SharedClock, StreamState::Recognise, &[PURPOSE], Area::whole());
+    let now = rig.clock.now();
+    let purpose = PURPOSE.parse().expect("purpose");
+    let permit = granted.table.permit_for::<Emit>(StreamIndex(0), &purpose, policy_clock.monotonic()).expect("live");
+    let (mut journal, _) = Journal::open(rig.directory.path(), 1).expect("journal");
+    let context = Context { streams: vec![StreamNames { name: "north".into(), zone: None }].into() };
+    // The rig's clock stands still; the granting thread's goes on past the lease.
+    crate::emit::emit(&draft(now, "a"), &permit, &context, &*rig.clock, &mut journal).expect("it stands");
+    let other_lease = Draft { lease_epoch: FIRST_LEASE + 1, ..draft(now, "b") };
+    let refused = crate::emit::emit(&other_lease, &permit, &context, &*rig.clock, &mut journal);
+    assert!(matches!(refused, Err(EmitError::NotLive { index: 0 })), "found under another lease");
+    policy_clock.advance(Duration::from_millis(500));
+    let refused = crate::emit::emit(&draft(now, "c"), &permit, &context, &*rig.clock, &mut journal);
+    assert!(matches!(refused, Err(EmitError::NotLive { index: 0 })));
+    assert_eq!(read(rig.directory.path()).len(), 1);
 }
 
 /// A disk without space, in memory, and the journal on it.

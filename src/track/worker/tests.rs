@@ -20,7 +20,7 @@ fn stream() -> TrackedStream {
 
 fn ends(ids: &[u64]) -> Selection {
     let ids: Vec<TrackId> = ids.iter().copied().map(TrackId::for_test).collect();
-    Selection { stream: StreamIndex(0), frame: None, shots: vec![], conclude: ids.clone(), ended: ids }
+    Selection { stream: StreamIndex(0), lease_epoch: 0, frame: None, shots: vec![], conclude: ids.clone(), ended: ids }
 }
 
 #[test]
