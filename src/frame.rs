@@ -6,12 +6,15 @@
 //!
 //! A frame's header cannot be changed, so a frame stays its stream's. Cameras cannot make frames of [`StreamIndex::DESK`].
 
+mod layout;
 pub mod still;
 
 use std::fmt;
 
 use crate::area::Area;
 use crate::clock::{CaptureTime, Monotonic, Stamp};
+
+pub use layout::{PixelLayout, Samples, upper_bits};
 
 /// Position of a stream in the pipeline file; index into every per-stream table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,52 +29,18 @@ impl StreamIndex {
     }
 }
 
-/// How the planes are arranged. All are 8-bit, chroma sited left (MPEG-2) unless the stream says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PixelLayout {
-    /// Plane 0: Y, full size. Plane 1: interleaved U, V at half width and half height.
-    Nv12,
-    /// Planes Y, U, V; U and V at half width and half height.
-    I420,
-    /// Planes Y, U, V, all full size: still pictures, whose chroma need not be halved.
-    I444,
-}
-
-impl PixelLayout {
-    pub const fn plane_count(self) -> usize {
-        match self {
-            Self::Nv12 => 2,
-            Self::I420 | Self::I444 => 3,
-        }
-    }
-    /// Columns (and rows) of luma that share a chroma sample.
-    pub const fn luma_per_chroma(self) -> u32 {
-        match self {
-            Self::Nv12 | Self::I420 => 2,
-            Self::I444 => 1,
-        }
-    }
-    /// (bytes of a row that carry pixels, rows) of `plane` for a picture of `width` × `height`.
-    pub const fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
-        let (w, h) = (width as usize, height as usize);
-        match (self, plane) {
-            (_, 0) | (Self::I444, _) => (w, h),
-            (Self::Nv12, _) => (w.div_ceil(2) * 2, h.div_ceil(2)),
-            (Self::I420, _) => (w.div_ceil(2), h.div_ceil(2)),
-        }
-    }
-}
-
-/// Which coefficients turn Y'CbCr into R'G'B'.
+/// Which coefficients turn a picture's components into R'G'B'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColourMatrix {
+    /// The components are G', B' and R' already.
+    Identity,
     /// ITU-R BT.601.
     Bt601,
     /// ITU-R BT.709.
     Bt709,
 }
 
-/// Matrix and range. `full_range`: 0…255; otherwise Y 16…235, C 16…240.
+/// Matrix and range. `full_range`: 0…255; otherwise Y, R, G, B 16…235, C 16…240.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Colorimetry {
     pub matrix: ColourMatrix,
@@ -79,6 +48,8 @@ pub struct Colorimetry {
 }
 
 impl Colorimetry {
+    /// Red, green and blue from 0 to 255: what computers make.
+    pub const RGB: Self = Self { matrix: ColourMatrix::Identity, full_range: true };
     /// What an unlabelled stream is taken to be: BT.709 limited from 720 lines up, BT.601 limited below (as GStreamer does).
     pub const fn assumed_for(height: u32) -> Self {
         Self { matrix: if height >= 720 { ColourMatrix::Bt709 } else { ColourMatrix::Bt601 }, full_range: false }

@@ -386,7 +386,7 @@ pub enum Capture {
     /// Through GStreamer's `v4l2src`: any format, MJPEG and H.264 cameras too.
     #[default]
     Gstreamer,
-    /// Placard's own reader (mmap buffers, driver time stamps): NV12 and YU12 cameras.
+    /// Placard's own reader (mmap buffers, driver time stamps): cameras that deliver uncompressed pictures (NV12, YU12, YUYV, …).
     Native,
 }
 

@@ -105,15 +105,14 @@ fn laplacian_over_contrast(pixels: &Pixels<'_>, mask: &AreaMask, face: &Bounding
     let (rows, row_count) = samples(centre.y, h, step, picture_h as usize);
     let (Some(&first), Some(&last)) = (columns[..count].first(), columns[..count].last()) else { return 0.0 };
     let covered = |y: usize| covers(mask, y, first - step, last + step);
-    let (stride, width) = (pixels.header.strides[0], picture_w as usize);
-    let row = |y: usize| &pixels.planes[0][y * stride..y * stride + width];
+    let (luma, stride) = (pixels.header.layout.luma(), pixels.header.strides[0]);
+    let at = |x: usize, y: usize| luma.of(&pixels.planes[luma.plane][y * stride..], x);
     let mut sums = Sums::default();
     for &y in &rows[..row_count] {
-        let (above, here, below) = (row(y - step), row(y), row(y + step));
         let covered = covered(y - step) && covered(y) && covered(y + step);
         for &x in &columns[..count] {
             if covered || cross_inside(mask, x, y, step) {
-                sums.add(i32::from(here[x]), [here[x - step], here[x + step], above[x], below[x]]);
+                sums.add(i32::from(at(x, y)), [at(x - step, y), at(x + step, y), at(x, y - step), at(x, y + step)]);
             }
         }
     }

@@ -200,9 +200,25 @@ impl Look<'_> {
         }
     }
 
+    /// Fragments that read whole pictures before Placard sees them.
+    #[cfg(feature = "gst")]
+    fn converters(&mut self) {
+        for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
+            let Some(fragment) = &stream.gst else { continue };
+            if let Some(converter) = elements_of(fragment).find(|element| CONVERTERS.contains(element)) {
+                let message = format!(
+                    "`{converter}` reads whole pictures, outside the signed area too and whether or not the stream has leave: end the fragment \
+                     in the decoder's own pictures, which are read as they are"
+                );
+                self.doubtful(&format!("stream[{i}].gst"), message);
+            }
+        }
+    }
+
     /// GStreamer's elements, by name only: no pipeline is built.
     #[cfg(feature = "gst")]
     fn elements(&mut self) {
+        self.converters();
         if let Err(error) = gstreamer::init() {
             return self.missing("stream", format!("GStreamer does not start: {error}"));
         }
@@ -230,7 +246,7 @@ impl Look<'_> {
                 };
                 own.iter().for_each(|element| need(format!("stream[{i}].source"), element));
             }
-            ["videoconvert", "appsink"].iter().for_each(|element| need(format!("stream[{i}].source"), element));
+            need(format!("stream[{i}].source"), "appsink");
             if let Some(decoder) = &stream.decoder {
                 need(format!("stream[{i}].decoder"), decoder);
             }
@@ -246,6 +262,10 @@ impl Look<'_> {
     #[cfg(not(feature = "gst"))]
     fn elements(&mut self) {}
 }
+
+/// Elements that make new pictures of whole ones.
+#[cfg(feature = "gst")]
+const CONVERTERS: [&str; 6] = ["videoconvert", "videoscale", "videoconvertscale", "videoflip", "autovideoconvert", "compositor"];
 
 /// The elements' names in a fragment: the first word between two `!`, caps filters and pad references left out.
 #[cfg(feature = "gst")]

@@ -150,11 +150,11 @@ pub struct Siting {
 
 impl Siting {
     pub fn across(layout: PixelLayout) -> Self {
-        Self { shared: layout.luma_per_chroma(), first_at: 0.0 }
+        Self { shared: layout.luma_per_chroma().0, first_at: 0.0 }
     }
-    /// Midway between the two rows that share it.
+    /// Midway between the rows that share it.
     pub fn down(layout: PixelLayout) -> Self {
-        let shared = layout.luma_per_chroma();
+        let shared = layout.luma_per_chroma().1;
         Self { shared, first_at: f64::from(shared - 1) / 2.0 }
     }
     /// A luma position or length in chroma samples.

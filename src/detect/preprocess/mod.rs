@@ -40,7 +40,7 @@ use geometry::Siting;
 pub use geometry::{Geometry, Mapping, Target};
 pub use kernel::Kernel;
 use kernel::{Blend, Projection, WeightedRow};
-use rows::{MaskedRows, PlaneRows, Source};
+use rows::{Chroma, MaskedRows, PlaneRows, Source};
 pub use taps::Matrix;
 use taps::{Across, Colour, Rows};
 
@@ -221,20 +221,29 @@ fn fill(kernel: Kernel, source: &Source<'_>, plan: &Plan, scratch: &mut Scratch,
     let Geometry { crop, picture: (width, height), tensor: (stride, tensor_height) } = plan.geometry;
     let crop_width = crop.width() as usize;
     let chroma_width = Siting::across(plan.layout).samples(crop_width);
-    let planes = PlaneRows::chroma(plan.layout);
+    let (luma_plane, chroma_planes) = (PlaneRows::luma(plan.layout), PlaneRows::chroma(plan.layout));
     let (black_luma, black_chroma) = plan.colour.black;
     let Scratch { y, u, v, luma, chroma } = scratch;
+    if chroma_planes == Chroma::None {
+        // Neutral, whatever an earlier picture left here.
+        u.fill(0);
+        v.fill(0);
+    }
     for destination in 0..height {
         let y_row = &mut y[..=crop_width];
-        each_blend(source, PlaneRows::LUMA, luma, plan.luma_rows.of(destination), black_luma, |b| kernel.blend(b, y_row));
+        each_blend(source, luma_plane, luma, plan.luma_rows.of(destination), black_luma, |b| kernel.blend(b, y_row));
 
         let (u_row, v_row) = (&mut u[..=chroma_width], &mut v[..=chroma_width]);
         let taps = plan.chroma_rows.of(destination);
-        if let &[plane] = planes {
-            each_blend(source, plane, &mut chroma[0], taps, black_chroma, |b| kernel.blend_interleaved(b, u_row, v_row));
-        } else {
-            for ((masked, &plane), out) in chroma.iter_mut().zip(planes).zip([u_row, v_row]) {
-                each_blend(source, plane, masked, taps, black_chroma, |b| kernel.blend(b, out));
+        match chroma_planes {
+            Chroma::None => {}
+            Chroma::Interleaved(plane) => {
+                each_blend(source, plane, &mut chroma[0], taps, black_chroma, |b| kernel.blend_interleaved(b, u_row, v_row));
+            }
+            Chroma::Apart(planes) => {
+                for ((masked, plane), out) in chroma.iter_mut().zip(planes).zip([u_row, v_row]) {
+                    each_blend(source, plane, masked, taps, black_chroma, |b| kernel.blend(b, out));
+                }
             }
         }
         let projection = Projection { y, u, v, across: &plan.across, channels: &plan.colour.channels };

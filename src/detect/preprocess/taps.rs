@@ -191,7 +191,7 @@ impl Colour {
             let normalised = |pixel: f64| ((pixel - mean) * scale) as f32;
             let [u, v] = matrix.chroma[colour];
             Channel {
-                y: (matrix.luma * scale * unit(luma_bits)) as f32,
+                y: (matrix.luma[colour] * scale * unit(luma_bits)) as f32,
                 u: (u * scale * unit(chroma_bits)) as f32,
                 v: (v * scale * unit(chroma_bits)) as f32,
                 bias: normalised(0.0),
@@ -199,8 +199,9 @@ impl Colour {
                 high: normalised(0.0).max(normalised(255.0)),
             }
         });
-        let black = (i16::from(matrix.black) << ROW_BITS, 128 << ROW_BITS);
-        Self { channels, planes, black, black_bytes: (matrix.black, 128) }
+        let (luma, chroma) = matrix.black;
+        let black = (i16::from(luma) << ROW_BITS, i16::from(chroma) << ROW_BITS);
+        Self { channels, planes, black, black_bytes: matrix.black }
     }
 
     /// What padding and everything outside the area is, per tensor plane.
@@ -213,23 +214,30 @@ impl Colour {
     }
 }
 
-/// R'G'B' (0…255) = luma · (Y − black) + chroma · (Cb − 128, Cr − 128).
+/// R'G'B' (0…255) = luma · (Y − black) + chroma · (Cb − neutral, Cr − neutral).
 pub struct Matrix {
-    pub black: u8,
-    pub luma: f64,
-    /// Red, green, blue; each (Cb, Cr).
+    /// Of luma and of chroma: black, and neutral.
+    pub black: (u8, u8),
+    /// Red, green, blue.
+    pub luma: [f64; 3],
+    /// Red, green, blue; each (Cb, Cr). Red has no Cb, blue no Cr.
     pub chroma: [[f64; 2]; 3],
 }
 
 impl Matrix {
     pub fn new(colorimetry: Colorimetry) -> Self {
+        let (black, luma, span) = if colorimetry.full_range { (0, 1.0, 1.0) } else { (16, 255.0 / 219.0, 255.0 / 224.0) };
         let (red, blue) = match colorimetry.matrix {
+            // Components G, B, R: each colour is one of them.
+            ColourMatrix::Identity => {
+                return Self { black: (black, black), luma: [0.0, luma, 0.0], chroma: [[0.0, luma], [0.0, 0.0], [luma, 0.0]] };
+            }
             ColourMatrix::Bt601 => (0.299, 0.114),
             ColourMatrix::Bt709 => (0.2126, 0.0722),
         };
         let green = 1.0 - red - blue;
-        let (black, luma, span) = if colorimetry.full_range { (0, 1.0, 1.0) } else { (16, 255.0 / 219.0, 255.0 / 224.0) };
         let (cb, cr) = (2.0 * (1.0 - blue) * span, 2.0 * (1.0 - red) * span);
-        Self { black, luma, chroma: [[0.0, cr], [-cb * blue / green, -cr * red / green], [cb, 0.0]] }
+        let chroma = [[0.0, cr], [-cb * blue / green, -cr * red / green], [cb, 0.0]];
+        Self { black: (black, 128), luma: [luma; 3], chroma }
     }
 }

@@ -21,7 +21,8 @@ impl Noise {
     }
 }
 
-const LAYOUTS: [PixelLayout; 3] = [PixelLayout::Nv12, PixelLayout::I420, PixelLayout::I444];
+/// The layouts whose rows are read in place; the others' are taken apart first, and then take the same path as these.
+const PLANAR: [PixelLayout; 3] = [PixelLayout::Nv12, PixelLayout::I420, PixelLayout::I444];
 
 #[derive(Clone, Copy, Debug)]
 struct Picture {
@@ -98,9 +99,10 @@ fn two_boxes() -> Area {
     Area::new(vec![rectangle(0.1, 0.2, 0.45, 0.6), rectangle(0.6, 0.3, 0.9, 1.0)]).expect("valid")
 }
 
-fn colorimetries() -> impl Iterator<Item = Colorimetry> {
-    let all = [(ColourMatrix::Bt601, false), (ColourMatrix::Bt601, true), (ColourMatrix::Bt709, false), (ColourMatrix::Bt709, true)];
-    all.into_iter().map(|(matrix, full_range)| Colorimetry { matrix, full_range })
+/// What pictures of this layout may be labelled.
+fn colorimetries(layout: PixelLayout) -> Vec<Colorimetry> {
+    let matrices = if layout.is_rgb() { vec![ColourMatrix::Identity] } else { vec![ColourMatrix::Bt601, ColourMatrix::Bt709] };
+    matrices.into_iter().flat_map(|matrix| [false, true].map(|full_range| Colorimetry { matrix, full_range })).collect()
 }
 
 /// Compares every kernel with the oracle. Returns the largest difference, in units of a pixel value.
@@ -132,25 +134,42 @@ fn compare(picture: &Picture, area: &Area, input: &Input, input_px: Option<u32>)
     worst
 }
 
-#[test]
-fn every_kernel_equals_the_oracle_for_all_layouts_all_matrices_and_odd_sizes() {
+fn compare_over_areas_and_inputs(picture: &Picture) -> f64 {
     let mut worst = 0.0_f64;
-    for (seed, colorimetry) in (1..).zip(colorimetries()) {
-        for layout in LAYOUTS {
+    for area in [Area::whole(), triangle(), two_boxes()] {
+        let fixed = input(Some(64), Some(64), Resize::Letterbox, ChannelOrder::Bgr);
+        worst = worst.max(compare(picture, &area, &fixed, None));
+        let stretched = input(Some(80), Some(60), Resize::Stretch, ChannelOrder::Rgb);
+        worst = worst.max(compare(picture, &area, &stretched, None));
+        let free = input(None, None, Resize::Letterbox, ChannelOrder::Rgb);
+        worst = worst.max(compare(picture, &area, &free, Some(160)));
+    }
+    worst
+}
+
+#[test]
+fn every_kernel_equals_the_oracle_for_all_matrices_and_odd_sizes() {
+    let mut worst = 0.0_f64;
+    for layout in PLANAR {
+        for (seed, colorimetry) in (1..).zip(colorimetries(layout)) {
             for (width, height, gap) in [(64, 48, 0), (97, 61, 13), (230, 131, 3), (16, 17, 0)] {
-                let picture = Picture { width, height, layout, colorimetry, gap, seed };
-                for area in [Area::whole(), triangle(), two_boxes()] {
-                    let fixed = input(Some(64), Some(64), Resize::Letterbox, ChannelOrder::Bgr);
-                    worst = worst.max(compare(&picture, &area, &fixed, None));
-                    let stretched = input(Some(80), Some(60), Resize::Stretch, ChannelOrder::Rgb);
-                    worst = worst.max(compare(&picture, &area, &stretched, None));
-                    let free = input(None, None, Resize::Letterbox, ChannelOrder::Rgb);
-                    worst = worst.max(compare(&picture, &area, &free, Some(160)));
-                }
+                worst = worst.max(compare_over_areas_and_inputs(&Picture { width, height, layout, colorimetry, gap, seed }));
             }
         }
     }
     assert!(worst > 0.0, "the comparison compared something");
+}
+
+#[test]
+fn every_layout_equals_the_oracle_at_odd_sizes_and_pitches() {
+    for (seed, layout) in (1..).zip(PixelLayout::ALL) {
+        for colorimetry in colorimetries(layout) {
+            let worst = compare_over_areas_and_inputs(&Picture { width: 97, height: 61, layout, colorimetry, gap: 13, seed });
+            assert!(worst > 0.0, "the comparison compared something");
+        }
+        let colorimetry = colorimetries(layout)[0];
+        compare_over_areas_and_inputs(&Picture { width: 64, height: 48, layout, colorimetry, gap: 0, seed });
+    }
 }
 
 #[test]
@@ -164,25 +183,23 @@ fn steps_beyond_a_permutation_window_take_the_gather() {
 
 #[test]
 fn noise_outside_the_area_does_not_change_a_bit() {
-    for layout in LAYOUTS {
+    for layout in PixelLayout::ALL {
         for (area, size) in [(triangle(), (161, 99)), (two_boxes(), (200, 120))] {
-            let colorimetry = Colorimetry { matrix: ColourMatrix::Bt601, full_range: false };
+            let colorimetry = colorimetries(layout)[0];
             let picture = Picture { width: size.0, height: size.1, layout, colorimetry, gap: 7, seed: 11 };
             let mask = area.rasterise(size.0, size.1);
             let header = picture.header();
             let mut other = Picture { seed: 12, ..picture }.planes();
-            // The second picture is noise of another seed, but for what is inside.
-            for (plane, (bytes, original)) in other.iter_mut().zip(picture.planes()).enumerate() {
-                let (shared, per_sample) = match (layout, plane) {
-                    (_, 0) => (1, 1),
-                    (PixelLayout::Nv12, _) => (2, 2),
-                    (PixelLayout::I420, _) => (2, 1),
-                    (PixelLayout::I444, _) => (1, 1),
-                };
-                for (i, (byte, original)) in bytes.iter_mut().zip(original).enumerate() {
-                    let (row, column) = (i / header.strides[plane], i % header.strides[plane] / per_sample);
-                    if mask.contains(u32::try_from(column).expect("small") * shared, u32::try_from(row).expect("small") * shared) {
-                        *byte = original;
+            // The second picture is noise of another seed, but for the samples that are inside.
+            let (same, n) = (picture.planes(), |count: usize| 0..u32::try_from(count).expect("small"));
+            for samples in layout.components().into_iter().flatten() {
+                for row in n(samples.down(size.1)) {
+                    for column in n(samples.across(size.0)) {
+                        if mask.contains(column * samples.columns, row * samples.rows) {
+                            let at = row as usize * header.strides[samples.plane] + column as usize * samples.pitch + samples.first;
+                            let bytes = at..=at + usize::from(samples.shift > 0);
+                            other[samples.plane][bytes.clone()].copy_from_slice(&same[samples.plane][bytes]);
+                        }
                     }
                 }
             }
@@ -253,7 +270,7 @@ impl FrameBuffer for Recorded {
 #[test]
 fn rows_are_read_where_the_decoder_left_them() {
     let colorimetry = Colorimetry::assumed_for(48);
-    for layout in LAYOUTS {
+    for layout in PixelLayout::ALL {
         let picture = Picture { width: 66, height: 48, layout, colorimetry, gap: 9, seed: 2 };
         let seen = Arc::new(Mutex::new(Vec::new()));
         let buffer = Recorded { planes: picture.planes(), seen: Arc::clone(&seen) };
@@ -263,17 +280,39 @@ fn rows_are_read_where_the_decoder_left_them() {
         with_pixels(&frame, &right_half, |pixels| {
             let mask = right_half.rasterise(66, 48);
             let source = Source { pixels: *pixels, mask: &mask, crop: mask.bounds().expect("not empty"), black: (16, 128) };
-            let luma = source.direct(PlaneRows::LUMA, 3).expect("inside").as_ptr().addr();
-            assert_eq!(luma, pointers[0] + 15 * picture.header().strides[0] + 34);
-            for (i, &rows) in PlaneRows::chroma(layout).iter().enumerate() {
-                let chroma = source.direct(rows, 1).expect("inside").as_ptr().addr();
-                let (bytes, row) = match layout {
-                    PixelLayout::Nv12 => (34, 7),
-                    PixelLayout::I420 => (17, 7),
-                    PixelLayout::I444 => (34, 13),
-                };
-                assert_eq!(chroma, pointers[1 + i] + row * picture.header().strides[1 + i] + bytes);
-            }
+            let offset = |rows: PlaneRows, row: usize| source.direct(rows, row).map(|bytes| bytes.as_ptr().addr());
+            let stride = |plane: usize| picture.header().strides[plane];
+            let luma = offset(PlaneRows::luma(layout), 3);
+            let chroma = match PlaneRows::chroma(layout) {
+                Chroma::None => vec![],
+                Chroma::Interleaved(rows) => vec![offset(rows, 1)],
+                Chroma::Apart(planes) => planes.map(|rows| offset(rows, 1)).to_vec(),
+            };
+            use PixelLayout::*;
+            let in_place: (usize, &[usize]) = match layout {
+                Nv12 => (34, &[7 * stride(1) + 34]),
+                Nv16 => (34, &[13 * stride(1) + 34]),
+                I420 => (34, &[7 * stride(1) + 17, 7 * stride(2) + 17]),
+                Y42b => (34, &[13 * stride(1) + 17, 13 * stride(2) + 17]),
+                I444 => (34, &[13 * stride(1) + 34, 13 * stride(2) + 34]),
+                // Planes in another order, pairs in another order, none.
+                Yv12 => {
+                    assert_eq!(chroma, [pointers[2] + 7 * stride(2) + 17, pointers[1] + 7 * stride(1) + 17].map(Some));
+                    return;
+                }
+                Nv21 => {
+                    assert_eq!((luma, &chroma[..]), (Some(pointers[0] + 15 * stride(0) + 34), &[None, None][..]));
+                    return;
+                }
+                Gray8 => (34, &[]),
+                _ => {
+                    assert!(luma.is_none() && chroma.iter().all(Option::is_none), "{layout:?}: samples do not lie side by side");
+                    return;
+                }
+            };
+            assert_eq!(luma, Some(pointers[0] + 15 * stride(0) + in_place.0), "{layout:?}");
+            let expected: Vec<_> = in_place.1.iter().zip(&pointers[1..]).map(|(at, pointer)| Some(pointer + at)).collect();
+            assert_eq!(chroma, expected, "{layout:?}");
         });
         for &(plane, pointer) in &*seen.lock().expect("no panic") {
             assert_eq!(pointer, pointers[plane], "the planes never moved");

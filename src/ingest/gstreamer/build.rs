@@ -12,10 +12,10 @@ use super::super::IngestError;
 use super::super::credential::Credential;
 use super::super::health::StreamHealth;
 use super::super::redact::Redactor;
-use super::decoders;
 use super::messages::Messages;
 use super::missing::package_of;
 use super::sink::{Origin, Replay, Timing};
+use super::{decoders, formats};
 use crate::config::schema::{Stream, Transport};
 use crate::config::source::SourceSpec;
 
@@ -23,8 +23,6 @@ use crate::config::source::SourceSpec;
 const SINK_PICTURES: u32 = 2;
 /// Rate at which a still picture is repeated.
 const STILL_FPS: i32 = 10;
-/// What the decoders' pictures must look like; other formats are converted to the first that fits.
-const CAPS: &str = "video/x-raw,format={NV12,I420}";
 
 /// What a pipeline is built from.
 pub(in super::super) struct Plan<'a> {
@@ -116,7 +114,7 @@ impl<'a> Plan<'a> {
         Ok(Running { pipeline, sink, messages, origin })
     }
 
-    /// Our own chain: source → decodebin → (still: freeze) → videoconvert → appsink.
+    /// Our own chain: source → decodebin → (still: freeze) → appsink.
     fn assemble(&self, pipeline: &gst::Pipeline) -> Result<(gst_app::AppSink, Origin), IngestError> {
         let decode = self.make("decodebin")?;
         // Only pictures are decoded; audio and metadata tracks are left alone.
@@ -125,20 +123,18 @@ impl<'a> Plan<'a> {
         if let Some(element) = &self.stream.decoder {
             decoders::choose(&decode, element, &self.stream.name)?;
         }
-        let convert = self.make("videoconvert")?;
         let sink = self.make("appsink")?.downcast::<gst_app::AppSink>().map_err(|_| self.failed("appsink is no appsink"))?;
         configure_sink(&sink);
-        pipeline.add_many([&decode, &convert, sink.upcast_ref()]).map_err(|e| self.failed(&e.to_string()))?;
+        pipeline.add_many([&decode, sink.upcast_ref()]).map_err(|e| self.failed(&e.to_string()))?;
         if matches!(self.spec, SourceSpec::Image { .. }) {
             let freeze = self.make("imagefreeze")?;
             pipeline.add(&freeze).map_err(|e| self.failed(&e.to_string()))?;
             let rate = gst::Caps::builder("video/x-raw").field("framerate", gst::Fraction::new(STILL_FPS, 1)).build();
-            gst::Element::link_many([&convert, &freeze]).map_err(|e| self.failed(&e.to_string()))?;
             freeze.link_filtered(&sink, &rate).map_err(|e| self.failed(&e.to_string()))?;
+            link_when_ready(&decode, &freeze, refuse_pictures);
         } else {
-            convert.link(&sink).map_err(|e| self.failed(&e.to_string()))?;
+            link_when_ready(&decode, sink.upcast_ref(), refuse_pictures);
         }
-        link_when_ready(&decode, &convert);
         let origin = self.add_source(pipeline, &decode)?;
         Ok((sink, origin))
     }
@@ -150,7 +146,7 @@ impl<'a> Plan<'a> {
                 source.set_property("location", url);
                 self.configure_rtsp(&source);
                 pipeline.add(&source).map_err(|e| self.failed(&e.to_string()))?;
-                link_when_ready(&source, decode);
+                link_when_ready(&source, decode, |_, _| {});
                 Ok(Origin::Live)
             }
             SourceSpec::V4l2 { device } => {
@@ -213,12 +209,15 @@ impl<'a> Plan<'a> {
             return Err(refuse("it holds a user or password: name a `credential_file` instead, it reaches every rtspsrc".to_owned()));
         }
         super::init(&self.stream.name)?;
-        let description = format!("{} ! videoconvert ! appsink name={SINK}", fragment.trim().trim_end_matches('!'));
+        let description = format!("{} ! appsink name={SINK}", fragment.trim().trim_end_matches('!'));
         let mut context = gst::ParseContext::new();
         let parsed = gst::parse::launch_full(&description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
         let element = parsed.map_err(|error| match context.missing_elements().first() {
             Some(element) => {
                 IngestError::MissingElement { stream: self.stream.name.clone(), element: element.to_string(), package: package_of(element) }
+            }
+            None if error.message().contains(SINK) => {
+                refuse(formats::refusal(&format!("its end does not fit ({})", self.redactor.clean(error.message()))))
             }
             None => refuse(self.redactor.clean(error.message())),
         })?;
@@ -248,8 +247,7 @@ impl<'a> Plan<'a> {
 const SINK: &str = "placard-sink";
 
 fn configure_sink(sink: &gst_app::AppSink) {
-    let caps = CAPS.parse::<gst::Caps>().ok();
-    sink.set_caps(caps.as_ref());
+    sink.set_caps(Some(&formats::caps()));
     sink.set_max_buffers(SINK_PICTURES);
     sink.set_drop(false);
     sink.set_enable_last_sample(false);
@@ -268,8 +266,8 @@ fn configure_sink(sink: &gst_app::AppSink) {
     }
 }
 
-/// Links `from`'s first pad that `to` can take, when it appears.
-fn link_when_ready(from: &gst::Element, to: &gst::Element) {
+/// Links `from`'s first pad that `to` can take, when it appears; tells `refused` of those that it cannot.
+fn link_when_ready(from: &gst::Element, to: &gst::Element, refused: fn(&gst::Element, &gst::Pad)) {
     let to = to.downgrade();
     from.connect_pad_added(move |from, pad| {
         let Some(to) = to.upgrade() else { return };
@@ -279,8 +277,17 @@ fn link_when_ready(from: &gst::Element, to: &gst::Element) {
         }
         if let Err(error) = pad.link(&entry) {
             tracing::debug!(element = %from.name(), pad = %pad.name(), "not linked: {error}");
+            refused(from, pad);
         }
     });
+}
+
+/// Says on the bus which pictures cannot be read.
+fn refuse_pictures(decoder: &gst::Element, pad: &gst::Pad) {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let format = caps.structure(0).and_then(|s| s.get::<&str>("format").ok()).unwrap_or("none of these").to_owned();
+    let text = formats::refusal(&format!("the decoder delivers {format}"));
+    gst::element_error!(decoder, gst::StreamError::Format, ("{text}"), ["{caps}"]);
 }
 
 /// The usual mistakes deserve plainer words than an element's.

@@ -5,6 +5,7 @@ use gstreamer::prelude::*;
 
 use super::super::IngestError;
 use super::super::redact::Redactor;
+use super::formats;
 
 /// Reads a pipeline's bus for its stream.
 pub(super) struct Messages<'a> {
@@ -61,12 +62,12 @@ impl<'a> Messages<'a> {
 
     fn element_error(&self, message: &gst::Message, error: &gst::glib::Error, debug: Option<gst::glib::GString>) -> IngestError {
         let debug = debug.map_or_else(|| "no details".to_owned(), |d| self.redactor.clean(&d.replace('\n', " ")));
-        IngestError::Element {
-            stream: self.stream.to_owned(),
-            element: element_name(message),
-            message: self.redactor.clean(error.message()),
-            debug,
+        let mut text = self.redactor.clean(error.message());
+        // GStreamer's words for pictures that our end does not take.
+        if debug.contains("not-negotiated") {
+            text = formats::refusal(text.trim_end_matches('.'));
         }
+        IngestError::Element { stream: self.stream.to_owned(), element: element_name(message), message: text, debug }
     }
 }
 

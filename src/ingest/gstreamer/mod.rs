@@ -1,15 +1,17 @@
 //! GStreamer sources: one pipeline per stream and connection, ending in an appsink that this stream's ingest thread pulls from.
 //!
 //! ```text
-//! rtspsrc | v4l2src | filesrc | gst fragment ─▶ decodebin ─▶ videoconvert (passes NV12/I420 through) ─▶ appsink ─▶ Frame
+//! rtspsrc | v4l2src | filesrc | gst fragment ─▶ decodebin ─▶ appsink ─▶ Frame
 //! ```
 //!
-//! Invariants: a picture that the decoder delivers as NV12 or I420 in system memory is handed on in that very buffer; frames are dropped
+//! Invariants: a picture is handed on in the very buffer that the decoder delivers it in; what cannot be read as it lies ([`formats`]) is
+//! refused, never converted; frames are dropped
 //! and counted in the stream's ring and nowhere else (the appsink holds back instead of dropping); the pipeline is stopped and freed
 //! when [`GstSource::run_once`] returns, however it returns; a secret is set as an element property and nothing else.
 
 mod build;
 pub mod decoders;
+mod formats;
 mod leftovers;
 mod messages;
 mod missing;

@@ -6,11 +6,12 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
-use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoFrame};
+use gstreamer_video::{VideoColorMatrix, VideoColorRange, VideoFrame};
 
 use super::super::{IngestError, Outlet};
+use super::formats;
 use crate::clock::{CaptureTime, Monotonic, Stamp, Utc};
-use crate::frame::{Colorimetry, ColourMatrix, FrameBuffer, FrameHeader, PixelLayout, StreamIndex};
+use crate::frame::{Colorimetry, ColourMatrix, FrameBuffer, FrameHeader, StreamIndex};
 
 /// Where a picture's time stamp comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,11 +103,8 @@ impl Unpacker {
         let captured_at = self.timing.captured_at(&buffer, sample.segment(), now.monotonic);
         let frame =
             VideoFrame::from_buffer_readable(buffer, info).map_err(|_| unreadable("the buffer cannot be mapped for reading".to_owned()))?;
-        let layout = match info.format() {
-            VideoFormat::Nv12 => PixelLayout::Nv12,
-            VideoFormat::I420 => PixelLayout::I420,
-            other => return Err(unreadable(format!("pictures are {other:?}, not NV12 or I420"))),
-        };
+        let layout = formats::layout_of(info.format());
+        let layout = layout.ok_or_else(|| unreadable(formats::refusal(&format!("pictures are {}", info.format()))))?;
         let mut strides = [0; 3];
         for (stride, &given) in strides.iter_mut().zip(frame.plane_stride()).take(layout.plane_count()) {
             *stride = usize::try_from(given).map_err(|_| unreadable(format!("rows run backwards (stride {given})")))?;
@@ -192,6 +190,7 @@ fn colorimetry(info: &gst_video::VideoInfo) -> Colorimetry {
     let assumed = Colorimetry::assumed_for(info.height());
     let given = info.colorimetry();
     let matrix = match given.matrix() {
+        _ if info.is_rgb() => ColourMatrix::Identity,
         VideoColorMatrix::Bt601 => ColourMatrix::Bt601,
         // BT.2020 and SMPTE 240M lie nearer to 709 than to 601.
         VideoColorMatrix::Bt709 | VideoColorMatrix::Bt2020 | VideoColorMatrix::Smpte240m => ColourMatrix::Bt709,
@@ -200,7 +199,7 @@ fn colorimetry(info: &gst_video::VideoInfo) -> Colorimetry {
     let full_range = match given.range() {
         VideoColorRange::Range0_255 => true,
         VideoColorRange::Range16_235 => false,
-        _ => assumed.full_range,
+        _ => assumed.full_range || info.is_rgb(),
     };
     Colorimetry { matrix, full_range }
 }

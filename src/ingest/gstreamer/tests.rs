@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::clock::{CaptureTime, SystemClock};
-use crate::frame::{Colorimetry, ColourMatrix, Frame, PixelLayout, StreamIndex};
+use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameHeader, PixelLayout, StreamIndex};
 use crate::queue::{Doorbell, Ring};
 
 /// Deliberately odd: neither a multiple of 16 nor of 32, so that decoders must pad.
@@ -163,28 +163,111 @@ fn a_fragment_s_nv12_is_read_where_it_lies() {
     assert_eq!(outlet.health.snapshot().decoder.as_deref(), Some("avdec_h264"));
 }
 
+/// Plays a fragment that ends in `format` and returns its first picture; checks that its planes are the last element's own.
+fn first_picture(format: &str) -> (FrameHeader, Vec<Vec<u8>>) {
+    let mut stream = lossless("gst");
+    stream.gst =
+        Some(format!("videotestsrc num-buffers=20 pattern=red ! video/x-raw,format={format},width=66,height=50,framerate=30/1 ! identity"));
+    init("door").expect("GStreamer");
+    let (redactor, outlet) = (Redactor::default(), outlet());
+    let plan = Plan { stream: &stream, spec: &SourceSpec::Gst, credential: None, redactor: &redactor };
+    let running = plan.start(&outlet.health).expect("plays");
+    let seen = record_planes(&named(running.pipeline(), "identity"));
+    let mut unpacker = Unpacker::new("door", running.timing());
+    while let Some(sample) = running.pull(gst::ClockTime::from_seconds(20)) {
+        let pts = sample.buffer().and_then(gst::BufferRef::pts).expect("a time stamp");
+        let (header, buffer) = unpacker.unpack(&sample, &outlet).expect("readable").expect("a picture");
+        let planes = (0..header.layout.plane_count()).map(|p| buffer.plane(p));
+        if let Some(given) = seen.lock().get(&pts) {
+            assert!(planes.clone().map(|p| p.as_ptr() as usize).eq(given.iter().copied()), "{format} was copied");
+            let planes = planes.map(<[u8]>::to_vec).collect();
+            drop(Frame::new(header, buffer).expect("whole"));
+            return (header, planes);
+        }
+    }
+    panic!("{format}: no picture: {:?}", running.check_bus());
+}
+
 #[test]
-fn what_a_decoder_cannot_give_is_converted_and_labelled() {
+fn every_readable_format_is_read_where_it_lies_and_shows_the_same_colour() {
+    for format in ["NV12", "YV12", "NV21", "NV16", "Y42B", "YUY2", "UYVY", "YVYU", "Y444", "P010_10LE", "I420_10LE", "I422_10LE"] {
+        let (header, planes) = first_picture(format);
+        // Red in BT.601: a picture of 50 lines.
+        for (component, expected) in header.layout.components().into_iter().flatten().zip([81_u8, 90, 240]) {
+            let row = &planes[component.plane][3 * header.strides[component.plane]..];
+            for n in [0, 1, component.across(66) - 1] {
+                assert!(component.of(row, n).abs_diff(expected) <= 1, "{format}: {}, expected {expected}", component.of(row, n));
+            }
+        }
+    }
+    for format in ["RGB", "BGR", "RGBx", "BGRA", "ARGB", "xBGR", "GBR"] {
+        let (header, planes) = first_picture(format);
+        assert_eq!(header.colorimetry, Colorimetry::RGB, "{format}");
+        for (component, expected) in header.layout.components().into_iter().flatten().zip([0_u8, 0, 255]) {
+            let row = &planes[component.plane][3 * header.strides[component.plane]..];
+            assert_eq!([0, 65].map(|n| component.of(row, n)), [expected; 2], "{format}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_as_it_lies_is_refused_and_not_converted() {
+    init("door").expect("GStreamer");
+    let (redactor, outlet) = (Redactor::default(), outlet());
+    let refused = |stream: &Stream, spec: &SourceSpec| {
+        let plan = Plan { stream, spec, credential: None, redactor: &redactor };
+        let error = match plan.start(&outlet.health) {
+            Err(error) => error,
+            Ok(running) => {
+                assert!(running.pull(gst::ClockTime::from_seconds(20)).is_none(), "a picture came through");
+                running.check_bus().expect_err("an error")
+            }
+        };
+        error.to_string()
+    };
+    let mut fragment = lossless("gst");
+    fragment.gst = Some("videotestsrc num-buffers=3 ! video/x-raw,format=Y41B".to_owned());
+    let error = refused(&fragment, &SourceSpec::Gst);
+    assert!(error.contains("never converted") && error.contains("videoconvert"), "{error}");
+
     let directory = tempfile::tempdir().expect("temporary directory");
-    // 4:4:4 JPEG: nobody's NV12, full range, BT.601.
-    let path = directory.path().join("still.jpg");
+    let path = directory.path().join("deep.png");
     run_pipeline(&format!(
-        "videotestsrc num-buffers=1 pattern=white ! video/x-raw,format=Y444,width=64,height=48 ! jpegenc ! filesink location={}",
+        "videotestsrc num-buffers=1 ! video/x-raw,format=GRAY16_BE,width=64,height=48 ! pngenc ! filesink location={}",
         path.display()
     ));
-    let stream = lossless(&format!("image:{}", path.display()));
-    let (redactor, outlet) = (Redactor::default(), outlet());
-    init("door").expect("GStreamer");
-    let spec = SourceSpec::Image { path };
-    let plan = Plan { stream: &stream, spec: &spec, credential: None, redactor: &redactor };
-    let running = plan.start(&outlet.health).expect("plays");
-    let mut unpacker = Unpacker::new("door", running.timing());
-    for _ in 0..25 {
-        let sample = running.pull(gst::ClockTime::from_seconds(20)).expect("a still goes on for ever");
-        let (header, buffer) = unpacker.unpack(&sample, &outlet).expect("readable").expect("a picture");
-        assert_eq!((header.width, header.height), (64, 48));
-        // The test picture's white is 235 in a format whose white is 255: the decoder's numbers are handed on as they are.
-        assert!(buffer.plane(0)[0].abs_diff(235) <= 2, "{}", buffer.plane(0)[0]);
-        assert_eq!(header.colorimetry, Colorimetry { matrix: ColourMatrix::Bt601, full_range: true });
+    let error = refused(&lossless(&format!("image:{}", path.display())), &SourceSpec::Image { path });
+    assert!(error.contains("delivers GRAY16_BE") && error.contains("never converted"), "{error}");
+}
+
+#[test]
+fn a_still_goes_on_for_ever_in_its_own_colours() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    // 4:4:4 JPEG, full range, BT.601; and a PNG, red, green, blue.
+    let still = |name: &str, encoder: &str| {
+        let path = directory.path().join(name);
+        run_pipeline(&format!("videotestsrc num-buffers=1 pattern=white ! {encoder} ! filesink location={}", path.display()));
+        path
+    };
+    let jpeg = still("still.jpg", "video/x-raw,format=Y444,width=64,height=48 ! jpegenc");
+    let png = still("still.png", "video/x-raw,format=RGB,width=64,height=48 ! pngenc");
+    for (path, white, colorimetry) in
+        [(jpeg, 235_u8, Colorimetry { matrix: ColourMatrix::Bt601, full_range: true }), (png, 255, Colorimetry::RGB)]
+    {
+        let stream = lossless(&format!("image:{}", path.display()));
+        let (redactor, outlet) = (Redactor::default(), outlet());
+        init("door").expect("GStreamer");
+        let spec = SourceSpec::Image { path };
+        let plan = Plan { stream: &stream, spec: &spec, credential: None, redactor: &redactor };
+        let running = plan.start(&outlet.health).expect("plays");
+        let mut unpacker = Unpacker::new("door", running.timing());
+        for _ in 0..25 {
+            let sample = running.pull(gst::ClockTime::from_seconds(20)).expect("a still goes on for ever");
+            let (header, buffer) = unpacker.unpack(&sample, &outlet).expect("readable").expect("a picture");
+            assert_eq!((header.width, header.height), (64, 48));
+            // The JPEG's white is 235 in a format whose white is 255: the decoder's numbers are handed on as they are.
+            assert!(buffer.plane(0)[0].abs_diff(white) <= 2, "{}", buffer.plane(0)[0]);
+            assert_eq!(header.colorimetry, colorimetry);
+        }
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Geometry {
     pub layout: PixelLayout,
     pub width: u32,
     pub height: u32,
-    /// Bytes from one row of Y to the next.
+    /// Bytes from one row of the first plane to the next.
     pub stride: u32,
     /// Bytes of a whole picture.
     pub bytes: u32,
@@ -56,9 +56,17 @@ pub(super) struct Filled {
     pub stamp: Option<Stamp<Monotonic>>,
 }
 
-/// Formats we read as they are, best first.
-const READABLE: [(PixelLayout, u32); 2] =
-    [(PixelLayout::Nv12, u32::from_le_bytes(*b"NV12")), (PixelLayout::I420, u32::from_le_bytes(*b"YU12"))];
+/// Formats we read as they are, best first: least to read, then least to take apart.
+const READABLE: [(PixelLayout, u32); 8] = [
+    (PixelLayout::Nv12, u32::from_le_bytes(*b"NV12")),
+    (PixelLayout::I420, u32::from_le_bytes(*b"YU12")),
+    (PixelLayout::Nv16, u32::from_le_bytes(*b"NV16")),
+    (PixelLayout::Y42b, u32::from_le_bytes(*b"422P")),
+    (PixelLayout::Yuy2, u32::from_le_bytes(*b"YUYV")),
+    (PixelLayout::Uyvy, u32::from_le_bytes(*b"UYVY")),
+    (PixelLayout::Yvyu, u32::from_le_bytes(*b"YVYU")),
+    (PixelLayout::Gray8, u32::from_le_bytes(*b"GREY")),
+];
 
 impl Device {
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -98,7 +106,7 @@ impl Device {
         Ok(card)
     }
 
-    /// Agrees on NV12, or else YU12, in the wanted size or else the present one.
+    /// Agrees on the first of [`READABLE`] that the device has, in the wanted size or else the present one.
     pub fn negotiate(&self, wanted: Option<V4l2Format>) -> Result<Geometry, String> {
         let mut offered = vec![];
         for (layout, fourcc) in READABLE {
@@ -113,15 +121,24 @@ impl Device {
             // Zero: the driver's own choice for the new size.
             (pix.bytesperline, pix.sizeimage) = (0, 0);
             // SAFETY: VIDIOC_S_FMT takes a v4l2_format, which G_FMT initialised.
-            unsafe { self.request(vidioc::VIDIOC_S_FMT, &mut format) }.map_err(|e| format!("VIDIOC_S_FMT: {e}"))?;
+            match unsafe { self.request(vidioc::VIDIOC_S_FMT, &mut format) } {
+                Ok(()) => {}
+                // Most drivers answer with a format that they have; some only say no.
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => continue,
+                Err(e) => return Err(format!("VIDIOC_S_FMT: {e}")),
+            }
             // SAFETY: as above; S_FMT leaves the type as it is.
             let pix = unsafe { format.fmt.pix };
             if pix.pixelformat == fourcc {
                 return geometry(layout, &pix);
             }
-            offered.push(String::from_utf8_lossy(&pix.pixelformat.to_le_bytes()).into_owned());
+            let other = String::from_utf8_lossy(&pix.pixelformat.to_le_bytes()).into_owned();
+            if !offered.contains(&other) {
+                offered.push(other);
+            }
         }
-        Err(format!("it delivers {}, neither NV12 nor YU12: use capture = \"gstreamer\"", offered.join(" and ")))
+        let readable = READABLE.map(|(_, fourcc)| String::from_utf8_lossy(&fourcc.to_le_bytes()).into_owned());
+        Err(format!("it delivers {}, none of {}: use capture = \"gstreamer\"", offered.join(" and "), readable.join(", ")))
     }
 
     fn format(&self) -> Result<sys::v4l2_format, String> {
@@ -230,7 +247,7 @@ fn geometry(layout: PixelLayout, pix: &sys::v4l2_pix_format) -> Result<Geometry,
         layout,
         width: pix.width,
         height: pix.height,
-        stride: pix.bytesperline.max(pix.width),
+        stride: pix.bytesperline.max(least_stride(layout, pix.width)),
         bytes: pix.sizeimage,
         colorimetry: colorimetry(pix),
     };
@@ -239,6 +256,11 @@ fn geometry(layout: PixelLayout, pix: &sys::v4l2_pix_format) -> Result<Geometry,
         return Err(format!("its pictures of {}×{} have {} bytes, {needed} are needed", pix.width, pix.height, pix.sizeimage));
     }
     Ok(geometry)
+}
+
+/// Bytes of a row of the first plane, without padding.
+fn least_stride(layout: PixelLayout, width: u32) -> u32 {
+    u32::try_from(layout.plane_size(0, width, 1).0).unwrap_or(u32::MAX)
 }
 
 fn colorimetry(pix: &sys::v4l2_pix_format) -> Colorimetry {

@@ -1,4 +1,5 @@
-//! Placard's own V4L2 reader (`capture = "native"`): NV12 or YU12 straight from the driver's mapped buffers, with the driver's time stamps.
+//! Placard's own V4L2 reader (`capture = "native"`): uncompressed pictures straight from the driver's mapped buffers, with the driver's
+//! time stamps.
 //!
 //! Invariants: a frame is the driver's own memory, out of its queue until the last reader is done; a failed start, an unplugged device or
 //! an I/O error ends this connection, everything is given back and the device is opened anew. Stamps are shown as the driver gives them,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use memmap2::MmapRaw;
 
 use super::device::Geometry;
-use crate::frame::{FrameBuffer, PixelLayout};
+use crate::frame::FrameBuffer;
 
 /// Takes buffers back; the device, or a fake in tests.
 pub(super) trait Queue: Send + Sync {
@@ -38,22 +38,23 @@ pub(super) struct Pool<Q: Queue> {
     pub lost: AtomicU64,
 }
 
-/// Where Y, U and V (NV12: Y, UV, UV) end within a picture, in bytes.
+/// Where each plane ends within a picture, in bytes; planes that the layout does not have end with the one before.
 pub(super) fn plane_ends(geometry: &Geometry) -> [usize; 3] {
-    let (strides, rows) = (strides(geometry), geometry.height as usize);
-    let chroma_rows = rows.div_ceil(geometry.layout.luma_per_chroma() as usize);
-    let luma = strides[0] * rows;
-    [luma, luma + strides[1] * chroma_rows, luma + (strides[1] + strides[2]) * chroma_rows]
+    let strides = strides(geometry);
+    let bytes = |plane: usize| strides[plane] * geometry.layout.plane_size(plane, geometry.width, geometry.height).1;
+    let first = bytes(0);
+    let second = first + bytes(1);
+    [first, second, second + bytes(2)]
 }
 
-/// Bytes from row to row, per plane.
+/// Bytes from row to row, per plane: the driver says the first, the others are in proportion.
 pub(super) fn strides(geometry: &Geometry) -> [usize; 3] {
-    let stride = geometry.stride as usize;
-    match geometry.layout {
-        PixelLayout::Nv12 => [stride, stride, 0],
-        PixelLayout::I420 => [stride, stride / 2, stride / 2],
-        PixelLayout::I444 => [stride; 3],
+    let (stride, luma) = (geometry.stride as usize, geometry.layout.luma());
+    let mut strides = [stride, 0, 0];
+    for chroma in geometry.layout.components().into_iter().flatten().filter(|samples| samples.plane > 0) {
+        strides[chroma.plane] = stride * chroma.pitch / (chroma.columns as usize * luma.pitch);
     }
+    strides
 }
 
 impl<Q: Queue> Pool<Q> {
@@ -122,7 +123,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::frame::Colorimetry;
+    use crate::frame::{Colorimetry, PixelLayout};
 
     #[derive(Default)]
     struct FakeQueue {
@@ -159,6 +160,10 @@ mod tests {
         let i420 = Geometry { layout: PixelLayout::I420, ..NV12 };
         assert_eq!(plane_ends(&i420), [544, 544 + 144, 832]);
         assert_eq!((strides(&NV12), strides(&i420)), ([32, 32, 0], [32, 16, 16]));
+        let yuyv = Geometry { layout: PixelLayout::Yuy2, stride: 64, ..NV12 };
+        assert_eq!((plane_ends(&yuyv), strides(&yuyv)), ([1_088; 3], [64, 0, 0]));
+        let p422 = Geometry { layout: PixelLayout::Y42b, ..NV12 };
+        assert_eq!((plane_ends(&p422), strides(&p422)), ([544, 816, 1_088], [32, 16, 16]));
     }
 
     #[test]

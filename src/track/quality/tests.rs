@@ -13,7 +13,7 @@ use crate::detect::golden::test_data;
 use crate::engine::known;
 use crate::engine::onnxruntime::{OnnxNetwork, initialise, library_path};
 use crate::frame::still::frame_from_rgb;
-use crate::frame::{Frame, StreamIndex};
+use crate::frame::{Frame, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
 use crate::policy::lease::testing::grant;
 use crate::policy::lease::{Detect, Permit, StreamState};
 use crate::track::testing::{at_ms, face_of};
@@ -50,6 +50,18 @@ fn detail_counts_and_contrast_does_not() {
     assert!(by_period[0] > 0.95 && by_period[3] < 0.3, "{by_period:?}");
     assert!((sharpness(10.0, 60.0) - sharpness(10.0, 15.0)).abs() < 0.05);
     assert_eq!(sharpness(10.0, 0.0), 0.0, "an even surface is no face");
+}
+
+#[test]
+fn a_packed_picture_is_as_sharp_as_a_planar_one() {
+    let face = face_of(160.0, 120.0, 100.0, 0.9);
+    let frame = grey(320, 240, waves(10.0, 40.0));
+    let permit = permit(Area::whole());
+    let luma = frame.read(&permit).expect("same stream").planes[0].to_vec();
+    let yuyv = luma.iter().flat_map(|&y| [y, 128]).collect();
+    let header = FrameHeader { layout: PixelLayout::Yuy2, strides: [640, 0, 0], ..frame.header };
+    let packed = Frame::new(header, Box::new(OwnedBuffer { planes: vec![yuyv] })).expect("valid");
+    assert_eq!(measured(&packed, &face), measured(&frame, &face));
 }
 
 #[test]
