@@ -53,6 +53,10 @@ impl Running<'_> {
     pub fn check_bus(&self) -> Result<(), IngestError> {
         self.messages.check()
     }
+    /// At the end of data that held no picture: the error that explains it, if there is one.
+    pub fn check_to_the_end(&self) -> Result<(), IngestError> {
+        self.messages.check_to_the_end(super::PULL_WAIT)
+    }
     pub fn pull(&self, wait: gst::ClockTime) -> Option<gst::Sample> {
         self.sink.try_pull_sample(wait)
     }

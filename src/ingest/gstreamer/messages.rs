@@ -26,19 +26,36 @@ impl<'a> Messages<'a> {
     /// Reads what has come; the first error is returned. A missing plugin explains the error that follows it, so it is preferred.
     pub(super) fn check(&self) -> Result<(), IngestError> {
         while let Some(message) = self.bus.pop_filtered(&RELEVANT) {
-            match message.view() {
-                gst::MessageView::Error(error) => return Err(self.element_error(&message, &error.error(), error.debug())),
-                gst::MessageView::Element(element) => {
-                    if let Some(wanted) = element.structure().and_then(missing_plugin) {
-                        return Err(self.missing(&self.redactor.clean(&wanted)));
-                    }
+            self.judge(&message)?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, message: &gst::Message) -> Result<(), IngestError> {
+        match message.view() {
+            gst::MessageView::Error(error) => return Err(self.element_error(message, &error.error(), error.debug())),
+            gst::MessageView::Element(element) => {
+                if let Some(wanted) = element.structure().and_then(missing_plugin) {
+                    return Err(self.missing(&self.redactor.clean(&wanted)));
                 }
-                gst::MessageView::Warning(warning) => {
-                    let text = self.redactor.clean(&warning.error().to_string());
-                    tracing::debug!(stream = self.stream, element = %element_name(&message), "{text}");
-                }
-                _ => {}
             }
+            gst::MessageView::Warning(warning) => {
+                let text = self.redactor.clean(&warning.error().to_string());
+                tracing::debug!(stream = self.stream, element = %element_name(message), "{text}");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// As [`Messages::check`], after the data ended without a picture: waits for the end to be announced, since an error may be on its way.
+    pub(super) fn check_to_the_end(&self, wait: gst::ClockTime) -> Result<(), IngestError> {
+        let all = [RELEVANT[0], RELEVANT[1], RELEVANT[2], gst::MessageType::Eos];
+        while let Some(message) = self.bus.timed_pop_filtered(wait, &all) {
+            if message.type_() == gst::MessageType::Eos {
+                break;
+            }
+            self.judge(&message)?;
         }
         Ok(())
     }

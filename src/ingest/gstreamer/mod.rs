@@ -118,6 +118,7 @@ impl GstSource {
             SourceSpec::Rtsp { .. } | SourceSpec::V4l2 { .. } | SourceSpec::Rendered { .. } => return Ok(Some(End::Disconnected)),
         };
         if frames == 0 {
+            running.check_to_the_end()?;
             return Err(IngestError::NoVideo { stream: self.stream.name.clone(), path, frames });
         }
         if !self.stream.repeat {
