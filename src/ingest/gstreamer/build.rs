@@ -213,7 +213,8 @@ impl<'a> Plan<'a> {
             return Err(refuse("it holds a user or password: name a `credential_file` instead, it reaches every rtspsrc".to_owned()));
         }
         super::init(&self.stream.name)?;
-        let description = format!("{} ! appsink name={SINK}", fragment.trim().trim_end_matches('!'));
+        // With its caps, so that an end that does not fit is refused here rather than when the first picture comes.
+        let description = format!("{} ! appsink name={SINK} caps=\"{}\"", fragment.trim().trim_end_matches('!'), formats::caps());
         let mut context = gst::ParseContext::new();
         let parsed = gst::parse::launch_full(&description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
         let element = parsed.map_err(|error| match context.missing_elements().first() {
