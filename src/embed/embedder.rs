@@ -1,7 +1,8 @@
 //! One face → one embedding: align into the network's input, run, normalise, wipe.
 //!
 //! Neither the crop nor the network's raw output outlives the call: both lie in buffers of this worker and are zeroised before it
-//! returns, on every path. (The runtime's own arena is overwritten by the next run; it is never written to disk.)
+//! returns, on every path, and the engine wipes its own outputs. (What the runtime keeps between its layers is overwritten by the next
+//! run; it is never written to disk.)
 //!
 //! Owner: one embed worker. No allocation per shot but the embedding itself.
 

@@ -3,7 +3,8 @@
 //! The library is looked for in one place after another ([`library_path`]) and loaded once per process ([`initialise`]); nothing here
 //! panics when it is missing. A session uses one thread (`threads = 1`): on a CPU one-thread sessions, one per worker, beat one session
 //! with many threads, and batching costs time. Spinning is off, so that an idle worker costs nothing. The input is borrowed and the
-//! outputs are read where the runtime wrote them.
+//! outputs are read where the runtime wrote them, and overwritten there before the runtime has its memory back: what a network said of
+//! somebody does not outlive the call (C09). What the runtime keeps between its own layers is overwritten by the next run only.
 //!
 //! Flush-to-zero is asked for, and reaches the threads of the runtime's own pool. The runtime also sets it on the thread that makes the first
 //! session, where it would change the arithmetic of everything that the thread does later (and break what Rust assumes of it): sessions are
@@ -18,10 +19,11 @@ use std::sync::Arc;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
-use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionOutputs};
 use ort::value::{TensorElementType, TensorRef};
 use parking_lot::Mutex;
+use zeroize::Zeroize;
 
 use super::manifest::Manifest;
 use super::{EngineError, Network, Output};
@@ -204,13 +206,14 @@ impl Network for OnnxNetwork {
         check_input(&self.manifest, input.len(), shape)?;
         let failed = |reason: String| EngineError::Run { model: self.manifest.name.clone(), reason };
         let tensor = TensorRef::from_array_view((shape, input)).map_err(|error| failed(error.to_string()))?;
-        let outputs = self.session.run(ort::inputs![tensor]).map_err(|error| failed(error.to_string()))?;
+        // Wiped when this returns, however it returns.
+        let outputs = Wiped(self.session.run(ort::inputs![tensor]).map_err(|error| failed(error.to_string()))?);
 
         let mut shapes = [[0usize; MAX_RANK]; MAX_OUTPUTS];
         let mut data: [(usize, &[f32]); MAX_OUTPUTS] = [(0, &[]); MAX_OUTPUTS];
         for (slot, &place) in self.order.iter().enumerate() {
             let name = &self.names[slot];
-            let (dims, values) = outputs[place].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
+            let (dims, values) = outputs.0[place].try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
             if dims.len() > MAX_RANK {
                 return Err(failed(format!("output `{name}` has {} dimensions, at most {MAX_RANK} are known", dims.len())));
             }
@@ -225,6 +228,25 @@ impl Network for OnnxNetwork {
         });
         read(&views[..self.order.len()]);
         Ok(())
+    }
+}
+
+/// The outputs of one run, in the runtime's own memory.
+struct Wiped<'s>(SessionOutputs<'s>);
+
+impl Drop for Wiped<'_> {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Writes zeros where the runtime wrote its outputs.
+fn wipe(outputs: &mut SessionOutputs<'_>) {
+    for place in 0..outputs.len() {
+        // All are fp32 tensors (`check_session`).
+        if let Ok((_shape, values)) = outputs[place].try_extract_tensor_mut::<f32>() {
+            values.zeroize();
+        }
     }
 }
 
@@ -274,6 +296,42 @@ mod tests {
         assert_eq!(found(&root.path().join("target/debug/placard")), lib.join("libonnxruntime.so.1.31.1"));
         std::fs::write(lib.join("libonnxruntime.so"), b"").unwrap();
         assert_eq!(found(&deps.join("placard-1")), lib.join("libonnxruntime.so"));
+    }
+
+    #[test]
+    fn outputs_read_back_as_zeros_and_the_next_run_is_none_the_worse() {
+        let Some(data) = crate::track::testing::test_data() else { return };
+        initialise(&library_path(None)).unwrap();
+        for (file, name) in
+            [("mobileface_v2_112.onnx", "mobileface-v2"), ("yunet_n_320_320.onnx", "yunet-n-320"), ("version-RFB-320.onnx", "rfb-320")]
+        {
+            let bytes = std::fs::read(data.join("models").join(file)).unwrap();
+            let manifest = super::super::known::by_name(name).unwrap();
+            let mut network = OnnxNetwork::load(&bytes, &manifest, 1).unwrap();
+            let (width, height) = (manifest.input.width.unwrap() as usize, manifest.input.height.unwrap() as usize);
+            let shape = [1, 3, height, width];
+            let input: Vec<f32> = (0..3 * height * width).map(|i| ((i % 97) as f32 - 48.0) / 50.0).collect();
+            let mut seen: Vec<Vec<f32>> = Vec::new();
+            network.run(&input, shape, &mut |outputs| seen = outputs.iter().map(|o| o.data.to_vec()).collect()).unwrap();
+            assert!(seen.iter().flatten().any(|&v| v != 0.0), "{name} said something");
+
+            let tensor = TensorRef::from_array_view((shape, &*input)).unwrap();
+            let mut outputs = network.session.run(ort::inputs![tensor]).unwrap();
+            wipe(&mut outputs);
+            for place in 0..outputs.len() {
+                let (_, values) = outputs[place].try_extract_tensor::<f32>().unwrap();
+                assert!(!values.is_empty() && values.iter().all(|&v| v.to_bits() == 0), "{name}, output {place}");
+            }
+            drop(outputs);
+
+            // Also when whoever reads them panics.
+            let panicked =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| network.run(&input, shape, &mut |_| panic!("on purpose"))));
+            assert!(panicked.is_err());
+            let mut again: Vec<Vec<f32>> = Vec::new();
+            network.run(&input, shape, &mut |outputs| again = outputs.iter().map(|o| o.data.to_vec()).collect()).unwrap();
+            assert!(again == seen, "{name}: wiping outputs touched the network itself");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //! is resampled, bilinearly where the picture grows and by the average under a pixel where it shrinks; then the matrix, a clamp to 0…255, and the manifest's
 //! mean and scale. Padding, and whatever lies outside the area, is pixel value 0.
 //!
-//! Only rows and columns of the area's bounding box are read. After the first frame of a (area, size) pair nothing is allocated. Owned by
-//! one worker.
+//! Only rows and columns of the area's bounding box are read. After the first frame of a (area, size) pair nothing is allocated. What was
+//! made of a frame stays until [`Preprocessor::wipe`], which the worker calls as soon as it has looked (C09). Owned by one worker.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -92,9 +92,18 @@ pub struct Preprocessor {
     clock: u64,
     mask: Option<Arc<AreaMask>>,
     tensor: Vec<f32>,
-    /// The (tensor, picture) sizes that `tensor` was last padded for.
-    padded_for: Option<((usize, usize), (usize, usize))>,
+    padded: Option<Padded>,
+    /// Whether `tensor` and `scratch` hold anything of a frame.
+    holds_pixels: bool,
     scratch: Scratch,
+}
+
+/// How the tensor was last padded: sizes of tensor and picture, and the value in each plane.
+#[derive(Clone, Copy, PartialEq)]
+struct Padded {
+    tensor: (usize, usize),
+    picture: (usize, usize),
+    values: [f32; 3],
 }
 
 #[derive(Default)]
@@ -127,7 +136,8 @@ impl Preprocessor {
             clock: 0,
             mask: None,
             tensor: Vec::new(),
-            padded_for: None,
+            padded: None,
+            holds_pixels: false,
             scratch: Scratch::default(),
         })
     }
@@ -144,6 +154,7 @@ impl Preprocessor {
         let plan = self.plan(geometry, pixels.header.layout, pixels.header.colorimetry);
         self.pad(plan);
         let plan = &self.plans[plan];
+        self.holds_pixels = true;
         let source = Source { pixels: *pixels, mask: &mask, crop, black: plan.colour.black_bytes };
         self.scratch.fit(plan);
         fill(self.kernel, &source, plan, &mut self.scratch, &mut self.tensor);
@@ -173,15 +184,39 @@ impl Preprocessor {
     /// Sizes the tensor and fills it with padding, unless the picture lies in it as the last one did.
     fn pad(&mut self, plan: usize) {
         let plan = &self.plans[plan];
-        let sizes = (plan.geometry.tensor, plan.geometry.picture);
-        if self.padded_for != Some(sizes) {
-            let plane = plan.geometry.tensor.0 * plan.geometry.tensor.1;
+        let wanted = Padded { tensor: plan.geometry.tensor, picture: plan.geometry.picture, values: plan.colour.padding() };
+        if self.padded != Some(wanted) {
+            let plane = wanted.tensor.0 * wanted.tensor.1;
             self.tensor.clear();
-            for value in plan.colour.padding() {
+            for value in wanted.values {
                 self.tensor.resize(self.tensor.len() + plane, value);
             }
-            self.padded_for = Some(sizes);
+            self.padded = Some(wanted);
         }
+    }
+
+    /// Overwrites whatever was made of a frame: the picture in the tensor becomes padding, copied rows become zeros.
+    pub fn wipe(&mut self) {
+        if !std::mem::take(&mut self.holds_pixels) {
+            return;
+        }
+        if let Some(Padded { tensor: (stride, rows), picture: (width, height), values }) = self.padded {
+            for (plane, value) in self.tensor.chunks_exact_mut((stride * rows).max(1)).zip(values) {
+                plane.chunks_exact_mut(stride.max(1)).take(height).for_each(|row| row[..width].fill(value));
+            }
+        }
+        let Scratch { y, u, v, luma, chroma } = &mut self.scratch;
+        [y, u, v].into_iter().for_each(|row| row.fill(0));
+        luma.wipe();
+        chroma.iter_mut().for_each(MaskedRows::wipe);
+        // Nobody reads these zeros: without this they need not be written.
+        std::hint::black_box((&self.tensor, &self.scratch));
+    }
+}
+
+impl Drop for Preprocessor {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 

@@ -97,6 +97,17 @@ impl MaskedRows {
         self.held.resize(self.slots.len(), None);
     }
 
+    /// Overwrites what was copied.
+    pub fn wipe(&mut self) {
+        self.held.fill(None);
+        self.slots.iter_mut().for_each(|slot| slot.fill(0));
+    }
+
+    #[cfg(test)]
+    pub fn all_zero(&self) -> bool {
+        self.slots.iter().flatten().all(|&byte| byte == 0)
+    }
+
     /// Makes sure that `wanted` (crop-relative, not more than there is room for) can be had from [`Self::row`].
     pub fn hold(&mut self, source: &Source<'_>, rows: PlaneRows, wanted: std::ops::Range<usize>) {
         for row in wanted {

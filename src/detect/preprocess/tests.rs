@@ -246,6 +246,28 @@ fn tensors_do_not_depend_on_what_was_prepared_before() {
 }
 
 #[test]
+fn nothing_of_a_frame_is_left_after_a_wipe_and_the_next_tensor_is_the_same() {
+    for layout in [PixelLayout::Nv12, PixelLayout::Yuy2] {
+        for area in [Area::whole(), triangle()] {
+            let picture = Picture { width: 161, height: 99, layout, colorimetry: colorimetries(layout)[0], gap: 7, seed: 21 };
+            let frame = picture.frame();
+            let input = input(Some(96), Some(96), Resize::Letterbox, ChannelOrder::Rgb);
+            let mut preprocessor = Preprocessor::new(&input, None).expect("valid");
+            let before = with_pixels(&frame, &area, |p| preprocessor.prepare(p).expect("not empty").tensor.to_vec());
+            preprocessor.wipe();
+            let plane = 96 * 96;
+            let padding = [0, 1, 2].map(|c| (0.0 - input.mean[c]) * input.scale[c]);
+            assert!(preprocessor.tensor.iter().enumerate().all(|(i, &v)| (v - padding[i / plane]).abs() < 1e-6), "{layout:?}: the tensor");
+            let Scratch { y, u, v, luma, chroma } = &preprocessor.scratch;
+            assert!(y.iter().chain(u).chain(v).all(|&sample| sample == 0), "{layout:?}: blended rows");
+            assert!(luma.all_zero() && chroma.iter().all(MaskedRows::all_zero), "{layout:?}: copied rows");
+            let after = with_pixels(&frame, &area, |p| preprocessor.prepare(p).expect("not empty").tensor.to_vec());
+            assert!(before == after, "{layout:?}");
+        }
+    }
+}
+
+#[test]
 fn an_area_without_a_whole_pixel_gives_no_tensor() {
     let sliver = Area::new(vec![vec![[0.5, 0.5], [0.501, 0.5], [0.5, 0.501]]]).expect("valid");
     let colorimetry = Colorimetry::assumed_for(64);
