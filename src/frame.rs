@@ -60,6 +60,10 @@ impl Colorimetry {
 pub trait FrameBuffer: Send + Sync {
     /// Bytes of plane `plane`, from its first pixel on. Length ≥ stride × (rows − 1) + row bytes.
     fn plane(&self, plane: usize) -> &[u8];
+
+    /// Called instead of dropping when the frame's last reader is done: a source may release the decoder's buffer and keep the box, so that
+    /// its next frame costs no allocation.
+    fn recycle(self: Box<Self>) {}
 }
 
 /// A heap buffer: still images, tests, the rendered concourse.
@@ -93,7 +97,8 @@ pub struct FrameHeader {
 /// A picture: header and the decoder's own memory.
 pub struct Frame {
     header: FrameHeader,
-    buffer: Box<dyn FrameBuffer>,
+    /// `None` only while the frame is being dropped.
+    buffer: Option<Box<dyn FrameBuffer>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +134,7 @@ impl Frame {
                 return Err(FrameError::ShortPlane { stream, sequence, plane, have, need, stride });
             }
         }
-        Ok(Self { header, buffer })
+        Ok(Self { header, buffer: Some(buffer) })
     }
 
     pub const fn header(&self) -> &FrameHeader {
@@ -144,8 +149,19 @@ impl Frame {
         if !permit.stands() {
             return Err(ReadRefused::Ended { stream: self.header.stream.0 });
         }
-        let plane = |i: usize| if i < self.header.layout.plane_count() { self.buffer.plane(i) } else { &[] };
+        let plane = |i: usize| match &self.buffer {
+            Some(buffer) if i < self.header.layout.plane_count() => buffer.plane(i),
+            _ => &[],
+        };
         Ok(Pixels { header: &self.header, planes: [plane(0), plane(1), plane(2)], area: permit.area(), area_epoch: permit.area_epoch() })
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            buffer.recycle();
+        }
     }
 }
 

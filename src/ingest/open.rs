@@ -20,7 +20,7 @@ pub fn open(stream: &Stream, spec: &SourceSpec) -> Result<Box<dyn Source>, Inges
             Err(IngestError::Rendered { stream: stream.name.clone(), source_text: spec.to_string() })
         }
         SourceSpec::V4l2 { device } if stream.gst.is_none() && stream.capture == Capture::Native => {
-            Ok(Box::new(super::v4l2::NativeSource::new(stream, device.clone())))
+            Ok(super::v4l2::native_source(stream, device.clone()))
         }
         SourceSpec::Gst if stream.gst.is_none() => Err(IngestError::NoFragment { stream: stream.name.clone() }),
         _ => open_gstreamer(stream, spec),

@@ -12,6 +12,7 @@ use super::health::StreamHealth;
 use crate::clock::SharedClock;
 use crate::counters;
 use crate::frame::{Frame, FrameBuffer, FrameHeader, StreamIndex};
+use crate::progress::Progress;
 use crate::queue::{Doorbell, Ring};
 use crate::shutdown::Shutdown;
 
@@ -59,6 +60,8 @@ pub struct Outlet {
     ring: Arc<Ring<Frame>>,
     bell: Arc<Doorbell>,
     sequence: Arc<AtomicU64>,
+    /// What the watchdog and `/ready` see of the thread.
+    progress: Option<Progress>,
 }
 
 /// A frame waiting for room looks up this often whether it is to stop.
@@ -69,10 +72,22 @@ impl Outlet {
         let name: Arc<str> = name.into();
         let counters = Arc::new(IngestCounters { stream: Some(Arc::clone(&name)), ..IngestCounters::default() });
         let health = Arc::new(StreamHealth::new());
-        Self { name, stream, clock, counters, health, when_full: WhenFull::NewestWins, ring, bell, sequence: Arc::default() }
+        Self {
+            name,
+            stream,
+            clock,
+            counters,
+            health,
+            when_full: WhenFull::NewestWins,
+            ring,
+            bell,
+            sequence: Arc::default(),
+            progress: None,
+        }
     }
 
-    /// For the stream's next source: numbers and counts run on. Only one may deliver at a time.
+    /// For the stream's next source: numbers and counts run on. Only one may deliver at a time. Its thread reports anew
+    /// ([`Outlet::with_progress`]).
     pub fn again(&self) -> Self {
         Self {
             name: Arc::clone(&self.name),
@@ -84,6 +99,7 @@ impl Outlet {
             ring: Arc::clone(&self.ring),
             bell: Arc::clone(&self.bell),
             sequence: Arc::clone(&self.sequence),
+            progress: None,
         }
     }
 
@@ -91,6 +107,26 @@ impl Outlet {
     pub fn with_ring_policy(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
+    }
+
+    /// Reports what the stream's thread does: it rests while it waits for its source, however long, and is busy otherwise.
+    pub fn with_progress(mut self, progress: Progress) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// About to wait for the source, for room or for the next attempt: a camera that is away is no hung thread.
+    pub fn rest(&self) {
+        if let Some(progress) = &self.progress {
+            progress.rest();
+        }
+    }
+
+    /// The wait is over.
+    pub fn wake(&self) {
+        if let Some(progress) = &self.progress {
+            progress.beat();
+        }
     }
 
     pub const fn when_full(&self) -> WhenFull {
@@ -119,16 +155,29 @@ impl Outlet {
             WhenFull::NewestWins => self.ring.push(frame),
             WhenFull::WaitsForRoom => {
                 let mut waiting = frame;
+                self.rest();
                 while let Err(back) = self.ring.push_if_room(waiting, ROOM_WAIT) {
                     if shutdown.is_requested() {
                         return Ok(Delivery::Stopped);
                     }
                     waiting = back;
                 }
+                self.wake();
             }
         }
         self.bell.ring();
         Ok(Delivery::Delivered)
+    }
+}
+
+impl Drop for Outlet {
+    /// The thread ends, on purpose unless it panics.
+    fn drop(&mut self) {
+        if let Some(progress) = self.progress.take()
+            && !std::thread::panicking()
+        {
+            progress.finish();
+        }
     }
 }
 

@@ -80,12 +80,17 @@ mod playing {
                     return Ok(offered);
                 }
                 running.check_bus()?;
-                if let Some(sample) = running.pull(PULL_WAIT) {
+                outlet.rest();
+                let sample = running.pull(PULL_WAIT);
+                outlet.wake();
+                if let Some(sample) = sample {
                     let Some((mut header, buffer)) = unpacker.unpack(&sample, outlet)? else { continue };
                     let due = schedule.due(offered);
+                    outlet.rest();
                     if wait_until(due, outlet, shutdown) {
                         return Ok(offered);
                     }
+                    outlet.wake();
                     header.captured_at = CaptureTime::Scheduled(due);
                     header.arrived_at = outlet.clock.monotonic();
                     if outlet.deliver(header, buffer, shutdown)? == Delivery::Stopped {

@@ -92,6 +92,8 @@ pub fn run(opener: &mut Opener<'_>, outlet: &Outlet, shutdown: &Shutdown, mut ba
     while !shutdown.is_requested() {
         outlet.health.set_state(SourceState::Connecting);
         outlet.counters.connections_total.increment();
+        // Opening waits for the camera, as long as it takes.
+        outlet.rest();
         let arrived_before = outlet.arrived();
         let outcome = run_once(opener, outlet, shutdown);
         if outlet.arrived() > arrived_before {
@@ -115,6 +117,7 @@ pub fn run(opener: &mut Opener<'_>, outlet: &Outlet, shutdown: &Shutdown, mut ba
         attempts = attempts.saturating_add(1);
         outlet.health.set_attempts(attempts);
         let give_up = note(outlet, error, attempts);
+        outlet.rest();
         if give_up || pause(backoff.pause(random_u16())) {
             return;
         }

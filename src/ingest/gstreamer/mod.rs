@@ -67,6 +67,7 @@ impl Source for GstSource {
         init(&self.stream.name)?;
         let mut leftovers = Leftovers::default();
         let outcome = self.connection(outlet, shutdown, &mut leftovers);
+        outlet.rest();
         leftovers.release(&self.stream.name, shutdown);
         outcome
     }
@@ -87,7 +88,10 @@ impl GstSource {
                 return Ok(End::Shutdown);
             }
             running.check_bus()?;
-            if let Some(sample) = running.pull(PULL_WAIT) {
+            outlet.rest();
+            let sample = running.pull(PULL_WAIT);
+            outlet.wake();
+            if let Some(sample) = sample {
                 if let Some((header, buffer)) = unpacker.unpack(&sample, outlet)? {
                     last_frame_at = header.arrived_at;
                     frames += 1;

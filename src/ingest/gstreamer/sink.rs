@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
@@ -74,11 +75,18 @@ pub(in super::super) struct Unpacker {
     known: Option<(gst::Caps, gst_video::VideoInfo)>,
     /// Held by every picture that has not been released.
     lent: Arc<()>,
+    boxes: Boxes,
 }
+
+/// Boxes of pictures that were released, for those that come.
+type Boxes = Arc<ArrayQueue<Box<GstBuffer>>>;
+
+/// More pictures than this are seldom out at once: ring, one with a detector, those whose shots are being embedded.
+const BOXES: usize = 16;
 
 impl Unpacker {
     pub fn new(stream: &str, timing: Timing) -> Self {
-        Self { stream: stream.to_owned(), timing, known: None, lent: Arc::default() }
+        Self { stream: stream.to_owned(), timing, known: None, lent: Arc::default(), boxes: Arc::new(ArrayQueue::new(BOXES)) }
     }
 
     /// The mark that every picture of this connection holds until it is released.
@@ -89,15 +97,16 @@ impl Unpacker {
     /// The frame in `sample`; `None` for a sample that holds no picture (a gap).
     pub fn unpack(&mut self, sample: &gst::Sample, outlet: &Outlet) -> Result<Option<Picture>, IngestError> {
         let now = outlet.clock.now();
-        let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps()) else { return Ok(None) };
+        let (Some(buffer), Some(caps)) = (sample.buffer_owned(), sample.caps_owned()) else { return Ok(None) };
         if buffer.flags().contains(gst::BufferFlags::GAP) && buffer.size() == 0 {
             return Ok(None);
         }
         let unreadable = |reason: String| IngestError::Unreadable { stream: self.stream.clone(), sequence: outlet.arrived(), reason };
-        if self.known.as_ref().is_none_or(|(known, _)| known.as_ptr() != caps.as_mut_ptr()) {
-            let info = gst_video::VideoInfo::from_caps(caps).map_err(|e| unreadable(format!("{e} ({caps})")))?;
+        // The same object as long as nothing changes; a copy would never be.
+        if self.known.as_ref().is_none_or(|(known, _)| known.as_ptr() != caps.as_ptr()) {
+            let info = gst_video::VideoInfo::from_caps(&caps).map_err(|e| unreadable(format!("{e} ({caps})")))?;
             outlet.health.set_caps(caps.to_string());
-            self.known = Some((caps.to_owned(), info));
+            self.known = Some((caps, info));
         }
         let Some((_, info)) = &self.known else { return Ok(None) };
         let captured_at = self.timing.captured_at(&buffer, sample.segment(), now.monotonic);
@@ -120,8 +129,10 @@ impl Unpacker {
             colorimetry: colorimetry(info),
             strides,
         };
-        let lengths = plane_lengths(&header);
-        Ok(Some((header, Box::new(GstBuffer { frame, lengths, _lent: Arc::clone(&self.lent) }))))
+        let mut boxed = self.boxes.pop().unwrap_or_default();
+        boxed.lengths = plane_lengths(&header);
+        boxed.held = Some(Held { frame, _lent: Arc::clone(&self.lent), home: Arc::clone(&self.boxes) });
+        Ok(Some((header, boxed)))
     }
 }
 
@@ -135,19 +146,34 @@ fn plane_lengths(header: &FrameHeader) -> [usize; 3] {
     lengths
 }
 
-/// The decoder's own memory, mapped. Dropping it returns the buffer to the decoder's pool.
+/// The decoder's own memory, mapped. Released, it returns the buffer to the decoder's pool and waits, empty, for the next picture.
+#[derive(Default)]
 struct GstBuffer {
-    frame: VideoFrame<gst_video::video_frame::Readable>,
+    held: Option<Held>,
     lengths: [usize; 3],
+}
+
+struct Held {
+    frame: VideoFrame<gst_video::video_frame::Readable>,
     /// Dropped after the frame.
     _lent: Arc<()>,
+    home: Boxes,
 }
 
 impl FrameBuffer for GstBuffer {
     fn plane(&self, plane: usize) -> &[u8] {
-        let data = u32::try_from(plane).ok().and_then(|p| self.frame.plane_data(p).ok()).unwrap_or_default();
+        let Some(held) = &self.held else { return &[] };
+        let data = u32::try_from(plane).ok().and_then(|p| held.frame.plane_data(p).ok()).unwrap_or_default();
         let length = self.lengths.get(plane).copied().unwrap_or_default();
         data.get(..length).unwrap_or(data)
+    }
+
+    fn recycle(mut self: Box<Self>) {
+        if let Some(Held { frame, _lent, home }) = self.held.take() {
+            drop(frame);
+            // The connection is over, or more were out than it keeps: the box goes too.
+            let _freed = home.push(self);
+        }
     }
 }
 

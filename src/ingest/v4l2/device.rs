@@ -235,6 +235,36 @@ impl Device {
     }
 }
 
+impl super::Camera for Device {
+    fn check_capabilities(&self) -> Result<String, String> {
+        Self::check_capabilities(self)
+    }
+    fn negotiate(&self, wanted: Option<V4l2Format>) -> Result<Geometry, String> {
+        Self::negotiate(self, wanted)
+    }
+    fn ask_rate(&self, fps: u32) -> io::Result<()> {
+        Self::ask_rate(self, fps)
+    }
+    fn request_buffers(&self, count: u32) -> io::Result<u32> {
+        Self::request_buffers(self, count)
+    }
+    fn map(&self, index: u32) -> io::Result<MmapRaw> {
+        Self::map(self, index)
+    }
+    fn stream_on(&self) -> io::Result<()> {
+        Self::stream_on(self)
+    }
+    fn stream_off(&self) -> io::Result<()> {
+        Self::stream_off(self)
+    }
+    fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        Self::wait(self, timeout)
+    }
+    fn dequeue(&self) -> io::Result<Option<Filled>> {
+        Self::dequeue(self)
+    }
+}
+
 fn empty_buffer() -> sys::v4l2_buffer {
     // SAFETY: integers, a time and unions of integers and raw pointers, for all of which zero is a value.
     let mut buffer: sys::v4l2_buffer = unsafe { std::mem::zeroed() };

@@ -11,18 +11,19 @@ mod device;
 mod pool;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::{Delivery, End, IngestError, Outlet, Source};
 use crate::clock::CaptureTime;
-use crate::config::schema::Stream;
+use crate::config::schema::{Stream, V4l2Format};
 use crate::frame::{FrameHeader, StreamIndex};
 use crate::shutdown::Shutdown;
 use device::{Device, Filled, Geometry};
-use pool::Pool;
+use memmap2::MmapRaw;
+use pool::{Pool, Queue};
 
 /// Buffers asked of the driver: those it fills, those in the ring, those the workers read.
 const BUFFERS: u32 = 8;
@@ -33,19 +34,43 @@ const MAX_SKIP: u32 = 100_000;
 /// When the device is ready but has nothing: all buffers are lent.
 const STARVED_PAUSE: Duration = Duration::from_millis(2);
 
-/// A capture device, read by mmap.
-pub struct NativeSource {
+/// What is asked of a capture device: [`device::Device`], or a test's stand-in. Any thread may call.
+trait Camera: Queue + Sized + 'static {
+    /// Name of the card; an error if it cannot stream single-planar video.
+    fn check_capabilities(&self) -> Result<String, String>;
+    fn negotiate(&self, wanted: Option<V4l2Format>) -> Result<Geometry, String>;
+    fn ask_rate(&self, fps: u32) -> io::Result<()>;
+    fn request_buffers(&self, count: u32) -> io::Result<u32>;
+    fn map(&self, index: u32) -> io::Result<MmapRaw>;
+    fn stream_on(&self) -> io::Result<()>;
+    fn stream_off(&self) -> io::Result<()>;
+    /// Waits for a filled buffer; false on time-out.
+    fn wait(&self, timeout: Duration) -> io::Result<bool>;
+    /// Takes a filled buffer; `None` if there is none yet.
+    fn dequeue(&self) -> io::Result<Option<Filled>>;
+}
+
+type Opening<C> = Box<dyn Fn(&Path) -> io::Result<C> + Send>;
+
+/// A capture device, read by mmap. `open` opens it, anew for every connection.
+struct Reader<C> {
     stream: Stream,
     device: PathBuf,
+    open: Opening<C>,
+}
+
+/// A capture device of this machine as a source.
+pub fn native_source(stream: &Stream, device: PathBuf) -> Box<dyn Source> {
+    Box::new(Reader { stream: stream.clone(), device, open: Box::new(Device::open) })
 }
 
 /// A device that streams. Dropping it stops it and gives its buffers back.
-struct Streaming {
-    device: Arc<Device>,
-    pool: Arc<Pool<Device>>,
+struct Streaming<C: Camera> {
+    device: Arc<C>,
+    pool: Arc<Pool<C>>,
 }
 
-impl Drop for Streaming {
+impl<C: Camera> Drop for Streaming<C> {
     fn drop(&mut self) {
         self.pool.close();
         // A device that is gone refuses both, and has nothing left to stop.
@@ -55,11 +80,7 @@ impl Drop for Streaming {
     }
 }
 
-impl NativeSource {
-    pub fn new(stream: &Stream, device: PathBuf) -> Self {
-        Self { stream: stream.clone(), device }
-    }
-
+impl<C: Camera> Reader<C> {
     fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> IngestError + '_ {
         move |reason| IngestError::Device { stream: self.stream.name.clone(), device: self.device.clone(), what, reason }
     }
@@ -68,8 +89,8 @@ impl NativeSource {
         IngestError::DeviceFormat { stream: self.stream.name.clone(), device: self.device.clone(), reason }
     }
 
-    fn start(&self, outlet: &Outlet) -> Result<(Streaming, Geometry), IngestError> {
-        let device = Arc::new(Device::open(&self.device).map_err(self.failed("open"))?);
+    fn start(&self, outlet: &Outlet) -> Result<(Streaming<C>, Geometry), IngestError> {
+        let device = Arc::new((self.open)(&self.device).map_err(self.failed("open"))?);
         let card = device.check_capabilities().map_err(|reason| self.unfit(reason))?;
         let geometry = device.negotiate(self.stream.format).map_err(|reason| self.unfit(reason))?;
         if let Some(fps) = self.stream.format.and_then(|f| f.fps)
@@ -93,7 +114,7 @@ impl NativeSource {
 
     fn deliver(
         &self,
-        streaming: &Streaming,
+        streaming: &Streaming<C>,
         geometry: &Geometry,
         filled: Filled,
         outlet: &Outlet,
@@ -120,11 +141,11 @@ impl NativeSource {
             colorimetry: geometry.colorimetry,
             strides: pool::strides(geometry),
         };
-        outlet.deliver(header, Box::new(lent), shutdown)
+        outlet.deliver(header, lent, shutdown)
     }
 }
 
-impl Source for NativeSource {
+impl<C: Camera> Source for Reader<C> {
     fn run_once(&mut self, outlet: &Outlet, shutdown: &Shutdown) -> Result<End, IngestError> {
         let (streaming, geometry) = self.start(outlet)?;
         let stall_ns = i64::try_from(self.stream.stall_ms).unwrap_or(i64::MAX / 1_000_000).saturating_mul(1_000_000);
@@ -134,7 +155,10 @@ impl Source for NativeSource {
             if shutdown.is_requested() {
                 return Ok(End::Shutdown);
             }
-            let ready = streaming.device.wait(POLL).map_err(self.failed("poll"))?;
+            outlet.rest();
+            let ready = streaming.device.wait(POLL);
+            outlet.wake();
+            let ready = ready.map_err(self.failed("poll"))?;
             let filled = if ready { streaming.device.dequeue().map_err(self.failed("VIDIOC_DQBUF"))? } else { None };
             if let Some(filled) = filled {
                 if let Some(last) = last_sequence {
@@ -166,3 +190,6 @@ fn caps_text(geometry: &Geometry) -> String {
     let format = format!("{:?}", geometry.layout).to_uppercase();
     format!("video/x-raw, format={format}, width={}, height={}", geometry.width, geometry.height)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
+use crossbeam::queue::ArrayQueue;
 use memmap2::MmapRaw;
 
 use super::device::Geometry;
@@ -36,6 +37,8 @@ pub(super) struct Pool<Q: Queue> {
     open: AtomicBool,
     /// Buffers that the driver would not take back while the pool was open.
     pub lost: AtomicU64,
+    /// Boxes of buffers that came back, for the next.
+    boxes: ArrayQueue<Box<Lent<Q>>>,
 }
 
 /// Where each plane ends within a picture, in bytes; planes that the layout does not have end with the one before.
@@ -64,18 +67,21 @@ impl<Q: Queue> Pool<Q> {
         for index in 0..slots.len() {
             queue.enqueue(u32::try_from(index).unwrap_or(u32::MAX))?;
         }
-        Ok(Arc::new(Self { queue, slots, open: AtomicBool::new(true), lost: AtomicU64::new(0) }))
+        let boxes = ArrayQueue::new(slots.len().max(1));
+        Ok(Arc::new(Self { queue, slots, open: AtomicBool::new(true), lost: AtomicU64::new(0), boxes }))
     }
 
     /// Lends a buffer that the driver has just handed out. `None` if the driver's word cannot be true: no such buffer, one that is lent
     /// already, or too small for the picture.
-    pub fn lend(self: &Arc<Self>, index: u32, geometry: &Geometry) -> Option<Lent<Q>> {
+    pub fn lend(self: &Arc<Self>, index: u32, geometry: &Geometry) -> Option<Box<Lent<Q>>> {
         let ends = plane_ends(geometry);
         let slot = self.slots.get(index as usize).filter(|slot| slot.memory.len() >= ends[2])?;
         if slot.lent.swap(true, SeqCst) {
             return None;
         }
-        Some(Lent { pool: Arc::clone(self), index, ends })
+        let mut lent = self.boxes.pop().unwrap_or_else(|| Box::new(Lent { pool: None, index, ends }));
+        *lent = Lent { pool: Some(Arc::clone(self)), index, ends };
+        Some(lent)
     }
 
     /// Gives a buffer back without anyone having read it.
@@ -91,29 +97,47 @@ impl<Q: Queue> Pool<Q> {
     }
 }
 
-/// A buffer in a reader's hands.
+/// A buffer in a reader's hands; `None` for a pool: an empty box.
 pub(super) struct Lent<Q: Queue> {
-    pool: Arc<Pool<Q>>,
+    pool: Option<Arc<Pool<Q>>>,
     index: u32,
     ends: [usize; 3],
 }
 
-impl<Q: Queue> FrameBuffer for Lent<Q> {
+impl<Q: Queue> Lent<Q> {
+    /// Gives the buffer back to the driver; returns the pool.
+    fn release(&mut self) -> Option<Arc<Pool<Q>>> {
+        let pool = self.pool.take()?;
+        // In this order: once it is queued, the driver may hand it out again.
+        pool.slots[self.index as usize].lent.store(false, SeqCst);
+        pool.give_back(self.index);
+        Some(pool)
+    }
+}
+
+impl<Q: Queue + 'static> FrameBuffer for Lent<Q> {
     fn plane(&self, plane: usize) -> &[u8] {
+        let Some(pool) = &self.pool else { return &[] };
         let start = if plane == 0 { 0 } else { self.ends[plane - 1] };
-        let memory = &self.pool.slots[self.index as usize].memory;
+        let memory = &pool.slots[self.index as usize].memory;
         // SAFETY: `lend` made sure that `ends[2]`, the largest end, lies within the mapping; ends never decrease, so start ≤ end. The
         // mapping lives in the pool, which `self` keeps alive. Nobody writes to it: this buffer is out of the driver's queue until
-        // `self` is dropped (the pool's invariant; `lent` forbids a second lending), and we map it for nobody else.
+        // `self` lets go of the pool (the pool's invariant; `lent` forbids a second lending), which takes `self` exclusively and so
+        // cannot happen while the slice lives, and we map it for nobody else.
         unsafe { std::slice::from_raw_parts(memory.as_ptr().add(start), self.ends[plane] - start) }
+    }
+
+    fn recycle(mut self: Box<Self>) {
+        if let Some(pool) = self.release() {
+            // Never full: there are as many boxes as buffers.
+            let _freed = pool.boxes.push(self);
+        }
     }
 }
 
 impl<Q: Queue> Drop for Lent<Q> {
     fn drop(&mut self) {
-        // In this order: once it is queued, the driver may hand it out again.
-        self.pool.slots[self.index as usize].lent.store(false, SeqCst);
-        self.pool.give_back(self.index);
+        self.release();
     }
 }
 
@@ -174,9 +198,13 @@ mod tests {
         assert_eq!((lent.plane(0).len(), lent.plane(1).len(), lent.plane(0)[543], lent.plane(1)[287]), (544, 288, 1, 1));
         assert!(pool.lend(1, &NV12).is_none(), "it is lent already");
         assert_eq!(queue.queued.lock().len(), 3);
-        drop(lent);
+        let place = std::ptr::from_ref(&*lent);
+        FrameBuffer::recycle(lent);
         assert_eq!(*queue.queued.lock(), [0, 1, 2, 1]);
-        assert!(pool.lend(1, &NV12).is_some());
+        let again = pool.lend(1, &NV12).expect("handed out again");
+        assert_eq!(std::ptr::from_ref(&*again), place, "in the box that came back");
+        drop(again);
+        assert_eq!(*queue.queued.lock(), [0, 1, 2, 1, 1], "dropping gives back too");
     }
 
     #[test]
