@@ -187,8 +187,8 @@ mod tests {
                 }
             }
         }
-        let colorimetry = if layout.is_rgb() { Colorimetry::RGB } else { still.header.colorimetry };
-        Frame::new(FrameHeader { layout, strides, colorimetry, ..still.header }, Box::new(OwnedBuffer { planes })).expect("valid")
+        let colorimetry = if layout.is_rgb() { Colorimetry::RGB } else { still.header().colorimetry };
+        Frame::new(FrameHeader { layout, strides, colorimetry, ..*still.header() }, Box::new(OwnedBuffer { planes })).expect("valid")
     }
 
     #[test]

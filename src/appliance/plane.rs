@@ -181,6 +181,11 @@ impl Plane {
         Ok(())
     }
 
+    /// Whether every detect worker is gone while the plane runs: frames arrive and nobody looks.
+    pub fn detectors_lost(&self) -> bool {
+        self.running.detectors.all_lost()
+    }
+
     /// Frames that were looked at on `stream`.
     pub fn detected(&self, stream: StreamIndex) -> u64 {
         self.last_look.frames(stream)

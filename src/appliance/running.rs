@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::plan::{Plan, Sources, StartError};
+use crate::batch::FreeWorkers;
 use crate::emit::emitter::Emitter;
 use crate::ingest::{self, Outlet};
 use crate::policy::worker::PolicyHandle;
+use crate::progress::ProgressRegistry;
 use crate::queue::Doorbell;
 use crate::shutdown::Shutdown;
 
@@ -23,6 +25,8 @@ struct SourceThread {
 pub(super) struct Running {
     pub policy: PolicyHandle,
     pub bell: Arc<Doorbell>,
+    pub detectors: FreeWorkers,
+    progress: ProgressRegistry,
     /// After the sources: the batch step ends when its rings are empty.
     pub drain: Shutdown,
     /// Last: sinks end at their cursor; what they have not delivered, they deliver after the next start.
@@ -33,10 +37,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub fn new(policy: PolicyHandle) -> Self {
+    pub fn new(policy: PolicyHandle, progress: ProgressRegistry) -> Self {
+        let bell = Doorbell::new();
         Self {
             policy,
-            bell: Doorbell::new(),
+            detectors: FreeWorkers::new(Arc::clone(&bell)),
+            bell,
+            progress,
             drain: Shutdown::new(),
             stop_sinks: Shutdown::new(),
             sources: Mutex::default(),
@@ -53,7 +60,8 @@ impl Running {
     /// Starts the thread of stream `i`, which must have none.
     pub fn start_source(&self, plan: &Plan, i: usize, outlet: Outlet) -> Result<(), StartError> {
         let stop = Shutdown::new();
-        let thread = source(plan, i, outlet, &stop)?;
+        let progress = self.progress.register(&format!("ingest-{}", outlet.name));
+        let thread = source(plan, i, outlet.with_progress(progress), &stop)?;
         let mut sources = self.sources.lock();
         if sources.len() <= i {
             sources.resize_with(i + 1, || None);

@@ -21,17 +21,24 @@ use crate::policy::worker::PolicyError;
 /// The policy thread evaluates five times a second; silent for longer than a lease, it is not well.
 const HEARTBEAT_LATE_MS: f64 = 500.0;
 
+/// Shown instead of what the law allows, when nobody is left to do it.
+const NO_DETECTOR: &str = "no-detector";
+const NO_DETECTOR_REASON: &str = "every detector worker is lost: frames are released unread until the service is started again";
+
 fn stream_view(plane: &Plane, index: usize, policy: Option<&StreamPolicy>, rates: &Rates) -> StreamView {
     let stream = &plane.streams[index];
     let health = stream.health();
     let place = StreamIndex(u16::try_from(index).unwrap_or(u16::MAX));
+    let lost = plane.detectors_lost();
+    let state = if lost { NO_DETECTOR } else { policy.map_or("off", |p| p.state.name()) };
+    let reason = if lost { NO_DETECTOR_REASON.to_owned() } else { policy.map(|p| p.reason.to_string()).unwrap_or_default() };
     StreamView {
         name: stream.name.to_string(),
         source: stream.source(),
         health: health.state.name().to_owned(),
         health_detail: health.last_error.unwrap_or_default(),
-        state: policy.map_or("off", |p| p.state.name()).to_owned(),
-        reason: policy.map(|p| p.reason.to_string()).unwrap_or_default(),
+        state: state.to_owned(),
+        reason,
         purposes: policy.map(|p| p.purposes.iter().map(ToString::to_string).collect()).unwrap_or_default(),
         next_change: policy.and_then(|p| p.next_expiry).map(format_utc).unwrap_or_default(),
         fps_in: rates.arrived,
@@ -106,6 +113,9 @@ impl Appliance {
         let mut alarms = plane.emitter.lock().alarms();
         if self.heartbeat_age_ms(plane) >= HEARTBEAT_LATE_MS {
             alarms.push("The policy thread is silent: every lease runs out and every stream goes dark.".to_owned());
+        }
+        if plane.detectors_lost() {
+            alarms.push(format!("Nobody looks: {NO_DETECTOR_REASON}."));
         }
         if plane.decided.shed.get() > 0 {
             alarms.push(format!("{} hits were dropped because the journal's queue was full.", plane.decided.shed.get()));
@@ -220,6 +230,9 @@ impl Console for Appliance {
         let mut reasons: Vec<String> = Vec::new();
         if self.heartbeat_age_ms(&plane) >= HEARTBEAT_LATE_MS {
             reasons.push("The policy thread is silent.".to_owned());
+        }
+        if plane.detectors_lost() {
+            reasons.push("Every detector worker is lost.".to_owned());
         }
         for ailing in self.observer.lock().ailing(&self.progress) {
             reasons.push(format!("Worker {} is {:?}.", ailing.worker, ailing.condition).to_lowercase());

@@ -98,7 +98,7 @@ impl<'a> Wiring<'a> {
             never: Shutdown::new(),
             latencies: Latencies::new(),
             counters: vec![policy.counters()],
-            running: Running::new(policy),
+            running: Running::new(policy, progress.clone()),
             emitter: None,
         })
     }
@@ -117,7 +117,7 @@ impl<'a> Wiring<'a> {
         let queries = self.decide(galleries.as_ref(), tasks, identified.0, &decided, &thresholds)?;
         let embed_queues = self.embed(embedders, queries)?;
         let (detected, tracked) = self.track(&names, identified.1, embed_queues, detectors.len())?;
-        let free = FreeWorkers::new(Arc::clone(&self.running.bell));
+        let free = self.running.detectors.clone();
         let (batches, last_look) = self.detect(detectors, detected, &free)?;
         let streams = self.streams(&names, tracked);
         self.batch(&streams, batches, free)?;
@@ -278,13 +278,13 @@ impl<'a> Wiring<'a> {
         let least = least_score(&pipeline.detect, &pipeline.track);
         for (n, network) in networks.into_iter().enumerate() {
             let name = format!("detect-{n}");
-            let mut detector =
+            let detector =
                 Detector::new(network, &pipeline.detect, least, Arc::clone(&counters)).map_err(|e| StartError::Step(e.to_string()))?;
             let worker = DetectWorker {
-                find: move |frame: &crate::frame::Frame, permit: &_| detector.detect(frame, permit),
+                find: detector,
                 batches: batches.clone(),
                 detected: detected.clone(),
-                free: free.clone(),
+                seat: free.seat(),
                 clock: Arc::clone(&self.clock),
                 recorder: self.recorder("detect")?,
                 counters: Arc::clone(&worker_counters),

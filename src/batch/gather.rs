@@ -61,6 +61,13 @@ impl Feed {
         }
     }
 
+    /// Releases, unread, every frame that waits: nobody is left to look.
+    fn release(&mut self) {
+        while self.ring.pop().is_some() {
+            self.counters.frames_undetected.increment();
+        }
+    }
+
     /// The next frame to look at, if the stream has one and may be served; skipped and withheld frames are released on the way.
     fn next(&mut self, leases: &LeaseTable, bell: &Arc<Doorbell>, now: Stamp<Monotonic>) -> Option<Admitted> {
         self.pass_over();
@@ -100,6 +107,18 @@ impl Gatherer {
     /// Releases what `detect_every` passes over, in all streams.
     pub fn pass_over(&mut self) {
         self.feeds.iter_mut().for_each(Feed::pass_over);
+    }
+
+    /// Releases, unread, every frame of every stream.
+    pub fn release(&mut self) {
+        self.feeds.iter_mut().for_each(Feed::release);
+    }
+
+    /// Counts a frame that was admitted and that no worker could take.
+    pub fn undetected(&self, stream: StreamIndex) {
+        if let Some(feed) = self.feeds.iter().find(|feed| feed.stream == stream) {
+            feed.counters.frames_undetected.increment();
+        }
     }
 
     /// True when no stream has a frame waiting.

@@ -21,7 +21,7 @@ use crate::latency::StepSnapshot;
 /// Upper bounds of the histogram's buckets, seconds. The lease (0.5 s) and the revocation bound (0.25 s, 1 s) are among them.
 const BUCKETS_S: [f64; 14] = [0.0005, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const QUANTILES: [(f64, &str); 4] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999")];
-const STATES: [&str; 4] = ["off", "capture-only", "detect", "recognise"];
+const STATES: [&str; 5] = ["off", "capture-only", "detect", "recognise", "no-detector"];
 
 /// The exporter of one appliance.
 pub(super) struct Metrics {

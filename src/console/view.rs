@@ -55,7 +55,7 @@ pub struct StreamView {
     pub health: String,
     /// The last error of the source, in GStreamer's or the driver's words; empty when well.
     pub health_detail: String,
-    /// `off`, `capture-only`, `detect`, `recognise`.
+    /// `off`, `capture-only`, `detect`, `recognise`; `no-detector` when nobody is left to do what the law allows.
     pub state: String,
     /// Why it is in that state.
     pub reason: String,

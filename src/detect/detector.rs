@@ -13,6 +13,7 @@ use crate::policy::lease::{Detect, Permit};
 
 use super::decode::{DecodeError, TensorSize, decode};
 use super::preprocess::{PreprocessError, Preprocessor};
+use super::worker::Look;
 use super::{Face, nms};
 
 crate::counters! {
@@ -77,13 +78,26 @@ impl Detector {
         Ok(Self { network, layout, preprocessor, min_score, max_iou: config.nms_iou, candidates: Vec::new(), counters })
     }
 
-    /// Faces inside the permit's area, best first.
+    /// Faces inside the permit's area, best first. What was made of the frame's pixels is overwritten before this returns.
     pub fn detect(&mut self, frame: &Frame, permit: &Permit<Detect>) -> Result<Vec<Face>, DetectError> {
+        let mut faces = Vec::new();
+        let looked = self.detect_into(frame, permit, &mut faces);
+        self.wipe();
+        looked.map(|()| faces)
+    }
+
+    /// Overwrites what was made of the last frame's pixels.
+    pub fn wipe(&mut self) {
+        self.preprocessor.wipe();
+    }
+
+    /// As [`Detector::detect`], into a list that the caller keeps; for one who calls [`Detector::wipe`] when it has passed them on.
+    pub fn detect_into(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &mut Vec<Face>) -> Result<(), DetectError> {
         let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         let pixels = frame.read(permit).map_err(|source| DetectError::Read { stream, frame: sequence, source })?;
         let Some(prepared) = self.preprocessor.prepare(&pixels) else {
             self.counters.empty_areas.increment();
-            return Ok(Vec::new());
+            return Ok(());
         };
         let [.., height, width] = prepared.shape;
         self.candidates.clear();
@@ -107,9 +121,20 @@ impl Detector {
             let centre = face.bounding_box.centre();
             prepared.mask.contains_point(centre.x, centre.y)
         };
-        let faces: Vec<Face> = mapped.filter(inside).collect();
-        self.counters.faces_outside_area.add((self.candidates.len() - faces.len()) as u64);
-        Ok(faces)
+        let before = faces.len();
+        faces.extend(mapped.filter(inside));
+        self.counters.faces_outside_area.add((self.candidates.len() - (faces.len() - before)) as u64);
+        Ok(())
+    }
+}
+
+impl Look for Detector {
+    type Error = DetectError;
+    fn look(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &mut Vec<Face>) -> Result<(), DetectError> {
+        self.detect_into(frame, permit, faces)
+    }
+    fn wipe(&mut self) {
+        Self::wipe(self);
     }
 }
 

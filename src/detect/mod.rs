@@ -2,12 +2,15 @@
 
 pub mod decode;
 pub mod detector;
+pub mod faces;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod mask_cache;
 pub mod nms;
 pub mod preprocess;
 pub mod worker;
+
+pub use faces::Faces;
 
 use crate::frame::{BoundingBox, Frame, Landmarks};
 use crate::policy::lease::{Detect, Permit};
@@ -26,5 +29,5 @@ pub struct Face {
 pub struct Detected {
     pub frame: Frame,
     pub permit: Permit<Detect>,
-    pub faces: Vec<Face>,
+    pub faces: Faces,
 }

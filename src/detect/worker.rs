@@ -1,4 +1,5 @@
-//! A detector worker: one thread, `detect-N`, one network, one frame after another.
+//! A detector worker: one thread, `detect-N`, one network, one frame after another. Lists and batches go back to where they came from, so
+//! a frame costs no allocation; what was made of its pixels is overwritten as soon as the faces are passed on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,8 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use crossbeam::channel::{Receiver, Sender};
 
+use super::faces::{FaceLists, Faces};
 use super::{Detected, Face};
-use crate::batch::{Admitted, Batch, FreeWorkers};
+use crate::batch::{Admitted, Batch, Seat};
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::frame::{Frame, StreamIndex};
 use crate::latency::StepRecorder;
@@ -50,12 +52,33 @@ impl LastLook {
     }
 }
 
+/// What a worker looks with: a [`Detector`](super::detector::Detector), or a test's stand-in.
+pub trait Look {
+    type Error: std::fmt::Display;
+    /// Adds the faces in `frame` to `faces`.
+    fn look(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &mut Vec<Face>) -> Result<(), Self::Error>;
+    /// Nothing of the frame may be left; called after every look, however it went.
+    fn wipe(&mut self) {}
+}
+
+impl<F, E> Look for F
+where
+    F: FnMut(&Frame, &Permit<Detect>, &mut Vec<Face>) -> Result<(), E>,
+    E: std::fmt::Display,
+{
+    type Error = E;
+    fn look(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &mut Vec<Face>) -> Result<(), E> {
+        self(frame, permit, faces)
+    }
+}
+
 /// Everything the thread needs; `find` is the detector.
-pub struct DetectWorker<F> {
-    pub find: F,
+pub struct DetectWorker<L> {
+    pub find: L,
     pub batches: Receiver<Batch>,
     pub detected: Sender<Detected>,
-    pub free: FreeWorkers,
+    /// Given up when the thread ends, however it ends: the batch step then knows that one worker less is left.
+    pub seat: Seat,
     pub clock: SharedClock,
     /// Reading, network, decoding: per frame.
     pub recorder: StepRecorder,
@@ -65,34 +88,30 @@ pub struct DetectWorker<F> {
 }
 
 /// Runs until the batch thread hangs up.
-pub fn run<F, E>(mut worker: DetectWorker<F>)
-where
-    F: FnMut(&Frame, &Permit<Detect>) -> Result<Vec<Face>, E>,
-    E: std::fmt::Display,
-{
+pub fn run<L: Look>(mut worker: DetectWorker<L>) {
+    let lists = FaceLists::default();
     loop {
-        worker.free.offer();
+        worker.seat.offer();
         worker.progress.rest();
-        let Ok(batch) = worker.batches.recv() else { break };
+        let Ok(mut batch) = worker.batches.recv() else { break };
         worker.progress.start();
-        for admitted in batch {
-            if !worker.look(admitted) {
+        for admitted in batch.drain(..) {
+            let listening = worker.look(admitted, lists.take());
+            worker.find.wipe();
+            if !listening {
                 // The tracker is gone: the appliance is stopping.
                 worker.progress.finish();
                 return;
             }
         }
+        worker.seat.give_back(batch);
     }
     worker.progress.finish();
 }
 
-impl<F, E> DetectWorker<F>
-where
-    F: FnMut(&Frame, &Permit<Detect>) -> Result<Vec<Face>, E>,
-    E: std::fmt::Display,
-{
+impl<L: Look> DetectWorker<L> {
     /// False when nobody listens any more.
-    fn look(&mut self, Admitted { frame, permit, turn }: Admitted) -> bool {
+    fn look(&mut self, Admitted { frame, permit, turn }: Admitted, mut faces: Faces) -> bool {
         let begun_at = self.clock.monotonic();
         // A batch may have waited for more frames, or behind others: the law is asked again by the first who would read.
         if !permit.is_live(begun_at) {
@@ -100,19 +119,16 @@ where
             return true;
         }
         // A defect in the detector costs a frame, not the thread that every stream depends on.
-        let found = catch_unwind(AssertUnwindSafe(|| (self.find)(&frame, &permit)));
+        let found = catch_unwind(AssertUnwindSafe(|| self.find.look(&frame, &permit, &mut faces)));
         let now = self.clock.monotonic();
         self.last_look.note(frame.header().stream, now);
         self.recorder.record_ns(now.since_ns(begun_at));
         self.progress.beat();
-        let faces = match found.map_err(|_panic| "it panicked".to_owned()).and_then(|f| f.map_err(|error| error.to_string())) {
-            Ok(faces) => faces,
-            Err(error) => {
-                self.counters.detector_errors.increment();
-                tracing::warn!(stream = frame.header().stream.0, frame = frame.header().sequence, %error, "detector failed on a frame");
-                return true;
-            }
-        };
+        if let Err(error) = found.map_err(|_panic| "it panicked".to_owned()).and_then(|f| f.map_err(|error| error.to_string())) {
+            self.counters.detector_errors.increment();
+            tracing::warn!(stream = frame.header().stream.0, frame = frame.header().sequence, %error, "detector failed on a frame");
+            return true;
+        }
         self.counters.frames_detected.increment();
         if !permit.is_live(now) {
             self.counters.frames_revoked.increment();
@@ -132,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::area::Area;
-    use crate::batch::{BatchCounters, Batcher, DetectEvery, Feed, Gatherer};
+    use crate::batch::{BatchCounters, Batcher, DetectEvery, Feed, FreeWorkers, Gatherer};
     use crate::clock::{CaptureTime, SystemClock};
     use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout};
     use crate::latency::Latencies;
@@ -187,10 +203,10 @@ mod tests {
             scope.spawn(move || crate::batch::run(batcher));
             for n in 0..3 {
                 let worker = DetectWorker {
-                    find: |_: &Frame, _: &Permit<Detect>| Ok::<_, std::fmt::Error>(Vec::new()),
+                    find: |_: &Frame, _: &Permit<Detect>, _: &mut Vec<Face>| Ok::<_, std::fmt::Error>(()),
                     batches: batches_out.clone(),
                     detected: detected_in.clone(),
-                    free: free.clone(),
+                    seat: free.seat(),
                     clock: clock.clone(),
                     recorder: latencies.recorder("detect").expect("bounds"),
                     counters: Arc::default(),

@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn outputs_read_back_as_zeros_and_the_next_run_is_none_the_worse() {
-        let Some(data) = crate::track::testing::test_data() else { return };
+        let Some(data) = crate::detect::golden::test_data() else { return };
         initialise(&library_path(None)).unwrap();
         for (file, name) in
             [("mobileface_v2_112.onnx", "mobileface-v2"), ("yunet_n_320_320.onnx", "yunet-n-320"), ("version-RFB-320.onnx", "rfb-320")]

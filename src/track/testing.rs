@@ -72,7 +72,7 @@ impl Street {
 
     pub(crate) fn detected(&mut self, ms: i64, faces: Vec<Face>) -> Detected {
         let permit = self.granted.table.permit::<Detect>(StreamIndex(0), at_ms(ms)).expect("live");
-        Detected { frame: self.frame(ms), permit, faces }
+        Detected { frame: self.frame(ms), permit, faces: faces.into() }
     }
 }
 

@@ -106,6 +106,7 @@ fn state_style(state: &str) -> Style {
         "recognise" => Style::new().fg(Color::Green).add_modifier(Modifier::BOLD),
         "detect" => Style::new().fg(Color::Cyan),
         "capture-only" => Style::new().fg(Color::Yellow),
+        "no-detector" => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
         _ => Style::new().fg(Color::DarkGray),
     }
 }

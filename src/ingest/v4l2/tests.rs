@@ -146,7 +146,7 @@ impl Watched {
         self.events.send(Event::Frame).expect("somebody holds the socket");
         loop {
             if let Some(frame) = self.ring.pop() {
-                return frame.header.sequence;
+                return frame.header().sequence;
             }
             // Woken by the frame's delivery.
             self.bell.wait(Duration::from_secs(60));
