@@ -150,7 +150,7 @@ impl<'a> Plan<'a> {
                 source.set_property("location", url);
                 self.configure_rtsp(&source);
                 pipeline.add(&source).map_err(|e| self.failed(&e.to_string()))?;
-                link_when_ready(&source, decode, |_, _| {});
+                link_when_ready(&source, decode, |_, _, _| {});
                 Ok(Origin::Live)
             }
             SourceSpec::V4l2 { device } => {
@@ -271,8 +271,8 @@ fn configure_sink(sink: &gst_app::AppSink) {
     }
 }
 
-/// Links `from`'s first pad that `to` can take, when it appears; tells `refused` of those that it cannot.
-fn link_when_ready(from: &gst::Element, to: &gst::Element, refused: fn(&gst::Element, &gst::Pad)) {
+/// Links `from`'s first pad that `to` can take, when it appears; `look` hears of it, and whether it was linked.
+fn link_when_ready(from: &gst::Element, to: &gst::Element, look: fn(&gst::Element, &gst::Pad, bool)) {
     let to = to.downgrade();
     from.connect_pad_added(move |from, pad| {
         let Some(to) = to.upgrade() else { return };
@@ -282,13 +282,19 @@ fn link_when_ready(from: &gst::Element, to: &gst::Element, refused: fn(&gst::Ele
         }
         if let Err(error) = pad.link(&entry) {
             tracing::debug!(element = %from.name(), pad = %pad.name(), "not linked: {error}");
-            refused(from, pad);
+            look(from, pad, false);
+            return;
         }
+        look(from, pad, true);
     });
 }
 
-/// Says on the bus which pictures cannot be read.
-fn refuse_pictures(decoder: &gst::Element, pad: &gst::Pad) {
+/// Says on the bus which pictures cannot be read. GStreamer links a pad whose pictures do not fit, and a parser that has nothing more to
+/// parse ends without a word about them.
+fn refuse_pictures(decoder: &gst::Element, pad: &gst::Pad, linked: bool) {
+    if linked && pad.current_caps().is_none_or(|caps| caps.can_intersect(&formats::caps())) {
+        return;
+    }
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let format = caps.structure(0).and_then(|s| s.get::<&str>("format").ok()).unwrap_or("none of these").to_owned();
     let text = formats::refusal(&format!("the decoder delivers {format}"));

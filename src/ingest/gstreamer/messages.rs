@@ -48,13 +48,10 @@ impl<'a> Messages<'a> {
         Ok(())
     }
 
-    /// As [`Messages::check`], after the data ended without a picture: waits for the end to be announced, since an error may be on its way.
+    /// As [`Messages::check`], after the data ended without a picture: an element may announce the end before the error that led to it,
+    /// so what follows within `wait` counts too.
     pub(super) fn check_to_the_end(&self, wait: gst::ClockTime) -> Result<(), IngestError> {
-        let all = [RELEVANT[0], RELEVANT[1], RELEVANT[2], gst::MessageType::Eos];
-        while let Some(message) = self.bus.timed_pop_filtered(wait, &all) {
-            if message.type_() == gst::MessageType::Eos {
-                break;
-            }
+        while let Some(message) = self.bus.timed_pop_filtered(wait, &RELEVANT) {
             self.judge(&message)?;
         }
         Ok(())
