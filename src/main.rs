@@ -16,12 +16,17 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     start_log();
+    let json = cli.json;
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failed) => {
             #[expect(clippy::print_stderr, reason = "the one place where a command's error is shown")]
             {
-                eprintln!("placard: {}", failed.message());
+                if json {
+                    eprintln!("{}", failed.json());
+                } else {
+                    eprintln!("placard: {}", failed.message());
+                }
             }
             ExitCode::from(failed.exit as u8)
         }

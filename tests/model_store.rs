@@ -278,6 +278,8 @@ fn the_store_gives_back_what_was_added_and_notices_damage() {
     std::fs::write(&model, bytes).unwrap();
     let error = store::load_network(&bench.state, NAME, Task::FaceDetector, &engine).err().unwrap();
     assert!(matches!(error, StoreError::Damaged { .. }) && error.to_string().contains("model.onnx"), "{error}");
+    let again = store::add(&bench.state, &file, &options).unwrap();
+    assert!(!again.already_there && store::open(&bench.state, NAME).is_ok(), "a damaged model is replaced by adding it again");
 
     let manifest = added.directory.join("manifest.toml");
     std::fs::write(&manifest, format!("colour = 1\n{}", added.manifest.to_toml().unwrap())).unwrap();
@@ -285,6 +287,9 @@ fn the_store_gives_back_what_was_added_and_notices_damage() {
     assert!(error.contains("manifest.toml") && error.contains("colour"), "{error}");
     let listed = store::list(&bench.state).unwrap();
     assert!(listed.len() == 1 && listed[0].manifest.is_err(), "listed, with its error");
+    assert!(store::add(&bench.state, &file, &options).is_ok_and(|a| !a.already_there) && store::open(&bench.state, NAME).is_ok());
+    let left: Vec<_> = std::fs::read_dir(bench.state.models()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, [NAME], "nothing of the damaged one is left");
 }
 
 #[test]

@@ -32,6 +32,9 @@ use crate::shutdown::Shutdown;
 pub use plan::{HEAD_START, Plan, Sources, StartError};
 pub use plane::{Lasting, Plane, StreamRuntime};
 
+/// After so many failures running a replay's source is given up: it takes about four seconds. A service tries for ever.
+pub const GIVE_UP_ATTEMPTS: u32 = 5;
+
 /// A running pipeline. Threads stop when it is stopped; dropping it stops it.
 pub struct Appliance {
     plane: RwLock<Option<Arc<Plane>>>,
@@ -99,11 +102,12 @@ impl Appliance {
         self.end_plane();
     }
 
-    /// Waits until every source has ended by itself (files that are not repeated), or `shutdown` is requested; true in the first case.
+    /// Waits until every source has ended by itself (files that are not repeated) or has failed [`GIVE_UP_ATTEMPTS`] times running, or
+    /// `shutdown` is requested; false in the last case.
     pub fn wait_until_ended(&self, shutdown: &Shutdown) -> bool {
         loop {
             // No plane: a reload is under way.
-            if self.plane().is_some_and(|p| p.sources_ended()) || self.failed.is_requested() {
+            if self.plane().is_some_and(|p| p.sources_over(GIVE_UP_ATTEMPTS)) || self.failed.is_requested() {
                 return true;
             }
             if shutdown.wait(Duration::from_millis(20)) {

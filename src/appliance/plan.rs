@@ -1,7 +1,7 @@
 //! What a pipeline needs before its first thread starts: the checked file, the site, the models, the site key. Every error says what to
 //! do.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +44,9 @@ pub struct Plan {
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("{path} cannot be read ({source}): make the site's state with `placard commission SITE_FILE`")]
-    NoSite { path: PathBuf, source: FileError },
+    /// Its own words say what to do.
+    #[error("{source}")]
+    NoSite { source: FileError },
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -112,8 +113,7 @@ impl Plan {
 
     /// Reads and loads everything that can be missing or wrong. Starts no thread.
     pub fn prepare(&self) -> Result<Prepared, StartError> {
-        let path = self.state.site();
-        let site = Site::load(&path).map_err(|source| StartError::NoSite { path, source })?;
+        let site = Site::load(&self.state.site()).map_err(|source| StartError::NoSite { source })?;
         let pipeline = &self.loaded.pipeline;
         let limits = &self.loaded.limits;
         let many = |name: &str, task: Task, count: usize| -> Result<Vec<Box<dyn Network>>, StartError> {

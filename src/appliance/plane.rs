@@ -22,7 +22,7 @@ use crate::gallery::TemplateModel;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::{GallerySet, Reloaded};
 use crate::gallery::vault::Vault;
-use crate::ingest::{HealthSnapshot, IngestCounters, Outlet, StreamHealth};
+use crate::ingest::{HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
 use crate::latency::Latencies;
 use crate::policy::facts::Site;
 use crate::policy::pending::PendingWithdrawals;
@@ -144,6 +144,13 @@ impl Plane {
     /// Whether every source has come to its end by itself.
     pub fn sources_ended(&self) -> bool {
         self.running.sources_ended()
+    }
+
+    /// Whether every source has come to its end, or has failed `attempts` times running: then a replay waits for nothing any more.
+    pub fn sources_over(&self, attempts: u32) -> bool {
+        let failing = |s: &StreamRuntime| s.health.attempts() >= attempts && s.health.state() != SourceState::Live;
+        let over = |(i, stream): (usize, &StreamRuntime)| self.running.source_ended(i) || failing(stream);
+        self.streams.iter().enumerate().all(over)
     }
 
     /// Opens the galleries again.

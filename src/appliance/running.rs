@@ -79,6 +79,11 @@ impl Running {
         }
     }
 
+    /// Whether stream `i` has no source that runs.
+    pub fn source_ended(&self, i: usize) -> bool {
+        self.sources.lock().get(i).and_then(Option::as_ref).is_none_or(|s| s.thread.is_finished())
+    }
+
     /// Whether every source has come to its end by itself.
     pub fn sources_ended(&self) -> bool {
         self.sources.lock().iter().flatten().all(|s| s.thread.is_finished())

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use self::surroundings::StreamNow;
 use super::{Context, Exit, Outcome};
 use crate::config::keys::Problem;
 use crate::config::{self, Loaded, reference};
+use crate::policy::lease::StreamState;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -54,6 +56,8 @@ struct Report {
     /// One line about what the file describes; empty if it is invalid.
     summary: String,
     findings: Vec<Finding>,
+    /// State and reason that each stream would have now; empty where there is no register that can be read (every stream is off).
+    streams: Vec<StreamNow>,
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
@@ -75,7 +79,7 @@ fn exit_of(reports: &[Report]) -> Exit {
 }
 
 fn examine(context: &Context, file: &Path, syntax_only: bool) -> Report {
-    let mut findings = Vec::new();
+    let (mut findings, mut streams) = (Vec::new(), Vec::new());
     let mut add = |severity, problems: Vec<Problem>| findings.extend(problems.into_iter().map(|problem| Finding { severity, problem }));
     let summary = match config::load(file) {
         Ok(loaded) => {
@@ -84,6 +88,7 @@ fn examine(context: &Context, file: &Path, syntax_only: bool) -> Report {
                 let around = surroundings::look(&loaded, &context.state);
                 add(Severity::Missing, around.missing);
                 add(Severity::Warning, around.doubtful);
+                streams = around.streams;
             }
             summary_of(&loaded)
         }
@@ -94,7 +99,7 @@ fn examine(context: &Context, file: &Path, syntax_only: bool) -> Report {
         }
     };
     findings.sort_by_key(|f| (f.problem.line, f.problem.column));
-    Report { file: file.to_owned(), valid: !findings.iter().any(|f| f.severity == Severity::Invalid), summary, findings }
+    Report { file: file.to_owned(), valid: !findings.iter().any(|f| f.severity == Severity::Invalid), summary, findings, streams }
 }
 
 fn summary_of(loaded: &Loaded) -> String {
@@ -122,6 +127,10 @@ fn show(reports: &[Report], json: bool) -> std::io::Result<()> {
             let place = if problem.line == 0 { String::new() } else { format!("{file}:{}:{}: ", problem.line, problem.column) };
             let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
             writeln!(out, "{place}{word}: {key}{}", problem.message)?;
+        }
+        // Of a dark one a warning has told already.
+        for StreamNow { name, state, reason } in report.streams.iter().filter(|s| s.state >= StreamState::Detect) {
+            writeln!(out, "{file}: stream `{name}`: {}: {reason}", state.name())?;
         }
         let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
         let (missing, warnings) = (count(Severity::Missing), count(Severity::Warning));

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::exits::store_failed;
 use super::owner::{Owner, hand_over};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
-use crate::engine::EngineError;
 use crate::engine::manifest::{IntendedUse, Manifest};
-use crate::engine::store::{self, AddOptions, StoreError};
+use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
 use crate::policy::facts::{AreaFact, Mode, PurposeFact, Register, Rules, Sign, Site, Zone};
 use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
@@ -131,7 +131,12 @@ fn decide(register: &Register, now: Stamp<Utc>) -> Result<Vec<(String, Decision)
 }
 
 fn make_directories(state: &StateDirectory) -> std::io::Result<()> {
-    let private = |path: &Path, mode| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    let private = |path: &Path, mode| {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+        made.map_err(|error| {
+            std::io::Error::new(error.kind(), format!("{}: cannot be made ({error}): name another directory with --state", path.display()))
+        })
+    };
     private(state.root(), 0o750)?;
     private(&state.models(), 0o750)?;
     private(&state.journal(), 0o750)?;
@@ -179,15 +184,7 @@ fn check_existing(state: &StateDirectory, site: &Site, register: &Register, forc
 
 fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, mode: Mode) -> Result<Manifest, Failed> {
     let options = AddOptions { name: entry.name.clone(), manifest: entry.manifest.as_ref().map(|m| base.join(m)), onnxruntime: None };
-    let added = store::add(state, &base.join(&entry.file), &options).map_err(|error| {
-        let exit = match &error {
-            StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
-            StoreError::File { .. } | StoreError::Manifest { .. } => Exit::Config,
-            StoreError::NameTaken { .. } | StoreError::NotFound { .. } => Exit::Failure,
-            _ => Exit::Refused,
-        };
-        Failed::new(exit, error)
-    })?;
+    let added = store::add(state, &base.join(&entry.file), &options).map_err(store_failed)?;
     if mode == Mode::Operational && added.manifest.intended_use == IntendedUse::Commissioning {
         let name = &added.manifest.name;
         let error = anyhow::anyhow!("model `{name}` is for commissioning only: an operational site never recognises real people with it");

@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use self::list::Entry;
+use super::exits::{key_failed, present};
 use super::owner::hand_over;
 use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
 use super::{Context, Exit, Failed, Outcome};
@@ -24,7 +25,7 @@ use crate::console::view::ReloadView;
 use crate::embedding::Embedding;
 use crate::gallery::SubjectId;
 use crate::gallery::identities::Identities;
-use crate::gallery::seal::{SealError, SiteKey};
+use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
 use crate::policy::enrolment::EnrolmentDesk;
@@ -87,7 +88,7 @@ pub enum Why {
     Picture(#[from] Refusal),
     #[error(
         "already enrolled for this purpose as subject {subject}: similarity {score:.2}, {DUPLICATE} and more is taken for the same person; \
-         delete that subject first, or leave this one out"
+         leave this picture out: the subject is searched for already. (No command deletes a subject yet; it ends at its `--expires`)"
     )]
     AlreadyEnrolled { subject: SubjectId, score: f32 },
     #[error("the pictures show different people: similarity {score:.2}, {UNLIKE} is needed; leave out the one that is somebody else")]
@@ -112,7 +113,10 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Some(path) => list::read(path).map_err(|e| Failed::new(Exit::Usage, e))?,
         None => match list::count_problem(args.images.len()) {
             Some(problem) => return Err(Failed::new(Exit::Usage, anyhow!(problem))),
-            None => vec![Entry { name: args.name, images: args.images }],
+            None => {
+                args.images.iter().try_for_each(|image| present(image))?;
+                vec![Entry { name: args.name, images: args.images }]
+            }
         },
     };
     let many = entries.len() > 1;
@@ -304,14 +308,7 @@ fn already_enrolled(
 pub(super) fn site_key(state: &StateDirectory, site: Option<&Site>) -> Result<SiteKey, Failed> {
     let playground = site.is_some_and(|s| s.mode != Mode::Operational);
     let key = if playground { SiteKey::load_or_create(state) } else { SiteKey::load(state) };
-    key.map_err(|error| {
-        let exit = match &error {
-            SealError::Exposed { .. } | SealError::Malformed { .. } => Exit::Refused,
-            SealError::Read { .. } => Exit::Missing,
-            _ => Exit::Failure,
-        };
-        Failed::new(exit, error)
-    })
+    key.map_err(key_failed)
 }
 
 pub(super) fn vault_failed(error: VaultError) -> Failed {

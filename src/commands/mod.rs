@@ -7,6 +7,7 @@ pub mod completions;
 #[cfg(feature = "rtsp-server")]
 pub mod demo;
 pub mod enrol;
+mod exits;
 pub mod model;
 mod owner;
 pub mod portrait;
@@ -34,13 +35,13 @@ pub enum Exit {
     Failure = 1,
     /// The command line makes no sense (clap's own status).
     Usage = 2,
-    /// A configuration, site or register file is invalid.
+    /// A pipeline file, the site's register or its key is missing or invalid.
     Config = 3,
     /// The law, or a quality gate, refused.
     Refused = 4,
     /// The service is not running.
     NotRunning = 5,
-    /// A library, element or device that is needed is not there.
+    /// A file, model, library, element or device that is needed is not there, or is damaged.
     Missing = 6,
 }
 
@@ -70,6 +71,13 @@ impl Failed {
     }
 }
 
+impl Failed {
+    /// As one line of JSON.
+    pub fn json(&self) -> String {
+        serde_json::json!({ "error": self.message(), "exit": self.exit as u8 }).to_string()
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failed {
     fn from(error: E) -> Self {
         Self { exit: Exit::Failure, error: error.into() }
@@ -87,7 +95,7 @@ pub struct Cli {
     /// The site's state directory.
     #[arg(long, global = true, env = "PLACARD_STATE", default_value = crate::state::DEFAULT, value_name = "DIR")]
     pub state: PathBuf,
-    /// Print one JSON object (or one per line) instead of text.
+    /// Print one JSON object (or one per line) instead of text; a failure is one on standard error.
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
@@ -168,6 +176,8 @@ mod tests {
         let message = Failed::new(Exit::Config, missing).message();
         assert_eq!(message, "/nowhere/p.toml: cannot be read: No such file or directory (os error 2)");
         let wrapped = anyhow::Error::from(std::io::Error::other("disk on fire")).context("journal");
-        assert_eq!(Failed::new(Exit::Failure, wrapped).message(), "journal: disk on fire");
+        let failed = Failed::new(Exit::Failure, wrapped);
+        assert_eq!(failed.message(), "journal: disk on fire");
+        assert_eq!(failed.json(), r#"{"error":"journal: disk on fire","exit":1}"#);
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::exits::store_failed;
 use super::{Context, Exit, Failed, Outcome};
-use crate::engine::EngineError;
 use crate::engine::known::{self, By};
 use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize, Task};
 use crate::engine::store::{self, AddOptions, Added, Listed, StoreError};
@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     match args.action {
         Action::Add { file, name, manifest } => {
             let options = AddOptions { name, manifest, onnxruntime: None };
-            let added = store::add(&context.state, &file, &options).map_err(failed)?;
+            let added = store::add(&context.state, &file, &options).map_err(store_failed)?;
             super::owner::hand_over(&context.state)?;
             show_added(&mut out, context.json, &added)?;
         }
@@ -54,8 +54,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Action::Show { name } => {
             let manifest = match store::open(&context.state, &name) {
                 Ok((manifest, _)) => manifest,
-                Err(error @ StoreError::NotFound { .. }) => known::by_name(&name).ok_or_else(|| failed(error))?,
-                Err(error) => return Err(failed(error)),
+                Err(error @ StoreError::NotFound { .. }) => known::by_name(&name).ok_or_else(|| store_failed(error))?,
+                Err(error) => return Err(store_failed(error)),
             };
             if context.json {
                 writeln!(out, "{}", serde_json::to_string(&manifest)?)?;
@@ -72,30 +72,15 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     Ok(Exit::Success)
 }
 
-/// The exit status says which kind of failure it was.
-fn failed(error: StoreError) -> Failed {
-    let exit = match &error {
-        StoreError::Refused { .. }
-        | StoreError::Unknown { .. }
-        | StoreError::Trial { .. }
-        | StoreError::Damaged { .. }
-        | StoreError::WrongTask { .. } => Exit::Refused,
-        StoreError::Manifest { .. } => Exit::Config,
-        StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
-        StoreError::Engine(_) => Exit::Refused,
-        StoreError::File { .. } | StoreError::NameTaken { .. } | StoreError::NotFound { .. } => Exit::Failure,
-    };
-    Failed::new(exit, error)
-}
-
 fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
-    let models = store::list(&context.state).map_err(failed)?;
+    let models = store::list(&context.state).map_err(store_failed)?;
     if models.is_empty() && !context.json {
         writeln!(out, "No models in {}: add one with `placard model add FILE`.", context.state.models().display())?;
     }
     for Listed { name, manifest } in models {
-        match manifest {
-            Ok(manifest) => show_line(out, context.json, &manifest)?,
+        // A file that was changed since it was added is of no use, however good its manifest.
+        match manifest.and_then(|_| store::open(&context.state, &name)) {
+            Ok((manifest, _)) => show_line(out, context.json, &manifest)?,
             Err(error) if context.json => writeln!(out, "{}", json!({ "name": name, "error": error.to_string() }))?,
             Err(error) => writeln!(out, "{name:<20} unusable: {error}")?,
         }
@@ -122,7 +107,7 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
             None => "manifest",
         };
         let object = json!({
-            "name": manifest.name, "recognised_by": recognised_by, "already_there": already_there, "trial_ms": trial_ms,
+            "name": manifest.name, "recognised_by": recognised_by, "digest_known": recognised_by == "digest", "already_there": already_there, "trial_ms": trial_ms,
             "directory": directory, "report": report, "manifest": manifest,
         });
         writeln!(out, "{object}")?;
@@ -130,7 +115,7 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
     }
     let recognised = match recognised_by {
         Some(By::Digest) => "known by its digest",
-        Some(By::Signature) => "known by its graph only: its licence and accuracy are unknown",
+        Some(By::Signature) => NOT_PUBLISHED,
         None => "described by your manifest",
     };
     let prepared = format!(
@@ -151,6 +136,10 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
     writeln!(out, "  {}  {}", if *already_there { "was there" } else { "stored   " }, directory.display())?;
     Ok(())
 }
+
+/// A graph says nothing about the weights: an altered copy of a published file looks like this too.
+const NOT_PUBLISHED: &str = "NOT a file whose digest Placard knows: only its graph is that of a known model. Who made it, its licence and its \
+     accuracy are unknown; use it only if you know where it comes from. Its digest is pinned from now on";
 
 fn task_name(task: Task) -> &'static str {
     match task {

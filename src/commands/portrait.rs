@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use serde::Serialize;
 
+use super::exits::store_failed;
 use super::{Context, Exit, Failed};
 use crate::clock::SharedClock;
 use crate::config::schema;
@@ -17,9 +18,8 @@ use crate::detect::Face;
 use crate::detect::detector::{DetectCounters, Detector};
 use crate::embed::embedder::Embedder;
 use crate::embedding::Embedding;
-use crate::engine::EngineError;
 use crate::engine::manifest::{IntendedUse, Manifest, Task};
-use crate::engine::store::{self, StoreError};
+use crate::engine::store;
 use crate::frame::Frame;
 use crate::frame::still::desk_frame_from_rgb;
 use crate::gallery::TemplateModel;
@@ -217,8 +217,15 @@ fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Faile
     match fitting.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(Failed::new(Exit::Missing, anyhow!("no {what} in {}: `placard model add FILE`", context.state.models().display()))),
-        several => Err(Failed::new(Exit::Usage, anyhow!("several models can be the {what}: name one of {}", several.join(", ")))),
+        several => Err(Failed::new(
+            Exit::Usage,
+            anyhow!("several models can be the {what}: name one of {} with --{}", several.join(", "), option(task)),
+        )),
     }
+}
+
+const fn option(task: Task) -> &'static str {
+    if matches!(task, Task::FaceDetector) { "detector" } else { "embedder" }
 }
 
 /// A model trained on renders must not recognise real people; a site that cannot be read counts as a real one.
@@ -234,16 +241,6 @@ fn refuse_commissioning_model(site: Option<&Site>, manifest: &Manifest) -> Resul
 
 pub(super) fn desk_closed(closed: DeskClosed) -> Failed {
     Failed::new(Exit::Refused, closed)
-}
-
-fn store_failed(error: StoreError) -> Failed {
-    let exit = match &error {
-        StoreError::NotFound { .. } | StoreError::Engine(EngineError::LibraryMissing { .. }) => Exit::Missing,
-        StoreError::Manifest { .. } => Exit::Config,
-        StoreError::Damaged { .. } | StoreError::WrongTask { .. } => Exit::Refused,
-        _ => Exit::Failure,
-    };
-    Failed::new(exit, error)
 }
 
 #[cfg(test)]

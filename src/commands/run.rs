@@ -1,7 +1,11 @@
 //! `placard run`: runs a pipeline as a service, or a replay to its end.
 //!
+//! A replay ends when every source has; one that failed several times running counts as over, and then the command fails.
+//!
 //! Signals: TERM and INT ask (what arrived runs through to the journal); a second one ends at once. HUP reads the pipeline file, the
 //! register and the galleries anew and keeps the old ones on any error.
+
+mod summary;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,17 +14,15 @@ use std::thread::JoinHandle;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::exits::start_failed;
 use super::{Context, Exit, Failed, Outcome};
-use crate::appliance::{Appliance, Plan, StartError, StreamRuntime};
+use crate::appliance::{Appliance, Plan};
 use crate::clock::SystemClock;
 use crate::console::Console;
 use crate::console::{Appliance as _, notify};
-use crate::frame::StreamIndex;
-use crate::latency::{CAPTURE_TO_DONE, PercentilesMs};
 use crate::shutdown::Shutdown;
 
 #[derive(clap::Args)]
@@ -37,9 +39,9 @@ pub struct Args {
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
-    let plan = Plan::new(&args.pipeline, context.state.clone(), SystemClock::shared()).map_err(classified)?;
+    let plan = Plan::new(&args.pipeline, context.state.clone(), SystemClock::shared()).map_err(start_failed)?;
     let http = plan.loaded.limits.http;
-    let appliance = Appliance::start(plan).map_err(classified)?;
+    let appliance = Appliance::start(plan).map_err(start_failed)?;
     let console =
         Console::start(Arc::clone(&appliance) as _, &context.state.control_socket(), http).map_err(|e| Failed::new(Exit::Failure, e))?;
     let shutdown = Shutdown::new();
@@ -51,13 +53,17 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     tracing::info!(pipeline = %args.pipeline.display(), control = %context.state.control_socket().display(), "running");
 
     let begin = Usage::now()?;
+    let mut over = false;
     if args.until_end {
-        appliance.wait_until_ended(&shutdown);
+        over = appliance.wait_until_ended(&shutdown);
     } else {
         while !shutdown.wait(LOOK) && !appliance.failed().is_requested() {}
     }
     notify::stopping();
     let plane = appliance.plane();
+    // Before the stop, which ends every lease.
+    let policies = plane.as_ref().map(|p| p.policy.snapshot()).unwrap_or_default();
+    let failures = plane.as_ref().filter(|_| over).map(|p| summary::failed_sources(p)).unwrap_or_default();
     appliance.stop();
     shutdown.request();
     signals.close();
@@ -70,25 +76,16 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         join(watchdog, "watchdog");
     }
     if let (true, Some(plane)) = (args.until_end, plane) {
-        summary(&plane, &begin)?.print(context.json)?;
+        summary::of(&plane, &policies, &begin)?.print(context.json)?;
+    }
+    if !failures.is_empty() {
+        return Err(Failed::new(Exit::Failure, anyhow::anyhow!(failures.join("\n"))));
     }
     Ok(if appliance.failed().is_requested() { Exit::Failure } else { Exit::Success })
 }
 
 /// How often the main thread looks whether the service still has a pipeline.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(200);
-
-/// Which exit status a start's failure deserves.
-pub(super) fn classified(error: StartError) -> Failed {
-    let exit = match &error {
-        StartError::Config(_) | StartError::NoSite { .. } | StartError::NotAFile { .. } | StartError::Key(_) => Exit::Config,
-        StartError::Models(_) => Exit::Missing,
-        StartError::CommissioningModel { .. } => Exit::Refused,
-        StartError::Engine(crate::engine::EngineError::LibraryMissing { .. }) => Exit::Missing,
-        _ => Exit::Failure,
-    };
-    Failed::new(exit, error)
-}
 
 fn join(thread: JoinHandle<()>, name: &str) {
     if thread.join().is_err() {
@@ -166,80 +163,5 @@ impl Usage {
     }
     pub(crate) fn wall_s_since(&self, begin: &Self) -> f64 {
         self.wall.duration_since(begin.wall).as_secs_f64()
-    }
-}
-
-/// What a replay did.
-#[derive(Serialize)]
-struct Summary {
-    program: &'static str,
-    /// Frames that arrived, and those a detector looked at (`detect_every` passes over the others).
-    frames: u64,
-    frames_detected: u64,
-    frames_withheld: u64,
-    frames_overwritten: u64,
-    cpu_s: f64,
-    wall_s: f64,
-    frames_per_cpu_s: f64,
-    /// Inside the networks' step, pre-processing and decoding included.
-    detect_s: f64,
-    embed_s: f64,
-    embeddings: u64,
-    events: u64,
-    /// [stream, subject], once each.
-    hits: Vec<(String, String)>,
-    capture_to_done_ms: PercentilesMs,
-}
-
-fn summary(plane: &crate::appliance::Plane, begin: &Usage) -> anyhow::Result<Summary> {
-    let usage = Usage::now()?;
-    let (cpu_s, wall_s) = (usage.cpu_s_since(begin), usage.wall_s_since(begin));
-    let total = |count: &dyn Fn(&StreamRuntime) -> u64| plane.streams.iter().map(count).sum::<u64>();
-    let frames = total(&|s| s.ingest.frames_total.get());
-    let steps = plane.latencies.snapshot()?;
-    let step = |name: &str| steps.iter().find(|s| &*s.name == name);
-    let seconds = |name: &str| step(name).map_or(0.0, |s| s.histogram.mean() * s.histogram.len() as f64 / 1e9);
-    let emitter = plane.emitter.lock();
-    let mut hits: Vec<(String, String)> = emitter
-        .recent(usize::MAX)
-        .iter()
-        .map(|e| (e.stream.to_string(), e.candidates.first().map_or(String::new(), |c| c.subject.clone())))
-        .collect();
-    hits.sort();
-    hits.dedup();
-    Ok(Summary {
-        program: "placard",
-        frames,
-        frames_detected: (0..plane.streams.len()).map(|i| plane.last_look.frames(StreamIndex(u16::try_from(i).unwrap_or(u16::MAX)))).sum(),
-        frames_withheld: total(&|s| s.batch.frames_withheld.get()),
-        frames_overwritten: total(&|s| s.ring.overwritten.get()),
-        cpu_s,
-        wall_s,
-        frames_per_cpu_s: frames as f64 / cpu_s.max(1e-9),
-        detect_s: seconds("detect"),
-        embed_s: seconds("embed"),
-        embeddings: total(&|s| s.track.shots.get()),
-        events: emitter.counters.events.get(),
-        hits,
-        capture_to_done_ms: step(CAPTURE_TO_DONE).map(crate::latency::StepSnapshot::percentiles_ms).unwrap_or_default(),
-    })
-}
-
-impl Summary {
-    fn print(&self, json: bool) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if json {
-            writeln!(out, "{}", serde_json::to_string(self)?)?;
-            return Ok(());
-        }
-        writeln!(
-            out,
-            "frames     {} arrived, {} looked at, {} withheld, {} overwritten",
-            self.frames, self.frames_detected, self.frames_withheld, self.frames_overwritten
-        )?;
-        writeln!(out, "people     {} shots embedded, {} events, {} different hits", self.embeddings, self.events, self.hits.len())?;
-        writeln!(out, "processor  {:.2} s in {:.2} s: {:.1} frames per CPU-second", self.cpu_s, self.wall_s, self.frames_per_cpu_s)?;
-        writeln!(out, "of which   {:.2} s detection, {:.2} s alignment and embedding", self.detect_s, self.embed_s)?;
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use serde_json::json;
 
 use super::enrol::{PATIENCE, site_key, vault_failed};
+use super::exits::present;
 use super::portrait::{ModelNames, SEARCH, Studio};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::SystemClock;
@@ -50,6 +51,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     if !(-1.0..=1.0).contains(&args.threshold) {
         return Err(Failed::new(Exit::Usage, anyhow!("--threshold {} is not within -1…1", args.threshold)));
     }
+    present(&args.image)?;
     let clock = SystemClock::shared();
     let mut studio = Studio::open(context, &args.purpose, &args.models, clock.clone())?;
     let key = site_key(&context.state, studio.site.as_ref())?;

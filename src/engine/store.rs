@@ -38,12 +38,18 @@ pub enum StoreError {
         path.display()
     )]
     Unknown { path: PathBuf, sha256: String },
+    /// The name that was asked for.
+    #[error("--name: {0}")]
+    Name(ManifestError),
     #[error("the store has another model `{name}`: choose another name with `--name`, or remove {}", path.display())]
     NameTaken { name: String, path: PathBuf },
     #[error("no model `{name}` in {} ({}): add it with `placard model add FILE`", path.display(), in_store(.have))]
     NotFound { name: String, path: PathBuf, have: Vec<String> },
-    #[error("{}: its SHA-256 is {got}, its manifest says {want}: the file was changed after it was added; add the model again", path.display())]
-    Damaged { path: PathBuf, got: String, want: String },
+    #[error(
+        "{}: its SHA-256 is {got}, its manifest says {want}: the file was changed after it was added; add the model again with `placard model add FILE --name {name}`",
+        path.display()
+    )]
+    Damaged { name: String, path: PathBuf, got: String, want: String },
     #[error("model `{name}` is for {got:?}, {want:?} is wanted here")]
     WrongTask { name: String, got: Task, want: Task },
     #[error("{}: it cannot be run: {error}", path.display())]
@@ -94,7 +100,7 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
         },
     };
     if let Some(name) = &options.name {
-        check_name(name).map_err(|error| refused(error.into()))?;
+        check_name(name).map_err(StoreError::Name)?;
         manifest.name.clone_from(name);
     }
     let prepared = candidate.prepare(&manifest).map_err(refused)?;
@@ -125,7 +131,7 @@ pub fn open(state: &StateDirectory, name: &str) -> Result<(Manifest, Vec<u8>), S
     let bytes = read_bounded(&path, MAX_FILE_BYTES)?;
     let (got, want) = (import::sha256_hex(&bytes), manifest.prepared_sha256.clone().unwrap_or_default());
     if got != want {
-        return Err(StoreError::Damaged { path, got, want });
+        return Err(StoreError::Damaged { name: name.into(), path, got, want });
     }
     import::verify(&bytes, &manifest).map_err(|error| StoreError::Refused { path, error })?;
     Ok((manifest, bytes))
@@ -233,10 +239,11 @@ fn write(state: &StateDirectory, manifest: &Manifest, bytes: &[u8]) -> Result<(P
     let models = state.models();
     let directory = models.join(&manifest.name);
     if directory.exists() {
-        return match open(state, &manifest.name) {
-            Ok((there, _)) if there == *manifest => Ok((directory, true)),
-            _ => Err(StoreError::NameTaken { name: manifest.name.clone(), path: directory }),
-        };
+        match open(state, &manifest.name) {
+            Ok((there, _)) if there == *manifest => return Ok((directory, true)),
+            Err(error) if is_damage(&error) => set_aside(&models, &manifest.name, &error)?,
+            _ => return Err(StoreError::NameTaken { name: manifest.name.clone(), path: directory }),
+        }
     }
     let text = manifest.to_toml().map_err(|error| StoreError::Manifest { path: directory.join(MANIFEST), error })?;
     let failed = |error| StoreError::File { path: directory.clone(), error };
@@ -263,6 +270,25 @@ fn write(state: &StateDirectory, manifest: &Manifest, bytes: &[u8]) -> Result<(P
     }
     written.map_err(failed)?;
     Ok((directory, false))
+}
+
+/// Whether a model of the store is of no use to anybody, so that adding it again may replace it.
+fn is_damage(error: &StoreError) -> bool {
+    match error {
+        StoreError::Damaged { .. } | StoreError::Manifest { .. } | StoreError::Refused { .. } => true,
+        StoreError::File { error, .. } => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Takes a damaged model out of its place. Nothing could run it, so a crash from here on costs nobody a model.
+fn set_aside(models: &Path, name: &str, damage: &StoreError) -> Result<(), StoreError> {
+    tracing::warn!(model = name, %damage, "a damaged model is replaced");
+    let (from, to) = (models.join(name), models.join(format!(".{name}-damaged.{}.tmp", std::process::id())));
+    let failed = |error| StoreError::File { path: from.clone(), error };
+    let _leftover = std::fs::remove_dir_all(&to);
+    std::fs::rename(&from, &to).map_err(failed)?;
+    std::fs::remove_dir_all(&to).map_err(failed)
 }
 
 /// Temporary directories of processes that are gone.

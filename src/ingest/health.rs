@@ -118,6 +118,10 @@ impl StreamHealth {
     pub fn last_frame_at(&self) -> Option<Stamp<Monotonic>> {
         Some(self.last_frame_ns.load(Relaxed)).filter(|&ns| ns != NEVER).map(Stamp::from_ns)
     }
+    /// Since frames last flowed.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Relaxed)
+    }
     pub(super) fn set_attempts(&self, attempts: u32) {
         self.attempts.store(attempts, Relaxed);
     }

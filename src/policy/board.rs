@@ -101,11 +101,12 @@ impl Board {
         Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), last_beat_ns: AtomicI64::new(0), counters: Arc::default() }
     }
 
-    /// Records `decision` for stream `index`; true if its state changed.
+    /// Records `decision` for stream `index`; true if its state changed, or if nothing was decided before.
     pub fn record(&self, index: usize, decision: &Decision, epoch: u64, revoked_at: Option<Stamp<Monotonic>>, now: Now) -> bool {
         let mut contents = self.contents.lock();
         let Some(stream) = contents.streams.get_mut(index) else { return false };
         let (from, to) = (stream.state, decision.state);
+        let first = stream.reason.rule == Rule::NotYetDecided;
         stream.state = to;
         stream.purposes = decision.grants.iter().map(|g| g.purpose.clone()).collect();
         stream.next_expiry = decision.next_change;
@@ -115,7 +116,7 @@ impl Board {
             stream.reason = decision.reason.clone();
         }
         if from == to {
-            return false;
+            return first;
         }
         let at_monotonic = revoked_at.unwrap_or(now.monotonic);
         let change = Change { at: now.utc, at_monotonic, stream: Arc::clone(&stream.name), from, to, reason: decision.reason.clone() };

@@ -264,7 +264,11 @@ impl Keeper {
         let revoked_at = narrowed.then(|| self.clock.monotonic());
         if self.board.record(index, decision, epoch, revoked_at, now) {
             let (name, from, to) = (&*self.streams[index], was.name(), decision.state.name());
-            tracing::info!(stream = name, from, to, reason = %decision.reason, "stream state changed");
+            if from == to {
+                tracing::warn!(stream = name, state = to, reason = %decision.reason, "stream starts dark");
+            } else {
+                tracing::info!(stream = name, from, to, reason = %decision.reason, "stream state changed");
+            }
         }
     }
 }

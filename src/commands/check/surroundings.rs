@@ -6,6 +6,9 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
+use serde::Serialize;
+
+use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
 use crate::config::keys::Problem;
 use crate::config::schema::{Capture, Stream};
@@ -13,6 +16,8 @@ use crate::config::source::SourceSpec;
 use crate::engine::manifest::{Decode, IntendedUse, Manifest, Task};
 use crate::engine::{onnxruntime, store};
 use crate::policy::facts::Register;
+use crate::policy::lease::StreamState;
+use crate::policy::rules::{Decision, DecisionPlane, PlainRules, Reason, Rule};
 use crate::state::StateDirectory;
 
 /// Without the missing it cannot run; with the doubtful perhaps not as meant.
@@ -20,6 +25,16 @@ use crate::state::StateDirectory;
 pub(super) struct Around {
     pub missing: Vec<Problem>,
     pub doubtful: Vec<Problem>,
+    /// Empty where there is no register to decide from: then every stream is off.
+    pub streams: Vec<StreamNow>,
+}
+
+/// What the rules say of a stream at the time of the check.
+#[derive(Debug, Serialize)]
+pub(super) struct StreamNow {
+    pub name: String,
+    pub state: StreamState,
+    pub reason: String,
 }
 
 struct Look<'a> {
@@ -71,13 +86,25 @@ impl Look<'_> {
                     );
                     self.doubtful("name", message);
                 }
-                for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
-                    if !register.areas.iter().any(|area| area.stream == stream.name) {
-                        let message = format!("the register has no [[area]] for `{}`: the stream stays off", stream.name);
-                        self.doubtful(&format!("stream[{i}].name"), message);
-                    }
-                }
+                self.states(&register);
             }
+        }
+    }
+
+    /// What the policy thread would decide for each stream if it were asked now.
+    fn states(&mut self, register: &Register) {
+        let now = SystemClock.utc();
+        for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
+            let decision = PlainRules.decide(register, &stream.name, now).unwrap_or_else(|error| {
+                let remedy = "mend the facts that the rules stumble over";
+                Decision::off(Reason::new(Rule::DecisionMade, error.to_string(), remedy))
+            });
+            if decision.state < StreamState::Detect {
+                let message = format!("the stream would be {} now: {}", decision.state.name(), decision.reason);
+                self.doubtful(&format!("stream[{i}].name"), message);
+            }
+            let (name, reason) = (stream.name.clone(), decision.reason.to_string());
+            self.around.streams.push(StreamNow { name, state: decision.state, reason });
         }
     }
 
@@ -302,6 +329,28 @@ mod tests {
         assert_eq!(doubted(&register), 0);
         register.signs[0].photo_sha256 = Some("0".repeat(64));
         assert_eq!(doubted(&register), 1);
+    }
+
+    #[test]
+    fn every_streams_state_is_told_and_a_dark_one_is_doubted() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let state = StateDirectory::new(directory.path());
+        std::fs::write(state.site(), "").expect("written");
+        let path = directory.path().join("p.toml");
+        let stream = |name: &str| format!("[[stream]]\nname = \"{name}\"\nsource = \"rtsp://cam/\"\n");
+        let text = format!("name = \"a\"\n[detect]\nmodel = \"m\"\n{}{}", stream("north"), stream("south"));
+        std::fs::write(&path, text).expect("written");
+        let loaded = crate::config::load(&path).expect("valid");
+        let mut register: Register = toml::from_str(crate::policy::facts::testing::GOOD).expect("good");
+        register.signs[0].inspected_at = Some("2020-01-01".parse().expect("a date"));
+        register.store(&state.register()).expect("stored");
+        let around = look(&loaded, &state);
+        let told: Vec<(&str, StreamState, bool)> =
+            around.streams.iter().map(|s| (s.name.as_str(), s.state, s.reason.contains("[sign-inspected]"))).collect();
+        assert_eq!(told, [("north", StreamState::Off, true), ("south", StreamState::Off, false)]);
+        let doubted = |i: usize| around.doubtful.iter().find(|p| p.key == format!("stream[{i}].name")).map(|p| p.message.clone());
+        assert!(doubted(0).is_some_and(|m| m.starts_with("the stream would be off now: ")), "{:?}", doubted(0));
+        assert!(doubted(1).is_some_and(|m| m.contains("no area is recorded for stream `south`")), "{:?}", doubted(1));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock};
+use crate::commands::exits::present;
+use crate::commands::{Exit, Failed};
 use crate::config::schema::Stream;
 use crate::config::source::SourceSpec;
 use crate::frame::StreamIndex;
@@ -28,9 +30,12 @@ pub struct Opened {
     pub health: HealthSnapshot,
 }
 
-pub fn open(text: &str, args: &super::Args) -> anyhow::Result<Opened> {
+pub fn open(text: &str, args: &super::Args) -> Result<Opened, Failed> {
     let base = std::env::current_dir().context("the current directory")?;
-    let spec = SourceSpec::parse(text, &base)?;
+    let spec = SourceSpec::parse(text, &base).map_err(|error| Failed::new(Exit::Usage, error))?;
+    if let SourceSpec::File { path } | SourceSpec::Image { path } = &spec {
+        present(path)?;
+    }
     let mut stream = Stream::new("probe", text);
     stream.credential_file.clone_from(&args.credential_file);
     stream.decoder.clone_from(&args.decoder);
