@@ -217,7 +217,7 @@ impl Check<'_> {
         if streams.len() > MAX_STREAMS {
             self.fault("stream", format!("{} streams: at most {MAX_STREAMS} fit in one pipeline", streams.len()));
         }
-        let mut seen = HashSet::new();
+        let (mut seen, mut devices) = (HashSet::new(), HashSet::new());
         let mut sources = Vec::with_capacity(streams.len());
         for (i, stream) in streams.iter_mut().enumerate() {
             let key = |name: &str| format!("stream[{i}].{name}");
@@ -228,6 +228,12 @@ impl Check<'_> {
             }
             match SourceSpec::parse(&stream.source, self.base) {
                 Ok(source) => {
+                    if let SourceSpec::V4l2 { device } = &source
+                        && !devices.insert(device.clone())
+                    {
+                        let reader = "a camera gives its pictures to one reader; a stream may serve several purposes";
+                        self.fault(key("source"), format!("another stream reads `{}` already: {reader}", device.display()));
+                    }
                     self.stream_options(stream, &source, &key);
                     sources.push(source);
                 }

@@ -138,6 +138,11 @@ impl Outlet {
         self.sequence.load(Relaxed)
     }
 
+    /// Those that could be handed on.
+    pub fn usable(&self) -> u64 {
+        self.counters.frames_total.get().saturating_sub(self.counters.frames_refused_total.get())
+    }
+
     /// Numbers the frame, checks it and hands it on. `header.stream` and `header.sequence` are set here. A frame whose planes are too
     /// short or whose size is impossible is counted and refused; the source may go on.
     pub fn deliver(&self, mut header: FrameHeader, buffer: Box<dyn FrameBuffer>, shutdown: &Shutdown) -> Result<Delivery, IngestError> {

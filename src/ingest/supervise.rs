@@ -94,9 +94,10 @@ pub fn run(opener: &mut Opener<'_>, outlet: &Outlet, shutdown: &Shutdown, mut ba
         outlet.counters.connections_total.increment();
         // Opening waits for the camera, as long as it takes.
         outlet.rest();
-        let arrived_before = outlet.arrived();
+        let usable_before = outlet.usable();
         let outcome = run_once(opener, outlet, shutdown);
-        if outlet.arrived() > arrived_before {
+        // A camera whose every picture is refused is tried ever less often, like one that sends none.
+        if outlet.usable() > usable_before {
             backoff.reset();
             attempts = 0;
         }
@@ -180,6 +181,8 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Step {
         FrameThen(End),
+        /// A picture too small to be one.
+        Unreadable,
         Stall,
         Panic,
         Refuse,
@@ -188,20 +191,21 @@ mod tests {
     impl Source for Scripted {
         fn run_once(&mut self, outlet: &Outlet, shutdown: &Shutdown) -> Result<End, IngestError> {
             match self.0 {
-                Step::FrameThen(end) => {
+                Step::Unreadable | Step::FrameThen(_) => {
+                    let side = if matches!(self.0, Step::Unreadable) { 8 } else { 16 };
                     let header = FrameHeader {
                         stream: StreamIndex(0),
                         sequence: 0,
                         captured_at: CaptureTime::Arrival(Stamp::from_ns(1)),
                         arrived_at: Stamp::from_ns(1),
-                        width: 16,
-                        height: 16,
+                        width: side,
+                        height: side,
                         layout: PixelLayout::Nv12,
                         colorimetry: Colorimetry::assumed_for(16),
                         strides: [16, 16, 0],
                     };
                     outlet.deliver(header, Box::new(OwnedBuffer { planes: vec![vec![0; 256], vec![0; 128]] }), shutdown)?;
-                    Ok(end)
+                    Ok(if let Step::FrameThen(end) = self.0 { end } else { End::Disconnected })
                 }
                 Step::Stall => Err(IngestError::Stalled { stream: "door".into(), stall_ms: 7 }),
                 Step::Panic => panic!("a defect"),
@@ -245,6 +249,16 @@ mod tests {
         assert_eq!(outlet.counters.stalls_total.get(), 6);
         assert_eq!(outlet.health.state(), SourceState::Ended);
         assert_eq!(outlet.arrived(), 2);
+    }
+
+    #[test]
+    fn pictures_that_are_refused_do_not_shorten_the_pauses() {
+        let (outlet, pauses, healths) = play(&[Step::Unreadable; 4]);
+        for (pause, full) in pauses.iter().zip([250, 500, 1_000, 1_000]) {
+            assert!((full / 2..=full).contains(&pause.as_millis()), "{pauses:?}");
+        }
+        assert_eq!((pauses.len(), outlet.counters.frames_refused_total.get(), outlet.usable()), (4, 4, 1), "the last frame ends the test");
+        assert_eq!(healths[3].attempts, 4, "the alarm looks at this");
     }
 
     #[test]

@@ -227,9 +227,9 @@ impl Look<'_> {
         }
     }
 
-    /// Fragments that read whole pictures before Placard sees them.
+    /// Fragments that read whole pictures before Placard sees them, or would let them out.
     #[cfg(feature = "gst")]
-    fn converters(&mut self) {
+    fn fragments(&mut self) {
         for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
             let Some(fragment) = &stream.gst else { continue };
             if let Some(converter) = elements_of(fragment).find(|element| CONVERTERS.contains(element)) {
@@ -239,16 +239,21 @@ impl Look<'_> {
                 );
                 self.doubtful(&format!("stream[{i}].gst"), message);
             }
+            // What is not installed is told by name below.
+            match crate::ingest::gstreamer::check_fragment(stream) {
+                Ok(()) | Err(crate::ingest::IngestError::MissingElement { .. }) => {}
+                Err(error) => self.missing(&format!("stream[{i}].gst"), error.to_string()),
+            }
         }
     }
 
     /// GStreamer's elements, by name only: no pipeline is built.
     #[cfg(feature = "gst")]
     fn elements(&mut self) {
-        self.converters();
         if let Err(error) = gstreamer::init() {
             return self.missing("stream", format!("GStreamer does not start: {error}"));
         }
+        self.fragments();
         let streams = self.loaded.pipeline.streams.iter().zip(&self.loaded.limits.streams).enumerate();
         let mut lacking: Vec<(String, String)> = Vec::new();
         let mut need = |key: String, element: &str| {

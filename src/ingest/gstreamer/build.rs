@@ -15,7 +15,7 @@ use super::super::redact::Redactor;
 use super::messages::Messages;
 use super::missing::package_of;
 use super::sink::{Origin, Replay, Timing};
-use super::{decoders, formats};
+use super::{decoders, formats, fragment};
 use crate::config::schema::{Stream, Transport};
 use crate::config::source::SourceSpec;
 
@@ -204,17 +204,17 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn build_fragment(&self, fragment: &str) -> Result<gst::Pipeline, IngestError> {
+    pub(super) fn build_fragment(&self, text: &str) -> Result<gst::Pipeline, IngestError> {
         if let Some(decoder) = &self.stream.decoder {
             return Err(decoders::refuse_with_fragment(&self.stream.name, decoder, self.redactor));
         }
         let refuse = |reason: String| IngestError::Fragment { stream: self.stream.name.clone(), reason };
-        if self.redactor.clean(fragment).contains("…@") || fragment.contains("user-pw") {
+        if self.redactor.clean(text).contains("…@") || text.contains("user-pw") {
             return Err(refuse("it holds a user or password: name a `credential_file` instead, it reaches every rtspsrc".to_owned()));
         }
         super::init(&self.stream.name)?;
         // With its caps, so that an end that does not fit is refused here rather than when the first picture comes.
-        let description = format!("{} ! appsink name={SINK} caps=\"{}\"", fragment.trim().trim_end_matches('!'), formats::caps());
+        let description = format!("{} ! appsink name={SINK} caps=\"{}\"", text.trim().trim_end_matches('!'), formats::caps());
         let mut context = gst::ParseContext::new();
         let parsed = gst::parse::launch_full(&description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
         let element = parsed.map_err(|error| match context.missing_elements().first() {
@@ -227,6 +227,11 @@ impl<'a> Plan<'a> {
             None => refuse(self.redactor.clean(error.message())),
         })?;
         let pipeline = element.downcast::<gst::Pipeline>().map_err(|_| refuse("it is no pipeline".to_owned()))?;
+        if let Some(way_out) = fragment::way_out(&pipeline, SINK) {
+            let advice = "a fragment may hold no way out for pictures: leave it out; what may be seen is decided by the permit, behind the fragment's end";
+            return Err(refuse(format!("{way_out}: {advice}")));
+        }
+        fragment::watch(&pipeline, SINK);
         for element in pipeline.iterate_recurse().into_iter().flatten() {
             if element.factory().is_some_and(|f| f.name() == "rtspsrc") {
                 self.hand_over_credential(&element);

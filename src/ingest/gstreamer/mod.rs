@@ -12,6 +12,7 @@
 mod build;
 pub mod decoders;
 mod formats;
+mod fragment;
 mod leftovers;
 mod messages;
 mod missing;
@@ -60,6 +61,13 @@ impl GstSource {
         let redactor = Redactor::new(credential.as_ref());
         Ok(Self { stream: stream.clone(), spec: spec.clone(), credential, redactor })
     }
+}
+
+/// Whether the stream's own fragment, if it has one, could be played: parsed, its end fits, no way out for pictures in it. Opens nothing.
+pub fn check_fragment(stream: &Stream) -> Result<(), IngestError> {
+    let Some(fragment) = &stream.gst else { return Ok(()) };
+    let redactor = Redactor::new(None);
+    Plan { stream, spec: &SourceSpec::Gst, credential: None, redactor: &redactor }.build_fragment(fragment).map(drop)
 }
 
 impl Source for GstSource {

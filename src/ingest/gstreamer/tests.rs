@@ -271,3 +271,28 @@ fn a_still_goes_on_for_ever_in_its_own_colours() {
         }
     }
 }
+
+/// Every way to take pictures past the permit that a fragment could try.
+#[test]
+fn a_fragment_with_a_way_out_is_refused_before_it_plays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = folder.path().join("frame");
+    let path = written.display();
+    let ways = [
+        (format!("videotestsrc ! tee name=t ! queue ! multifilesink location={path} t. ! queue"), "multifilesink"),
+        (format!("videotestsrc ! tee name=t ! queue ! filesink location={path} t. ! queue"), "filesink"),
+        ("videotestsrc ! tee name=t ! queue ! udpsink port=9 t. ! queue".to_owned(), "udpsink"),
+        ("videotestsrc ! tee name=t ! queue ! fakesink dump=true t. ! queue".to_owned(), "fakesink"),
+        ("videotestsrc ! tee name=t ! queue ! appsink t. ! queue".to_owned(), "appsink"),
+        (format!("( videotestsrc ! tee name=t ! queue ! filesink location={path} ) t. ! queue"), "filesink"),
+        ("videotestsrc ! identity dump=true".to_owned(), "identity dump=true"),
+    ];
+    for (fragment, element) in ways {
+        let stream = Stream { gst: Some(fragment.clone()), ..lossless("gst") };
+        let error = check_fragment(&stream).expect_err(&fragment).to_string();
+        assert!(error.contains(&format!("`{element}`")) && error.contains("way out"), "{fragment}: {error}");
+    }
+    assert!(!written.exists());
+    let harmless = Stream { gst: Some("videotestsrc ! identity ! tee name=t ! queue".to_owned()), ..lossless("gst") };
+    check_fragment(&harmless).expect("nothing leaves");
+}
