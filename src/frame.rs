@@ -4,12 +4,14 @@
 //! which takes a proof that they may be read *and where* ([`MayRead`], implemented by `policy`'s permits alone; `tests/tidy.rs`
 //! checks it), looks whether the proof still stands, and hands out the planes together with the area mask. No proof, no pixel.
 //!
-//! A frame's header cannot be changed, so a frame stays its stream's. Cameras cannot make frames of [`StreamIndex::DESK`].
+//! A frame's header cannot be changed, so a frame stays its stream's. Cameras cannot make frames of [`StreamIndex::DESK`]. Nor can it be
+//! put under another law: a frame is made for one lease table ([`TableId`]), and permits of any other open nothing of it.
 
 mod layout;
 pub mod still;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::area::Area;
 use crate::clock::{CaptureTime, Monotonic, Stamp};
@@ -26,6 +28,30 @@ impl StreamIndex {
 
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// Which lease table governs a frame, a gallery or an appliance's events: unlike any other of this process. A table tells its own
+/// (`LeaseTable::id`); nobody can make one that is already in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableId(u64);
+
+impl TableId {
+    /// No table's: what it governs, no permit opens.
+    pub const NOBODY: Self = Self(u64::MAX);
+    /// Of the frames, galleries and leases that unit tests make by hand.
+    #[cfg(test)]
+    pub(crate) const TESTS: Self = Self(0);
+
+    /// The next table's.
+    pub(crate) fn unique() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Relaxed) + 1)
+    }
+
+    /// Where the table's epochs begin: 2⁴⁰ for each, so that no two tables number a lease alike.
+    pub(crate) const fn first_epoch(self) -> u64 {
+        (self.0 << 40) | 1
     }
 }
 
@@ -97,6 +123,8 @@ pub struct FrameHeader {
 /// A picture: header and the decoder's own memory.
 pub struct Frame {
     header: FrameHeader,
+    /// Whose permits open it.
+    table: TableId,
     /// `None` only while the frame is being dropped.
     buffer: Option<Box<dyn FrameBuffer>>,
 }
@@ -112,15 +140,16 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// A camera's, or a replay's. Checks that every plane holds what the header claims, so that readers need no further bounds checks.
-    pub fn new(header: FrameHeader, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
+    /// A camera's, or a replay's, for the permits of `table`. Checks that every plane holds what the header claims, so that readers need no
+    /// further bounds checks.
+    pub fn new(header: FrameHeader, table: TableId, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
         if header.stream == StreamIndex::DESK {
             return Err(FrameError::Desk { sequence: header.sequence });
         }
-        Self::checked(header, buffer)
+        Self::checked(header, table, buffer)
     }
 
-    fn checked(header: FrameHeader, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
+    fn checked(header: FrameHeader, table: TableId, buffer: Box<dyn FrameBuffer>) -> Result<Self, FrameError> {
         let FrameHeader { stream: StreamIndex(stream), sequence, width, height, layout, .. } = header;
         if !(16..=8192).contains(&width) || !(16..=8192).contains(&height) {
             return Err(FrameError::Size { stream, sequence, width, height });
@@ -134,7 +163,7 @@ impl Frame {
                 return Err(FrameError::ShortPlane { stream, sequence, plane, have, need, stride });
             }
         }
-        Ok(Self { header, buffer: Some(buffer) })
+        Ok(Self { header, table, buffer: Some(buffer) })
     }
 
     pub const fn header(&self) -> &FrameHeader {
@@ -145,6 +174,9 @@ impl Frame {
     pub fn read<'a>(&'a self, permit: &'a impl MayRead) -> Result<Pixels<'a>, ReadRefused> {
         if permit.stream() != self.header.stream {
             return Err(ReadRefused::OtherStream { permit_stream: permit.stream().0, frame_stream: self.header.stream.0 });
+        }
+        if permit.table() != self.table {
+            return Err(ReadRefused::OtherTable { stream: self.header.stream.0 });
         }
         if !permit.stands() {
             return Err(ReadRefused::Ended { stream: self.header.stream.0 });
@@ -175,6 +207,8 @@ impl fmt::Debug for Frame {
 /// `policy::lease` does.
 pub trait MayRead: sealed::Sealed {
     fn stream(&self) -> StreamIndex;
+    /// The lease table that granted it.
+    fn table(&self) -> TableId;
     /// Whether the lease behind it stands at this moment, by the clock of who granted it. Two atomic loads and a clock reading.
     fn stands(&self) -> bool;
     fn area(&self) -> &Area;
@@ -192,6 +226,12 @@ pub enum ReadRefused {
     /// Always a programming error; refused all the same.
     #[error("a permit for stream {permit_stream} does not open a frame of stream {frame_stream}")]
     OtherStream { permit_stream: u16, frame_stream: u16 },
+    /// Always a programming error, or an attempt; refused all the same.
+    #[error(
+        "the permit for stream {stream} is of another lease table than the frame, so another register may have granted it: nothing was read; \
+         ask the table of the appliance, or desk, that the frame comes from"
+    )]
+    OtherTable { stream: u16 },
     #[error("the permit for stream {stream} has ended: nothing was read")]
     Ended { stream: u16 },
 }

@@ -5,6 +5,8 @@
 mod random;
 #[path = "law/signs.rs"]
 mod signs;
+#[path = "law/tables.rs"]
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -114,7 +114,7 @@ mod tests {
     use crate::area::Area;
     use crate::clock::Stamp;
     use crate::frame::still::frame_from_rgb;
-    use crate::frame::{Colorimetry, Frame, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
+    use crate::frame::{Colorimetry, Frame, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex, TableId};
     use crate::policy::lease::{Embed, StreamState, testing::grant};
 
     /// Crop = frame region of 112 × 112 from (x, y) on.
@@ -148,7 +148,8 @@ mod tests {
         let halved = |plane: &[u8]| (0..87 * 91).map(|i| plane[(i / 91 * 2) * 181 + i % 91 * 2]).collect::<Vec<u8>>();
         let interleaved = halved(planes[1]).into_iter().zip(halved(planes[2])).flat_map(|(u, v)| [u, v]).collect();
         let header = FrameHeader { layout: PixelLayout::Nv12, strides: [181, 182, 0], ..*frame.header() };
-        let nv12 = Frame::new(header, Box::new(OwnedBuffer { planes: vec![planes[0].to_vec(), interleaved] })).expect("valid");
+        let nv12 =
+            Frame::new(header, TableId::TESTS, Box::new(OwnedBuffer { planes: vec![planes[0].to_vec(), interleaved] })).expect("valid");
         for frame in [&frame, &nv12] {
             for (i, rgb) in crop(frame, &Area::whole(), &shift(30.5, 20.25)).iter().enumerate() {
                 #[expect(clippy::cast_precision_loss, reason = "small")]
@@ -188,7 +189,8 @@ mod tests {
             }
         }
         let colorimetry = if layout.is_rgb() { Colorimetry::RGB } else { still.header().colorimetry };
-        Frame::new(FrameHeader { layout, strides, colorimetry, ..*still.header() }, Box::new(OwnedBuffer { planes })).expect("valid")
+        Frame::new(FrameHeader { layout, strides, colorimetry, ..*still.header() }, TableId::TESTS, Box::new(OwnedBuffer { planes }))
+            .expect("valid")
     }
 
     #[test]
@@ -253,7 +255,7 @@ mod tests {
         }
         let still = frame_from_rgb(w, h, &vec![0; (w * h * 3) as usize]).expect("valid").header().to_owned();
         let header = FrameHeader { layout: PixelLayout::I420, strides: [200, 100, 100], ..still };
-        let frames = planes.map(|p| Frame::new(header, Box::new(OwnedBuffer { planes: p.to_vec() })).expect("valid"));
+        let frames = planes.map(|p| Frame::new(header, TableId::TESTS, Box::new(OwnedBuffer { planes: p.to_vec() })).expect("valid"));
         let crops = [&frames[0], &frames[1]].map(|f| crop(f, &area, &turned));
         assert!(crops[0] == crops[1], "a pixel from outside reached the crop");
         assert!(crops[0].iter().any(|p| p[0] > 0.0));

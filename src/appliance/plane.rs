@@ -17,7 +17,7 @@ use crate::emit::emitter::Emitter;
 use crate::emit::worker::Recent;
 use crate::engine::Network;
 use crate::engine::manifest::Decode;
-use crate::frame::{Frame, StreamIndex};
+use crate::frame::{Frame, StreamIndex, TableId};
 use crate::gallery::TemplateModel;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::{GallerySet, Reloaded};
@@ -87,14 +87,14 @@ pub struct Lasting {
 }
 
 /// Opens the galleries of `model` in the site's vault.
-pub(super) fn galleries(plan: &Plan, network: &dyn Network, key: &SiteKey) -> Result<Arc<GallerySet>, StartError> {
+pub(super) fn galleries(plan: &Plan, network: &dyn Network, key: &SiteKey, table: TableId) -> Result<Arc<GallerySet>, StartError> {
     let manifest = network.manifest();
     let Decode::Embedding { dim, .. } = manifest.decode else {
         return Err(StartError::Step(format!("model `{}` is no embedder", manifest.name)));
     };
     let sha256 = manifest.prepared_sha256.as_ref().unwrap_or(&manifest.sha256);
     let model = TemplateModel { name: manifest.name.as_str().into(), sha256: sha256.as_str().into(), dim };
-    let set = Arc::new(GallerySet::new(model));
+    let set = Arc::new(GallerySet::new(model, table));
     reload(plan, &set, key)?;
     Ok(set)
 }

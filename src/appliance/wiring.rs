@@ -107,7 +107,7 @@ impl<'a> Wiring<'a> {
     pub fn connect(&mut self, detectors: Networks, embedders: Networks, key: Option<&SiteKey>) -> Result<Wired, StartError> {
         let names = self.plan.stream_names();
         let galleries = match (embedders.first(), key) {
-            (Some(network), Some(key)) => Some(galleries(self.plan, &**network, key)?),
+            (Some(network), Some(key)) => Some(galleries(self.plan, &**network, key, self.leases.id())?),
             _ => None,
         };
         let tasks = self.emit(&names)?;
@@ -160,7 +160,7 @@ impl<'a> Wiring<'a> {
         let settings = emitter::Settings {
             directory: config.journal.directory.clone().unwrap_or_else(|| self.plan.state.journal()),
             rotate_mib: config.journal.rotate_mib,
-            context: emit::Context { streams },
+            context: emit::Context { streams, table: self.leases.id() },
             sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,
             pauses: emit::backoff::Pauses::default(),
             recent: Arc::clone(&self.lasting.recent),
@@ -304,6 +304,7 @@ impl<'a> Wiring<'a> {
             let batch = Arc::new(BatchCounters { stream: Some(Arc::clone(name)), ..BatchCounters::default() });
             let every = self.plan.loaded.pipeline.streams[i].detect_every;
             let outlet = Outlet::new(name, index(i), Arc::clone(&ring), Arc::clone(&self.running.bell), Arc::clone(&self.clock));
+            let outlet = outlet.governed_by(self.leases.id());
             let (health, ingest) = (Arc::clone(&outlet.health), Arc::clone(&outlet.counters));
             let of_stream: [Arc<dyn Counters>; 4] =
                 [Arc::clone(&ingest) as _, Arc::clone(&batch) as _, Arc::clone(&track) as _, Arc::clone(&live) as _];

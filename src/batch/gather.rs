@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::area::Area;
     use crate::clock::CaptureTime;
-    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout};
+    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout, TableId};
     use crate::policy::lease::testing::{Granted, grant};
     use crate::policy::lease::{MAX_LEASE, StreamState};
 
@@ -167,7 +167,7 @@ mod tests {
             colorimetry: Colorimetry::assumed_for(16),
             strides: [16, 8, 8],
         };
-        Frame::new(header, Box::new(OwnedBuffer { planes: vec![vec![0; 256], vec![0; 64], vec![0; 64]] })).expect("valid")
+        Frame::new(header, TableId::TESTS, Box::new(OwnedBuffer { planes: vec![vec![0; 256], vec![0; 64], vec![0; 64]] })).expect("valid")
     }
 
     fn feed(detect_every: u32, newest_first: bool) -> Feed {

@@ -112,7 +112,7 @@ mod tests {
             colorimetry: Colorimetry::assumed_for(16),
             strides: [16, 0, 0],
         };
-        Frame::new(header, Box::new(OwnedBuffer { planes: vec![vec![0; 256]] })).expect("valid")
+        Frame::new(header, crate::frame::TableId::TESTS, Box::new(OwnedBuffer { planes: vec![vec![0; 256]] })).expect("valid")
     }
 
     /// Two workers: one ends while it is free, the other with a batch in its hands. From then on frames are released and counted, in the

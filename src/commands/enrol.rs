@@ -236,7 +236,7 @@ impl<'a> Enrolment<'a> {
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
         vault.purge_expired(now)?;
         let known = vault.load_purpose(self.purpose, &self.studio.model, now)?;
-        let set = GallerySet::of_purpose(self.studio.model.clone(), self.purpose, &known)?;
+        let set = GallerySet::of_purpose(self.studio.model.clone(), self.studio.desk.table(), self.purpose, &known)?;
         drop(known);
         let expires_at = now.plus(self.lifetime).min(self.studio.desk.basis_ends());
         let mut decided: Vec<Result<Candidate, Verdict>> = Vec::with_capacity(looked_at.len());

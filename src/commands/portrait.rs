@@ -20,8 +20,8 @@ use crate::embed::embedder::Embedder;
 use crate::embedding::Embedding;
 use crate::engine::manifest::{IntendedUse, Manifest, Task};
 use crate::engine::store;
-use crate::frame::Frame;
 use crate::frame::still::desk_frame_from_rgb;
+use crate::frame::{Frame, TableId};
 use crate::gallery::TemplateModel;
 use crate::matching::template_model;
 use crate::policy::enrolment::{DeskClosed, EnrolmentDesk};
@@ -146,7 +146,7 @@ impl Studio {
 
     /// The outer error is a fault of ours or the law's word; the inner one is about the picture.
     pub fn take(&mut self, path: &Path, gate: Gate) -> Result<Result<Portrait, Refusal>, Failed> {
-        let frame = match read_picture(path) {
+        let frame = match read_picture(path, self.desk.table()) {
             Ok(frame) => frame,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -193,7 +193,7 @@ fn good_enough(quality: Quality, gate: Gate) -> Result<(), Refusal> {
 }
 
 /// Decodes a file, upright as its camera meant it (EXIF).
-fn read_picture(path: &Path) -> Result<Frame, Refusal> {
+fn read_picture(path: &Path, table: TableId) -> Result<Frame, Refusal> {
     let unreadable = |reason: String| Refusal::Unreadable { reason };
     let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| unreadable(e.to_string()))?;
     let mut limits = Limits::default();
@@ -208,7 +208,7 @@ fn read_picture(path: &Path) -> Result<Frame, Refusal> {
         Ok(picture.into_rgb8())
     });
     let rgb = decoded.map_err(|e| unreadable(e.to_string()))?;
-    desk_frame_from_rgb(rgb.width(), rgb.height(), &rgb).map_err(|e| unreadable(e.to_string()))
+    desk_frame_from_rgb(table, rgb.width(), rgb.height(), &rgb).map_err(|e| unreadable(e.to_string()))
 }
 
 fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Failed> {
@@ -285,8 +285,8 @@ mod tests {
             b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff",
         ] {
             std::fs::write(&path, bytes).expect("write");
-            assert!(matches!(read_picture(&path), Err(Refusal::Unreadable { .. })));
+            assert!(matches!(read_picture(&path, TableId::NOBODY), Err(Refusal::Unreadable { .. })));
         }
-        assert!(matches!(read_picture(directory.path()), Err(Refusal::Unreadable { .. })));
+        assert!(matches!(read_picture(directory.path(), TableId::NOBODY), Err(Refusal::Unreadable { .. })));
     }
 }

@@ -69,7 +69,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let loaded = vault.load_purpose(&args.purpose, &studio.model, clock.utc())?;
     drop(vault);
     let (version, templates) = (loaded.version, loaded.templates.len());
-    let set = GallerySet::of_purpose(studio.model.clone(), &args.purpose, &loaded)?;
+    let set = GallerySet::of_purpose(studio.model.clone(), studio.desk.table(), &args.purpose, &loaded)?;
     drop(loaded);
     let permit = studio.desk.match_permit().map_err(|closed| Failed::new(Exit::Refused, closed))?;
     let found = identify(portrait.embedding, &[permit], &set, args.threshold, usize::from(args.top));

@@ -146,7 +146,7 @@ mod tests {
     use crate::engine::Output;
     use crate::engine::manifest::Manifest;
     use crate::frame::still::frame_from_rgb;
-    use crate::frame::{BoundingBox, FrameHeader, OwnedBuffer, StreamIndex};
+    use crate::frame::{BoundingBox, FrameHeader, OwnedBuffer, StreamIndex, TableId};
     use crate::policy::lease::{StreamState, testing::grant};
 
     /// Answers every run with the same boxes (fractions of the tensor), and remembers the shape it was asked with.
@@ -225,7 +225,7 @@ mod tests {
         assert!(detector.detect(&frame, &permit).expect("nothing to read").is_empty());
         assert_eq!((*shape.lock(), counters.empty_areas.get()), ([0; 4], 1));
         let header = FrameHeader { stream: StreamIndex(3), sequence: 17, ..*frame.header() };
-        let frame = Frame::new(header, Box::new(OwnedBuffer { planes: vec![vec![90; 64 * 64]; 3] })).expect("valid");
+        let frame = Frame::new(header, TableId::TESTS, Box::new(OwnedBuffer { planes: vec![vec![90; 64 * 64]; 3] })).expect("valid");
         let error = detector.detect(&frame, &permit).expect_err("another stream").to_string();
         assert!(error.contains("stream 3, frame 17"), "{error}");
     }

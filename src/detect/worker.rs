@@ -150,7 +150,7 @@ mod tests {
     use crate::area::Area;
     use crate::batch::{BatchCounters, Batcher, DetectEvery, Feed, FreeWorkers, Gatherer};
     use crate::clock::{CaptureTime, SystemClock};
-    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout};
+    use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout, TableId};
     use crate::latency::Latencies;
     use crate::policy::lease::StreamState;
     use crate::policy::lease::testing::grant;
@@ -171,7 +171,7 @@ mod tests {
             colorimetry: Colorimetry::assumed_for(16),
             strides: [16, 8, 8],
         };
-        Frame::new(header, Box::new(OwnedBuffer { planes: vec![vec![0; 256], vec![0; 64], vec![0; 64]] })).expect("valid")
+        Frame::new(header, TableId::TESTS, Box::new(OwnedBuffer { planes: vec![vec![0; 256], vec![0; 64], vec![0; 64]] })).expect("valid")
     }
 
     /// Batch thread and three workers on real threads: every admitted frame reaches the tracker, in order.

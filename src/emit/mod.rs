@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::clock::{CaptureTime, Clock, Now};
 use crate::decide::ReviewTask;
-use crate::frame::{BoundingBox, StreamIndex};
+use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::Candidate;
 use crate::policy::lease::{Emit, Permit};
 use crate::purpose::Purpose;
@@ -69,6 +69,8 @@ pub struct StreamNames {
 #[derive(Clone, Debug)]
 pub struct Context {
     pub streams: Arc<[StreamNames]>,
+    /// Whose permits let events out.
+    pub table: TableId,
 }
 
 impl From<ReviewTask> for Draft {
@@ -109,6 +111,11 @@ pub enum EmitError {
     NotLive { index: usize },
     #[error("event {index}: the permit is for stream {permit_stream} and `{permit_purpose}`, the hit for stream {stream} and `{purpose}`")]
     Mismatch { index: usize, permit_stream: u16, permit_purpose: String, stream: u16, purpose: String },
+    #[error(
+        "event {index}: the permit to emit is of another lease table than the appliance's, so another register may have granted it: nothing was \
+         written; ask the appliance's own table"
+    )]
+    OtherTable { index: usize },
     #[error("event {index}: stream {stream} has no name: the pipeline lists {count} streams")]
     UnknownStream { index: usize, stream: u16, count: usize },
     #[error("event {index} cannot be written as JSON: {source}")]
@@ -159,6 +166,9 @@ pub fn emit_group(
 
 fn seal(index: usize, draft: &Draft, permit: &Permit<Emit>, context: &Context, now: Now) -> Result<Event, EmitError> {
     let stream = draft.stream;
+    if permit.table() != context.table {
+        return Err(EmitError::OtherTable { index });
+    }
     if permit.stream() != stream || *permit.purpose() != draft.purpose {
         return Err(EmitError::Mismatch {
             index,

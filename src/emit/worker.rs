@@ -190,7 +190,10 @@ impl<T: Into<Draft>> Runner<T> {
             }
             Err(error @ (EmitError::Journal(_) | EmitError::Random(_))) => Err(error),
             Err(
-                error @ (EmitError::Mismatch { index, .. } | EmitError::UnknownStream { index, .. } | EmitError::Unwritable { index, .. }),
+                error @ (EmitError::Mismatch { index, .. }
+                | EmitError::OtherTable { index }
+                | EmitError::UnknownStream { index, .. }
+                | EmitError::Unwritable { index, .. }),
             ) => {
                 tracing::error!(%error, "hit dropped");
                 self.pending.remove(index);

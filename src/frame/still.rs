@@ -4,18 +4,20 @@
 //! later step. (With halved chroma boxes moved by up to 1.6 pixels on the golden pictures, and enrolment deserves the best there is.)
 
 use crate::clock::{CaptureTime, Stamp};
-use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameError, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
+use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameError, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex, TableId};
 
-/// A frame of stream 0, sequence 0, arrived at 0 ns. `rgb`: rows top to bottom, three bytes a pixel, no padding.
-pub fn frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, FrameError> {
+/// A camera's frame, of stream 0, for unit tests of the steps.
+#[cfg(test)]
+pub(crate) fn frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, FrameError> {
     let (header, planes) = converted(StreamIndex(0), width, height, rgb)?;
-    Frame::new(header, planes)
+    Frame::new(header, TableId::TESTS, planes)
 }
 
-/// As [`frame_from_rgb`], of an image file that an operator hands over: permits of the enrolment desk open it, a camera's do not.
-pub fn desk_frame_from_rgb(width: u32, height: u32, rgb: &[u8]) -> Result<Frame, FrameError> {
+/// An image file that an operator hands over: permits of the enrolment desk whose `table` it is open it, a camera's do not. Sequence 0,
+/// arrived at 0 ns. `rgb`: rows top to bottom, three bytes a pixel, no padding.
+pub fn desk_frame_from_rgb(table: TableId, width: u32, height: u32, rgb: &[u8]) -> Result<Frame, FrameError> {
     let (header, planes) = converted(StreamIndex::DESK, width, height, rgb)?;
-    Frame::checked(header, planes)
+    Frame::checked(header, table, planes)
 }
 
 fn converted(stream: StreamIndex, width: u32, height: u32, rgb: &[u8]) -> Result<(FrameHeader, Box<OwnedBuffer>), FrameError> {

@@ -1,7 +1,7 @@
 //! All galleries of one appliance: purpose → scan, replaced under the readers' hands.
 //!
 //! Invariant: the only way in is [`GallerySet::search`]. It takes a permit to match, opens the gallery of that permit's purpose and no other,
-//! and tells nothing if the permit does not stand before and after.
+//! and tells nothing if the permit does not stand before and after, or is of another lease table than the set.
 //!
 //! Readers take one atomic load and never wait. Writers (a reload, the removal of expired templates) take turns; a search that began
 //! before a replacement ends on the scan it began with, whose memory is wiped when the last such search lets go.
@@ -18,6 +18,7 @@ use super::vault::{PurposeTemplates, Vault, VaultError};
 use super::{Candidate, Scan, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
+use crate::frame::TableId;
 use crate::policy::lease::{Match, Permit};
 use crate::purpose::Purpose;
 
@@ -53,16 +54,24 @@ pub struct Found {
     pub gallery_version: u64,
 }
 
-/// Nothing is told: the permit to match did not stand.
+/// Nothing is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the permit to match has ended: {}", if *searched { "what was found meanwhile is dropped" } else { "nothing was searched" })]
-pub struct PermitEnded {
-    /// Whether it ended while the gallery was being searched.
-    pub searched: bool,
+pub enum SearchRefused {
+    /// `searched`: whether it ended while the gallery was being searched.
+    #[error("the permit to match has ended: {}", if *searched { "what was found meanwhile is dropped" } else { "nothing was searched" })]
+    Ended { searched: bool },
+    /// Always a programming error, or an attempt; refused all the same.
+    #[error(
+        "the permit to match is of another lease table than the galleries, so another register may have granted it: nothing was searched; \
+         ask the table of the appliance, or desk, that they belong to"
+    )]
+    OtherTable,
 }
 
 pub struct GallerySet {
     model: TemplateModel,
+    /// Whose permits open it.
+    table: TableId,
     scans: ArcSwap<Scans>,
     /// When the next template expires.
     next_expiry_ns: AtomicI64,
@@ -70,21 +79,26 @@ pub struct GallerySet {
 }
 
 impl GallerySet {
-    /// Empty: finds nobody until the first [`reload`](Self::reload).
-    pub fn new(model: TemplateModel) -> Self {
-        Self::of_scans(model, [])
+    /// Empty: finds nobody until the first [`reload`](Self::reload). `table`: whose permits open it.
+    pub fn new(model: TemplateModel, table: TableId) -> Self {
+        Self::of_scans(model, table, [])
     }
 
     /// The gallery of one purpose, as a command loads it for itself.
-    pub fn of_purpose(model: TemplateModel, purpose: &Purpose, loaded: &PurposeTemplates) -> Result<Self, ReloadError> {
+    pub fn of_purpose(model: TemplateModel, table: TableId, purpose: &Purpose, loaded: &PurposeTemplates) -> Result<Self, ReloadError> {
         let scan = ExactScan::new(model.dim, loaded.version, &loaded.templates);
         let scan = scan.map_err(|error| ReloadError::Scan { purpose: purpose.clone(), error })?;
-        Ok(Self::of_scans(model, [(purpose.clone(), Arc::new(scan) as Arc<dyn Scan>)]))
+        Ok(Self::of_scans(model, table, [(purpose.clone(), Arc::new(scan) as Arc<dyn Scan>)]))
     }
 
-    pub(crate) fn of_scans(model: TemplateModel, scans: impl IntoIterator<Item = (Purpose, Arc<dyn Scan>)>) -> Self {
-        let set =
-            Self { model, scans: ArcSwap::from_pointee(Scans::new()), next_expiry_ns: AtomicI64::new(NEVER_NS), writing: Mutex::default() };
+    pub(crate) fn of_scans(model: TemplateModel, table: TableId, scans: impl IntoIterator<Item = (Purpose, Arc<dyn Scan>)>) -> Self {
+        let set = Self {
+            model,
+            table,
+            scans: ArcSwap::from_pointee(Scans::new()),
+            next_expiry_ns: AtomicI64::new(NEVER_NS),
+            writing: Mutex::default(),
+        };
         set.publish(scans.into_iter().collect());
         set
     }
@@ -95,14 +109,17 @@ impl GallerySet {
 
     /// Who of the permit's purpose looks like `query`: at most `top_k` subjects of cosine similarity `threshold` and more. `None`: that
     /// purpose has no gallery.
-    pub fn search(&self, permit: &Permit<Match>, query: &Embedding, threshold: f32, top_k: usize) -> Result<Option<Found>, PermitEnded> {
+    pub fn search(&self, permit: &Permit<Match>, query: &Embedding, threshold: f32, top_k: usize) -> Result<Option<Found>, SearchRefused> {
+        if permit.table() != self.table {
+            return Err(SearchRefused::OtherTable);
+        }
         if !permit.stands() {
-            return Err(PermitEnded { searched: false });
+            return Err(SearchRefused::Ended { searched: false });
         }
         let Some(scan) = self.for_purpose(permit.purpose()) else { return Ok(None) };
         let candidates = scan.search(query.as_slice(), threshold, top_k);
         if !candidates.is_empty() && !permit.stands() {
-            return Err(PermitEnded { searched: true });
+            return Err(SearchRefused::Ended { searched: true });
         }
         Ok(Some(Found { candidates, gallery_version: scan.version() }))
     }

@@ -11,7 +11,7 @@ use super::IngestError;
 use super::health::StreamHealth;
 use crate::clock::SharedClock;
 use crate::counters;
-use crate::frame::{Frame, FrameBuffer, FrameHeader, StreamIndex};
+use crate::frame::{Frame, FrameBuffer, FrameHeader, StreamIndex, TableId};
 use crate::progress::Progress;
 use crate::queue::{Doorbell, Ring};
 use crate::shutdown::Shutdown;
@@ -53,6 +53,7 @@ pub struct Outlet {
     /// The stream's name, for errors.
     pub name: Arc<str>,
     pub stream: StreamIndex,
+    table: TableId,
     pub clock: SharedClock,
     pub counters: Arc<IngestCounters>,
     pub health: Arc<StreamHealth>,
@@ -68,6 +69,7 @@ pub struct Outlet {
 const ROOM_WAIT: Duration = Duration::from_millis(50);
 
 impl Outlet {
+    /// Its frames are for nobody to open before [`governed_by`](Self::governed_by) says whose they are.
     pub fn new(name: &str, stream: StreamIndex, ring: Arc<Ring<Frame>>, bell: Arc<Doorbell>, clock: SharedClock) -> Self {
         let name: Arc<str> = name.into();
         let counters = Arc::new(IngestCounters { stream: Some(Arc::clone(&name)), ..IngestCounters::default() });
@@ -75,6 +77,7 @@ impl Outlet {
         Self {
             name,
             stream,
+            table: TableId::NOBODY,
             clock,
             counters,
             health,
@@ -92,6 +95,7 @@ impl Outlet {
         Self {
             name: Arc::clone(&self.name),
             stream: self.stream,
+            table: self.table,
             clock: Arc::clone(&self.clock),
             counters: Arc::clone(&self.counters),
             health: Arc::clone(&self.health),
@@ -101,6 +105,12 @@ impl Outlet {
             sequence: Arc::clone(&self.sequence),
             progress: None,
         }
+    }
+
+    /// Frames from here on are opened by permits of this table alone.
+    pub fn governed_by(mut self, table: TableId) -> Self {
+        self.table = table;
+        self
     }
 
     /// Chooses how frames meet a full ring.
@@ -149,7 +159,7 @@ impl Outlet {
         header.stream = self.stream;
         header.sequence = self.sequence.fetch_add(1, Relaxed);
         self.counters.frames_total.increment();
-        let frame = Frame::new(header, buffer).map_err(|reason| {
+        let frame = Frame::new(header, self.table, buffer).map_err(|reason| {
             self.counters.frames_refused_total.increment();
             IngestError::Frame { stream: self.name.to_string(), reason }
         })?;

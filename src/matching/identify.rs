@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::embedding::Embedding;
-use crate::gallery::set::{Found, GallerySet, PermitEnded};
+use crate::gallery::set::{Found, GallerySet, SearchRefused};
 use crate::matching::Hit;
 use crate::policy::lease::{Match, Permit};
 
@@ -17,7 +17,7 @@ pub struct Findings {
     pub hits: Vec<Hit>,
     /// Galleries searched. A purpose that nobody is enrolled for has none.
     pub searched: usize,
-    /// Permits that had ended before their search, or ended during it.
+    /// Permits that opened nothing: they had ended before their search, ended during it, or were none of the galleries' table.
     pub ended_permits: usize,
 }
 
@@ -28,9 +28,9 @@ pub fn identify(query: Embedding, permits: &[Permit<Match>], set: &GallerySet, t
         let Found { candidates, gallery_version } = match set.search(permit, &query, threshold, top_k) {
             Ok(Some(found)) => found,
             Ok(None) => continue,
-            Err(PermitEnded { searched }) => {
+            Err(refused) => {
                 findings.ended_permits += 1;
-                findings.searched += usize::from(searched);
+                findings.searched += usize::from(refused == SearchRefused::Ended { searched: true });
                 continue;
             }
         };
@@ -56,7 +56,7 @@ mod tests {
     use crate::area::Area;
     use crate::clock::{Clock, SimulatedClock, Stamp};
     use crate::embedding::testing::take_drops;
-    use crate::frame::StreamIndex;
+    use crate::frame::{StreamIndex, TableId};
     use crate::gallery::{Candidate, Scan, SubjectId, TemplateModel};
     use crate::policy::lease::testing::{Granted, grant_by};
     use crate::policy::lease::{MAX_LEASE, StreamState};
@@ -94,7 +94,11 @@ mod tests {
 
     fn set(scans: &[(&str, &Arc<Double>)]) -> GallerySet {
         let model = TemplateModel { name: "test".into(), sha256: "00".into(), dim: 2 };
-        GallerySet::of_scans(model, scans.iter().map(|(p, s)| (p.parse().expect("purpose"), Arc::clone(*s) as Arc<dyn Scan>)))
+        GallerySet::of_scans(
+            model,
+            TableId::TESTS,
+            scans.iter().map(|(p, s)| (p.parse().expect("purpose"), Arc::clone(*s) as Arc<dyn Scan>)),
+        )
     }
 
     fn world(purposes: &[&str]) -> (Arc<SimulatedClock>, Granted, Vec<Permit<Match>>) {

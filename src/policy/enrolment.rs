@@ -8,7 +8,7 @@
 
 use crate::area::Area;
 use crate::clock::{SharedClock, Stamp, Utc};
-use crate::frame::StreamIndex;
+use crate::frame::{StreamIndex, TableId};
 use crate::purpose::{Purpose, PurposeKind};
 
 use super::facts::Register;
@@ -67,6 +67,11 @@ impl EnrolmentDesk {
             }
         }
         Err(refused.unwrap_or_else(|| not_in_register(register, purpose)))
+    }
+
+    /// Whose permits these are: image files and galleries are opened for it.
+    pub const fn table(&self) -> TableId {
+        self.table.id()
     }
 
     /// When the purpose's legal basis ends: nobody may stay enrolled for it longer.
@@ -183,7 +188,8 @@ mod tests {
         let mut desk = EnrolmentDesk::open(&good(), &"missing-person:mp-7".parse().expect("purpose"), clock.clone()).expect("open");
         let permit = desk.permit::<Embed>().expect("granted");
         let rgb = [90; 16 * 16 * 3];
-        let (file, first_camera) = (desk_frame_from_rgb(16, 16, &rgb).expect("valid"), frame_from_rgb(16, 16, &rgb).expect("valid"));
+        let (file, first_camera) =
+            (desk_frame_from_rgb(desk.table(), 16, 16, &rgb).expect("valid"), frame_from_rgb(16, 16, &rgb).expect("valid"));
         assert!(file.read(&permit).is_ok());
         assert_eq!(first_camera.read(&permit).err(), Some(ReadRefused::OtherStream { permit_stream: u16::MAX, frame_stream: 0 }));
         let camera = grant_by(clock.clone(), StreamState::Recognise, &["missing-person:mp-7"], Area::whole());
@@ -194,7 +200,7 @@ mod tests {
         // A camera cannot deliver frames that claim to be files.
         let header = FrameHeader { stream: DESK, ..*first_camera.header() };
         let planes = vec![vec![0; 256]; 3];
-        assert_eq!(Frame::new(header, Box::new(OwnedBuffer { planes })).err(), Some(FrameError::Desk { sequence: 0 }));
+        assert_eq!(Frame::new(header, TableId::NOBODY, Box::new(OwnedBuffer { planes })).err(), Some(FrameError::Desk { sequence: 0 }));
         clock.advance(MAX_LEASE);
         assert_eq!(file.read(&permit).err(), Some(ReadRefused::Ended { stream: u16::MAX }), "nobody renewed it");
     }

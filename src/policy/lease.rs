@@ -12,6 +12,9 @@
 //! ```
 //!
 //! A permit is live while its epoch is the slot's and the slot's not-after lies ahead: two atomic loads and a clock reading.
+//! Every table has an id of its own ([`TableId`]), which its permits carry and which is the upper part of its epochs: whoever starts a
+//! second policy thread, over another register, opens nothing that the first one governs.
+//!
 //! Order of publication: `narrow` stores not-after 0 and bumps the epoch *before* it swaps the terms; `publish` stores not-after
 //! *last*. So at no instant do new terms carry an old permit or the reverse.
 
@@ -30,7 +33,7 @@ use sha2::{Digest, Sha256};
 
 use crate::area::Area;
 use crate::clock::{Monotonic, SharedClock, Stamp};
-use crate::frame::{MayRead, StreamIndex, sealed};
+use crate::frame::{MayRead, StreamIndex, TableId, sealed};
 use crate::purpose::Purpose;
 
 /// No lease runs longer than this beyond the moment it was renewed.
@@ -143,6 +146,7 @@ struct Slot {
     not_after_ns: AtomicI64,
     epoch: AtomicU64,
     clock: SharedClock,
+    table: TableId,
 }
 
 /// Leave to do one stage on one stream, now. Only [`LeaseTable`] makes one, only from a live lease; it cannot be cloned, stored on disk
@@ -159,7 +163,11 @@ impl<S: Stage> Permit<S> {
     pub fn stream(&self) -> StreamIndex {
         self.terms.1.stream
     }
-    /// Identifies the lease terms: equal for two permits exactly if they were decided together.
+    /// The table that granted it: it opens only what that table governs.
+    pub fn table(&self) -> TableId {
+        self.slot.table
+    }
+    /// Identifies the lease terms: equal for two permits exactly if they were decided together. No two tables share one.
     pub fn epoch(&self) -> u64 {
         self.terms.0
     }
@@ -212,6 +220,9 @@ impl<S: PixelStage> MayRead for Permit<S> {
     fn stream(&self) -> StreamIndex {
         self.terms.1.stream
     }
+    fn table(&self) -> TableId {
+        Self::table(self)
+    }
     fn stands(&self) -> bool {
         Self::stands(self)
     }
@@ -229,9 +240,15 @@ pub struct LeaseTable {
     slots: Arc<[Arc<Slot>]>,
     /// Index of the stream that the first slot is for.
     first: StreamIndex,
+    id: TableId,
 }
 
 impl LeaseTable {
+    /// What this table's permits open carries this.
+    pub const fn id(&self) -> TableId {
+        self.id
+    }
+
     pub fn stream_count(&self) -> usize {
         self.slots.len()
     }
@@ -300,19 +317,20 @@ pub struct LeaseWriter {
 impl LeaseWriter {
     /// A table of `streams` slots for a pipeline's streams, all off. `clock`: by which leases end.
     pub(in crate::policy) fn new(streams: usize, clock: &SharedClock) -> (Self, LeaseTable) {
-        Self::of_slots(streams.min(StreamIndex::DESK.index()), StreamIndex(0), clock)
+        Self::of_slots(streams.min(StreamIndex::DESK.index()), StreamIndex(0), clock, TableId::unique())
     }
 
     /// A table of one slot, for [`StreamIndex::DESK`]: its permits open no camera's frame.
     pub(in crate::policy) fn for_desk(clock: &SharedClock) -> (Self, LeaseTable) {
-        Self::of_slots(1, StreamIndex::DESK, clock)
+        Self::of_slots(1, StreamIndex::DESK, clock, TableId::unique())
     }
 
-    fn of_slots(count: usize, first: StreamIndex, clock: &SharedClock) -> (Self, LeaseTable) {
+    fn of_slots(count: usize, first: StreamIndex, clock: &SharedClock, id: TableId) -> (Self, LeaseTable) {
         let (not_after_ns, epoch) = (|| AtomicI64::new(0), || AtomicU64::new(0));
-        let slot = || Slot { terms: ArcSwapOption::empty(), not_after_ns: not_after_ns(), epoch: epoch(), clock: Arc::clone(clock) };
-        let table = LeaseTable { slots: (0..count).map(|_| Arc::new(slot())).collect(), first };
-        (Self { table: table.clone(), next_epoch: 1 }, table)
+        let slot =
+            || Slot { terms: ArcSwapOption::empty(), not_after_ns: not_after_ns(), epoch: epoch(), clock: Arc::clone(clock), table: id };
+        let table = LeaseTable { slots: (0..count).map(|_| Arc::new(slot())).collect(), first, id };
+        (Self { table: table.clone(), next_epoch: id.first_epoch() }, table)
     }
 
     /// Puts `terms` in force until `now + MAX_LEASE`.
@@ -389,7 +407,7 @@ pub(crate) mod testing {
     /// As [`grant`], with a lease that ends by `clock`.
     pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str], area: Area) -> Granted {
         let now = clock.monotonic();
-        let (mut writer, table) = LeaseWriter::new(1, &clock);
+        let (mut writer, table) = LeaseWriter::of_slots(1, StreamIndex(0), &clock, TableId::TESTS);
         let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
         let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] };
         writer.publish(&terms, now);

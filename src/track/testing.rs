@@ -9,7 +9,7 @@ use crate::area::Area;
 use crate::clock::{CaptureTime, Monotonic, Stamp};
 use crate::config::schema;
 use crate::detect::{Detected, Face};
-use crate::frame::{BoundingBox, Colorimetry, Frame, FrameBuffer, FrameHeader, PixelLayout, Point, StreamIndex};
+use crate::frame::{BoundingBox, Colorimetry, Frame, FrameBuffer, FrameHeader, PixelLayout, Point, StreamIndex, TableId};
 use crate::policy::lease::testing::{Granted, grant};
 use crate::policy::lease::{Detect, StreamState};
 
@@ -65,7 +65,7 @@ impl Street {
         };
         self.sequence += 1;
         let texture = Texture { luma: Arc::clone(&self.luma), asked: Arc::clone(&self.reads) };
-        let frame = Frame::new(header, Box::new(texture)).expect("well-formed");
+        let frame = Frame::new(header, TableId::TESTS, Box::new(texture)).expect("well-formed");
         self.reads.store(0, SeqCst);
         frame
     }

@@ -99,7 +99,7 @@ impl Site {
         let settings = Settings {
             directory: directory.join("journal"),
             rotate_mib: 1,
-            context: Context { streams: vec![StreamNames { name: "north".into(), zone: Some("hall".into()) }].into() },
+            context: Context { streams: vec![StreamNames { name: "north".into(), zone: Some("hall".into()) }].into(), table: leases.id() },
             sinks,
             pauses: Pauses { first: Duration::from_millis(10), longest: Duration::from_millis(100) },
             recent,

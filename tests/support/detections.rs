@@ -30,7 +30,7 @@ pub fn compare(site: &Site, stream: &str, scene: &Scene) -> (usize, usize, usize
     let settings = &loaded.pipeline.detect;
     let mut detector = Detector::new(network, settings, settings.score_threshold, Arc::default()).expect("a detector");
     let (ring, bell, shutdown) = (Arc::new(Ring::new(2)), Doorbell::new(), Shutdown::new());
-    let outlet = Outlet::new(stream, StreamIndex(0), Arc::clone(&ring), Arc::clone(&bell), Arc::clone(&clock));
+    let outlet = Outlet::new(stream, StreamIndex(0), Arc::clone(&ring), Arc::clone(&bell), Arc::clone(&clock)).governed_by(leases.id());
     let source = ingest::spawn(&loaded.pipeline.streams[0], &loaded.limits.streams[0].source, outlet, &shutdown).expect("starts");
     let begun = std::time::Instant::now();
     let (mut found, mut missed, mut spurious, mut frames) = (0, 0, 0, 0);

@@ -8,7 +8,7 @@ use crate::area::Area;
 use crate::clock::{CaptureTime, Clock, SimulatedClock, Stamp};
 use crate::embedding::Embedding;
 use crate::embedding::testing::take_drops;
-use crate::frame::{BoundingBox, StreamIndex};
+use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::vault::{PurposeTemplates, Template};
 use crate::gallery::{SubjectId, TemplateModel};
 use crate::latency::Latencies;
@@ -42,7 +42,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
     let model = TemplateModel { name: "embedder".into(), sha256: "00".into(), dim: 2 };
     let purpose = "missing-person:1".parse().expect("purpose");
     let loaded = PurposeTemplates { version: 5, templates, ..PurposeTemplates::default() };
-    let set = GallerySet::of_purpose(model, &purpose, &loaded).expect("unit");
+    let set = GallerySet::of_purpose(model, TableId::TESTS, &purpose, &loaded).expect("unit");
     let (latencies, progress) = (Latencies::new(), ProgressRegistry::new());
     let (task_sender, tasks) = bounded(queue);
     let (identified_sender, identified) = unbounded();

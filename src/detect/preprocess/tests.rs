@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::area::Area;
 use crate::clock::{CaptureTime, Stamp};
 use crate::engine::manifest::{ChannelOrder, Input, Resize};
-use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameBuffer, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex};
+use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameBuffer, FrameHeader, OwnedBuffer, PixelLayout, StreamIndex, TableId};
 use crate::policy::lease::{Detect, StreamState, testing::grant};
 
 use super::*;
@@ -65,7 +65,7 @@ impl Picture {
     }
 
     fn frame(&self) -> Frame {
-        Frame::new(self.header(), Box::new(OwnedBuffer { planes: self.planes() })).expect("valid")
+        Frame::new(self.header(), TableId::TESTS, Box::new(OwnedBuffer { planes: self.planes() })).expect("valid")
     }
 }
 
@@ -203,7 +203,8 @@ fn noise_outside_the_area_does_not_change_a_bit() {
                     }
                 }
             }
-            let (first, second) = (picture.frame(), Frame::new(header, Box::new(OwnedBuffer { planes: other })).expect("valid"));
+            let (first, second) =
+                (picture.frame(), Frame::new(header, TableId::TESTS, Box::new(OwnedBuffer { planes: other })).expect("valid"));
             for kernel in Kernel::available() {
                 for input in [
                     input(Some(96), Some(96), Resize::Letterbox, ChannelOrder::Bgr),
@@ -297,7 +298,7 @@ fn rows_are_read_where_the_decoder_left_them() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let buffer = Recorded { planes: picture.planes(), seen: Arc::clone(&seen) };
         let pointers: Vec<usize> = buffer.planes.iter().map(|p| p.as_ptr().addr()).collect();
-        let frame = Frame::new(picture.header(), Box::new(buffer)).expect("valid");
+        let frame = Frame::new(picture.header(), TableId::TESTS, Box::new(buffer)).expect("valid");
         let right_half = Area::new(vec![vec![[0.5, 0.25], [1.0, 0.25], [1.0, 1.0], [0.5, 1.0]]]).expect("valid");
         with_pixels(&frame, &right_half, |pixels| {
             let mask = right_half.rasterise(66, 48);

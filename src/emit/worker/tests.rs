@@ -13,7 +13,7 @@ use crate::emit::journal::Position;
 use crate::emit::journal::faulty::{Faults, FaultyDisk};
 use crate::emit::journal::reader::{Item, JournalReader, Record};
 use crate::emit::sink::{Sink, SinkError, SinkSettings, SinkThread};
-use crate::frame::{BoundingBox, StreamIndex};
+use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::{Candidate, SubjectId};
 use crate::latency::Latencies;
 use crate::policy::lease::{StreamState, testing};
@@ -80,7 +80,7 @@ impl Rig {
             tasks,
             journal,
             leases: self.granted.table.clone(),
-            context: Context { streams: vec![names].into() },
+            context: Context { streams: vec![names].into(), table: TableId::TESTS },
             clock: Arc::clone(&self.clock) as SharedClock,
             recorder: self.latencies.recorder("emit").expect("bounds are valid"),
             journey_recorder: self.latencies.recorder("capture-to-emission").expect("bounds are valid"),
@@ -168,7 +168,7 @@ fn a_permit_that_ended_after_it_was_handed_out_lets_nothing_out() {
     let permit = rig.granted.table.permit_for::<Emit>(StreamIndex(0), &purpose, now.monotonic).expect("live");
     rig.granted.revoke();
     let (mut journal, _) = Journal::open(rig.directory.path(), 1).expect("journal");
-    let context = Context { streams: vec![StreamNames { name: "north".into(), zone: None }].into() };
+    let context = Context { streams: vec![StreamNames { name: "north".into(), zone: None }].into(), table: TableId::TESTS };
     let refused = crate::emit::emit(&draft(now, "a"), &permit, &context, &*rig.clock, &mut journal);
     assert!(matches!(refused, Err(EmitError::NotLive { index: 0 })));
     let mut other = draft(now, "a");
@@ -187,7 +187,7 @@ fn a_caller_s_own_clock_does_not_lengthen_a_permit() {
     let purpose = PURPOSE.parse().expect("purpose");
     let permit = granted.table.permit_for::<Emit>(StreamIndex(0), &purpose, policy_clock.monotonic()).expect("live");
     let (mut journal, _) = Journal::open(rig.directory.path(), 1).expect("journal");
-    let context = Context { streams: vec![StreamNames { name: "north".into(), zone: None }].into() };
+    let context = Context { streams: vec![StreamNames { name: "north".into(), zone: None }].into(), table: TableId::TESTS };
     // The rig's clock stands still; the granting thread's goes on past the lease.
     crate::emit::emit(&draft(now, "a"), &permit, &context, &*rig.clock, &mut journal).expect("it stands");
     let other_lease = Draft { lease_epoch: FIRST_LEASE + 1, ..draft(now, "b") };

@@ -243,7 +243,7 @@ fn a_set_reloads_what_changed_and_keeps_what_did_not() {
     let site = site();
     let (vault, p, q) = (site.vault(), purpose("missing-person:1"), purpose("crime-prevention:1"));
     enrol(&vault, &p, &[embedding(0)]);
-    let set = GallerySet::new(model());
+    let set = GallerySet::new(model(), crate::frame::TableId::TESTS);
     assert!(set.for_purpose(&p).is_none());
     assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, std::slice::from_ref(&p));
     let first = set.for_purpose(&p).expect("loaded");

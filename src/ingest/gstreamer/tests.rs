@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::clock::{CaptureTime, SystemClock};
-use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameHeader, PixelLayout, StreamIndex};
+use crate::frame::{Colorimetry, ColourMatrix, Frame, FrameHeader, PixelLayout, StreamIndex, TableId};
 use crate::queue::{Doorbell, Ring};
 
 /// Deliberately odd: neither a multiple of 16 nor of 32, so that decoders must pad.
@@ -102,7 +102,7 @@ fn assert_untouched(stream: &Stream, decoder: &str, layout: PixelLayout) {
             }
         }
         assert!(matches!(header.captured_at, CaptureTime::Arrival(_) | CaptureTime::Scheduled(_)));
-        Frame::new(header, buffer).expect("whole");
+        Frame::new(header, TableId::NOBODY, buffer).expect("whole");
     }
     assert!(running.is_drained(), "{decoder}: {:?}", running.check_bus());
     assert!(compared >= 10, "{decoder}: only {compared} frames compared");
@@ -181,7 +181,7 @@ fn first_picture(format: &str) -> (FrameHeader, Vec<Vec<u8>>) {
         if let Some(given) = seen.lock().get(&pts) {
             assert!(planes.clone().map(|p| p.as_ptr() as usize).eq(given.iter().copied()), "{format} was copied");
             let planes = planes.map(<[u8]>::to_vec).collect();
-            drop(Frame::new(header, buffer).expect("whole"));
+            drop(Frame::new(header, TableId::NOBODY, buffer).expect("whole"));
             return (header, planes);
         }
     }

@@ -60,7 +60,7 @@ fn a_packed_picture_is_as_sharp_as_a_planar_one() {
     let luma = frame.read(&permit).expect("same stream").planes[0].to_vec();
     let yuyv = luma.iter().flat_map(|&y| [y, 128]).collect();
     let header = FrameHeader { layout: PixelLayout::Yuy2, strides: [640, 0, 0], ..*frame.header() };
-    let packed = Frame::new(header, Box::new(OwnedBuffer { planes: vec![yuyv] })).expect("valid");
+    let packed = Frame::new(header, crate::frame::TableId::TESTS, Box::new(OwnedBuffer { planes: vec![yuyv] })).expect("valid");
     assert_eq!(measured(&packed, &face), measured(&frame, &face));
 }
 
