@@ -25,6 +25,7 @@ use placard::emit::sink::{Sink, SinkError, load_cursor};
 use placard::emit::webhook::WebhookSink;
 use placard::emit::worker::Recent;
 use placard::frame::StreamIndex;
+use placard::policy::inspection::Inspection;
 use placard::policy::lease::StreamState;
 
 use broker::{Broker, mosquitto};
@@ -260,6 +261,8 @@ fn withdrawing_the_sign_withholds_what_was_not_yet_told() {
     site.hit(2..5);
     wait_until("the hits are withheld", || site.emitter.counters.withheld.get() == 3);
     site.policy.post_sign("hall-1", "tester").expect("posted");
+    let inspection = Inspection::new("tester", None, None, site.clock.utc()).expect("valid");
+    site.policy.inspect_sign("hall-1", &inspection).expect("recorded");
     let lit = || site.leases.state(StreamIndex(0), site.clock.monotonic()) == StreamState::Recognise;
     wait_until("leave is given again", lit);
     site.hit(5..6);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use placard::clock::{Clock, SimulatedClock, Stamp, SystemClock, Utc};
 use placard::frame::StreamIndex;
 use placard::policy::facts::Register;
+use placard::policy::inspection::Inspection;
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, Match, StreamState, Withheld};
 use placard::policy::rules::{DecisionPlane, PlainRules, Rule};
 use placard::policy::when::When;
@@ -239,8 +240,23 @@ fn withdrawing_a_sign_ends_its_streams_at_once_durably_and_leaves_others_alone()
     // Again, by somebody else: the first withdrawal stands.
     site.policy.withdraw_sign("hall-1", "x", "").expect("idempotent");
     assert_eq!(Register::load(&site.register).expect("load"), stored);
-    site.policy.post_sign("hall-1", "l.wu").expect("posted");
+    // Put up again: the inspection from before it was taken down does not count.
+    site.advance(Duration::from_secs(60));
+    site.policy.post_sign("hall-1", "w.chen").expect("posted");
+    assert_eq!((site.state(NORTH), site.rule(0)), (StreamState::Off, Rule::SignInspected));
+    let reason = site.policy.snapshot()[0].reason.to_string();
+    assert!(reason.contains("before it was posted on 2026-11-21T12:01:00Z") && reason.contains("placard sign inspect hall-1"), "{reason}");
+    let sign = Register::load(&site.register).expect("load").sign("hall-1").expect("there").clone();
+    assert_eq!((sign.withdrawn, sign.posted_by.as_deref()), (None, Some("w.chen")));
+    let past: Vec<_> = sign.past_withdrawals.iter().map(|p| (&*p.by, &*p.reason, &*p.posted_by, p.posted_at.text())).collect();
+    assert_eq!(past, [("l.wu", "fell down", "w.chen", "2026-11-21T12:01:00Z")]);
+    let inspection = Inspection::new("w.chen", None, None, site.clock.utc()).expect("valid");
+    site.policy.inspect_sign("hall-1", &inspection).expect("recorded");
     site.assert_lit();
+    // A sign that hangs is not posted anew.
+    let stored = Register::load(&site.register).expect("load");
+    site.policy.post_sign("hall-1", "x").expect("hangs already");
+    assert_eq!(Register::load(&site.register).expect("load"), stored);
     let path: Vec<_> = site.policy.timeline().iter().filter(|c| &*c.stream == "north").map(|c| (c.from, c.to)).collect();
     let (off, on) = (StreamState::Off, StreamState::Recognise);
     assert_eq!(path, [(off, on), (on, off), (off, on)]);

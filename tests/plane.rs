@@ -17,7 +17,7 @@ use crossbeam::channel::{Sender, bounded};
 use placard::appliance::{Appliance, Lasting, Plan, Plane, Sources, StartError};
 use placard::clock::{Clock, Monotonic, SimulatedClock, Stamp, SystemClock};
 use placard::config::source::SourceSpec;
-use placard::console::Appliance as Console;
+use placard::console::{Appliance as Console, InspectionNote};
 use placard::frame::StreamIndex;
 use placard::policy::lease::{Detect, MAX_LEASE};
 use placard::progress::{Observer, ProgressRegistry};
@@ -213,6 +213,7 @@ fn fifty_reloads_while_others_ask_and_a_sign_is_withdrawn_neither_hang_nor_light
         assert_eq!(looks(&plane), [0, 0]);
         assert!(appliance.status().streams.iter().all(|s| s.state == "off" && s.reason.contains("withdrawn")));
         appliance.post_sign("hall-sign", "test").expect("posted");
+        appliance.inspect_sign("hall-sign", InspectionNote { by: "test".to_owned(), ..InspectionNote::default() }).expect("inspected");
         until_lit(&appliance);
         tell.send("stopping".to_owned()).expect("watched");
         appliance.stop();

@@ -102,12 +102,17 @@ fn who_withdrew_a_sign_and_why_stands_in_register_status_and_log() {
     let (exit, _, complaint) = site.placard_sign(&["post", "hall-sign", "--by", "w.chen"]);
     assert_eq!(exit, Some(0), "{complaint}");
     assert!(site.log().lines().any(|l| l.contains("posted again") && l.contains("w.chen")));
-    service.wait_until("the stream is lit again", |status| status.streams[0].state == "recognise");
+    service.wait_until("the status asks for an inspection", |status| status.streams[0].reason.contains("placard sign inspect hall-sign"));
+    let sign = site.sign();
+    assert_eq!((sign.withdrawn, sign.posted_by.as_deref()), (None, Some("w.chen")));
+    let past = &sign.past_withdrawals[0];
+    assert_eq!((&*past.by, &*past.reason, &*past.posted_by), ("吴 L.", "fell down & broke", "w.chen"));
 
     let photograph = site.path().join("person.png");
     let photo = photograph.display().to_string();
     let (exit, answer, complaint) = site.placard_sign(&["inspect", "hall-sign", "--by", "l.wu", "--photo", &photo]);
     assert_eq!((exit, &answer["service"], &answer["counts"]), (Some(0), &true.into(), &true.into()), "{complaint}");
+    service.wait_until("the stream is lit again", |status| status.streams[0].state == "recognise");
     let sign = site.sign();
     assert_eq!(sign.inspected_by.as_deref(), Some("l.wu"));
     assert_eq!(sign.photo_sha256.as_deref(), answer["photo_sha256"].as_str());

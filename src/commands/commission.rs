@@ -3,7 +3,8 @@
 //! The site file has `[site]`, the register's tables (`[rules]`, `[[zone]]`, `[[area]]`, `[[sign]]`, `[[purpose]]`; see `policy/facts.rs`)
 //! and `[[model]]` entries. Everything is checked before anything is written; models come first, the register next, `site.toml` last,
 //! so an interrupted commissioning leaves no site that looks complete, and doing it again finishes it. The site key is made once and never
-//! replaced. Signs that were withdrawn stay withdrawn whatever the site file says: posting is `placard sign post`.
+//! replaced. Signs that were withdrawn stay withdrawn whatever the site file says, and what is known of earlier withdrawals stays: posting is
+//! `placard sign post`. So a register that cannot be read is never replaced.
 
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,9 +20,10 @@ use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::engine::manifest::{IntendedUse, Manifest};
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
-use crate::policy::facts::{AreaFact, Mode, PurposeFact, Register, Rules, Sign, Site, Zone};
+use crate::policy::facts::{AreaFact, Flaw, Mode, PurposeFact, Register, Rules, Sign, Site, Zone};
 use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules};
+use crate::policy::when::When;
 use crate::state::StateDirectory;
 
 #[derive(clap::Args)]
@@ -93,7 +95,13 @@ fn config(error: FileError) -> Failed {
 
 fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<Utc>) -> Result<Commissioned, Failed> {
     let (file, text): (SiteFile, String) = read_toml(site_file).map_err(config)?;
-    let SiteFile { site, rules, zones, areas, signs, purposes, models } = file;
+    let SiteFile { site, mut rules, zones, areas, signs, purposes, models } = file;
+    if rules.placeholder_photographs && site.mode == Mode::Operational {
+        let problem = "an operational site needs a photograph of each sign".to_owned();
+        let flaw = Flaw { table: "rules", entry: 0, key: "placeholder_photographs", problem };
+        return Err(config(flaw_error(site_file, &text, &flaw)));
+    }
+    rules.placeholder_photographs = site.mode != Mode::Operational;
     let mut register = Register { rules, zones, areas, signs, purposes };
     if let Some(flaw) = register.flaws().first().or(register.dangling().first()) {
         return Err(config(flaw_error(site_file, &text, flaw)));
@@ -103,9 +111,9 @@ fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<
     make_directories(state)?;
     // Nobody else writes the register between looking at the old one and writing the new.
     let turn = WriterTurn::take(&state.register()).map_err(config)?;
-    let kept_withdrawn = keep_withdrawals(state, &mut register)?;
+    let (kept_withdrawn, kept) = keep_withdrawals(state, &mut register)?;
     let changed = check_existing(state, &site, &register, force)?;
-    let streams = if kept_withdrawn.is_empty() { streams } else { decide(&register, now)? };
+    let streams = if kept { decide(&register, now)? } else { streams };
     let base = site_file.parent().unwrap_or(Path::new("."));
     let models = models.iter().map(|m| add_model(state, base, m, site.mode)).collect::<Result<_, _>>()?;
     let key_made = !state.site_key().exists();
@@ -146,22 +154,41 @@ fn make_directories(state: &StateDirectory) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Carries the withdrawals of the register in force over into the new one.
-fn keep_withdrawals(state: &StateDirectory, register: &mut Register) -> Result<Vec<String>, Failed> {
-    let mut kept = Vec::new();
-    let old = match Register::load(&state.register()) {
+/// Carries the withdrawals of the register in force over into the new one, past ones too, and when a sign was posted again: no inspection
+/// from before that counts. Answers which signs stay withdrawn, and whether anything was carried over.
+fn keep_withdrawals(state: &StateDirectory, register: &mut Register) -> Result<(Vec<String>, bool), Failed> {
+    let (mut withdrawn, mut kept) = (Vec::new(), false);
+    let path = state.register();
+    let old = match Register::load(&path) {
         Ok(old) => old,
-        // None there, or one that turned everything off: nothing to keep.
-        Err(_) => return Ok(kept),
+        Err(FileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok((withdrawn, kept)),
+        Err(error) => {
+            let problem = anyhow::anyhow!(
+                "{error}. Nobody knows which signs this register has withdrawn, so it is not replaced: mend it, or move {} away by hand, \
+                 commission, and withdraw again (`placard sign withdraw`) what was withdrawn",
+                path.display()
+            );
+            return Err(Failed::new(Exit::Refused, problem));
+        }
     };
     for sign in &mut register.signs {
-        let withdrawn = old.sign(&sign.id).and_then(|s| s.withdrawn.clone());
-        if sign.withdrawn.is_none() && withdrawn.is_some() {
-            sign.withdrawn = withdrawn;
-            kept.push(sign.id.clone());
+        let Some(before) = old.sign(&sign.id) else { continue };
+        let written = sign.clone();
+        if sign.withdrawn.is_none() && before.withdrawn.is_some() {
+            sign.withdrawn.clone_from(&before.withdrawn);
+            withdrawn.push(sign.id.clone());
         }
+        if !before.past_withdrawals.is_empty() {
+            sign.past_withdrawals.clone_from(&before.past_withdrawals);
+        }
+        let posted_later = |at: &When| sign.posted_on.as_ref().is_none_or(|written| written.at() < at.at());
+        if before.posted_by.is_some() && before.posted_on.as_ref().is_some_and(posted_later) {
+            sign.posted_on.clone_from(&before.posted_on);
+            sign.posted_by.clone_from(&before.posted_by);
+        }
+        kept |= *sign != written;
     }
-    Ok(kept)
+    Ok((withdrawn, kept))
 }
 
 /// Whether anything is to be written; refuses to overwrite another site without `force`.
@@ -258,9 +285,10 @@ mod tests {
 
     use super::*;
     use crate::policy::facts::testing::GOOD;
+    use crate::policy::facts::{Posting, Withdrawal};
     use crate::policy::lease::StreamState;
-    use crate::policy::when::When;
-    use crate::policy::worker::record_withdrawal;
+    use crate::policy::rules::Rule;
+    use crate::policy::worker::{record_posting, record_withdrawal};
 
     const SITE: &str = "[site]\nname = \"east\"\nmode = \"demo\"\ncontroller = \"Transit\"\ncontact = \"12345\"\n";
 
@@ -310,8 +338,7 @@ mod tests {
         let text = format!("{SITE}{GOOD}");
         desk.commission(&text, false).expect("commissions");
         let key = std::fs::read(desk.state.site_key()).expect("key");
-        let withdrawal =
-            crate::policy::facts::Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
+        let withdrawal = Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
         assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
         let other = text.replace("name = \"east\"", "name = \"west\"");
         let refused = desk.commission(&other, false).err().expect("refused");
@@ -322,6 +349,63 @@ mod tests {
         assert_eq!(done.streams[0].1.state, StreamState::Off);
         assert!(Register::load(&desk.state.register()).expect("register").signs[0].withdrawn.is_some());
         assert_eq!(std::fs::read(desk.state.site_key()).expect("key"), key);
+    }
+
+    #[test]
+    fn a_register_that_cannot_be_read_is_not_replaced_even_by_force() {
+        let desk = Desk::new();
+        let text = format!("{SITE}{GOOD}");
+        desk.commission(&text, false).expect("commissions");
+        let at: When = "2026-11-21".parse().expect("date");
+        let withdrawal = Withdrawal { at, by: "l.wu".to_owned(), reason: String::new() };
+        assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
+        let damaged = std::fs::read_to_string(desk.state.register()).expect("text").replace("position", "positoin");
+        std::fs::write(desk.state.register(), &damaged).expect("written");
+        for force in [false, true] {
+            let refused = desk.commission(&text, force).err().expect("refused");
+            let complaint = refused.error.to_string();
+            assert!(refused.exit == Exit::Refused && complaint.contains("register.toml:") && complaint.contains("move "), "{complaint}");
+        }
+        assert_eq!(std::fs::read_to_string(desk.state.register()).expect("text"), damaged);
+        std::fs::remove_file(desk.state.register()).expect("moved away by hand");
+        desk.commission(&text, false).expect("the site is as it was, and has no register");
+    }
+
+    #[test]
+    fn what_is_known_of_past_withdrawals_stays_and_an_inspection_from_before_the_posting_does_not_count() {
+        let desk = Desk::new();
+        let text = format!("{SITE}{GOOD}");
+        desk.commission(&text, false).expect("commissions");
+        let when = |text: &str| text.parse::<When>().expect("date");
+        let withdrawal = Withdrawal { at: when("2026-11-21"), by: "l.wu".to_owned(), reason: "fell down".to_owned() };
+        assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
+        let posting = Posting { at: when("2026-11-21T10:00:00Z"), by: "w.chen".to_owned() };
+        assert_eq!(record_posting(&desk.state.register(), "hall-1", &posting, None).expect("recorded"), Ok(()));
+        let posted = Register::load(&desk.state.register()).expect("register").signs[0].clone();
+        assert_eq!((posted.posted_by.as_deref(), posted.posted_on.as_ref(), &posted.withdrawn), (Some("w.chen"), Some(&posting.at), &None));
+        let past = &posted.past_withdrawals[0];
+        assert_eq!((&*past.by, &*past.reason, &past.posted_at, &*past.posted_by), ("l.wu", "fell down", &posting.at, "w.chen"));
+        let done = desk.commission(&text.replace("north entrance", "south entrance"), true).expect("forced");
+        assert_eq!((done.streams[0].1.state, done.streams[0].1.reason.rule), (StreamState::Off, Rule::SignInspected));
+        let sign = Register::load(&desk.state.register()).expect("register").signs[0].clone();
+        assert_eq!(
+            (sign.position.as_str(), sign.posted_on, sign.past_withdrawals),
+            ("south entrance", posted.posted_on, posted.past_withdrawals)
+        );
+    }
+
+    #[test]
+    fn a_placeholder_for_a_photograph_is_none_on_an_operational_site() {
+        let text = format!("{SITE}{GOOD}").replace(&"0123456789abcdef".repeat(4), &"0".repeat(64));
+        assert_eq!(Desk::new().commission(&text, false).expect("a demo").streams[0].1.state, StreamState::Recognise);
+        let operational = text.replace("\"demo\"", "\"operational\"");
+        let desk = Desk::new();
+        let done = desk.commission(&operational, false).expect("commissions");
+        assert_eq!((done.streams[0].1.state, done.streams[0].1.reason.rule), (StreamState::Off, Rule::SignPhotographed));
+        assert!(!Register::load(&desk.state.register()).expect("register").rules.placeholder_photographs);
+        let claims = operational.replace("[[zone]]", "[rules]\nplaceholder_photographs = true\n[[zone]]");
+        let refused = Desk::new().commission(&claims, false).err().expect("refused").error.to_string();
+        assert!(refused.contains("placeholder_photographs") && refused.contains("operational"), "{refused}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError, segment};
 use crate::console::view::SignView;
-use crate::policy::facts::{Register, Withdrawal};
+use crate::policy::facts::{Posting, Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected, record_inspection};
 use crate::policy::rules::sign_holds;
 use crate::policy::when::When;
@@ -41,7 +41,7 @@ enum Action {
         #[arg(long, default_value = "", value_name = "TEXT")]
         reason: String,
     },
-    /// A withdrawn sign hangs again.
+    /// A withdrawn sign hangs again; it counts once somebody has inspected it.
     Post {
         /// The sign's id.
         id: String,
@@ -144,7 +144,8 @@ fn withdraw(context: &Context, id: &str, by: &str, reason: &str) -> Result<Done,
 fn post(context: &Context, id: &str, by: &str) -> Result<Done, Failed> {
     let answered = ask_service(context, &format!("/v1/signs/{}/post?by={}", segment(id), segment(by)))?;
     if answered.is_none() {
-        let recorded = record_posting(&context.state.register(), id).map_err(|e| Failed::new(Exit::Config, e))?;
+        let posting = Posting { at: When::to_the_millisecond(SystemClock.utc()), by: by.to_owned() };
+        let recorded = record_posting(&context.state.register(), id, &posting, None).map_err(|e| Failed::new(Exit::Config, e))?;
         recorded.map_err(|nearest| unknown(id, nearest))?;
         tracing::warn!(sign = id, by, "sign posted again");
     }
@@ -217,7 +218,7 @@ struct Standing {
 }
 
 fn standing(register: &Register, id: &str, now: Stamp<Utc>) -> Standing {
-    let holds = register.sign(id).map(|sign| sign_holds(sign, register.rules.sign_inspect_max_days, now));
+    let holds = register.sign(id).map(|sign| sign_holds(sign, &register.rules, now));
     match holds {
         Some(Ok(until)) => {
             let until = format_utc(until);
@@ -242,6 +243,7 @@ fn list(context: &Context) -> Outcome {
             let line = json!({
                 "sign": sign.id, "zone": sign.zone, "counts": standing.counts, "until": standing.until, "reason": standing.text,
                 "streams": streams, "position": sign.position, "languages": sign.languages, "withdrawn": sign.withdrawn,
+                "posted_on": sign.posted_on, "posted_by": sign.posted_by, "past_withdrawals": sign.past_withdrawals,
             });
             writeln!(out, "{line}")?;
         } else {

@@ -72,11 +72,15 @@ pub struct Register {
 pub struct Rules {
     /// A sign that nobody has inspected for this many days no longer counts. 1 to [`MAX_INSPECT_DAYS`].
     pub sign_inspect_max_days: u32,
+    /// Whether a sign counts whose photograph is a placeholder. `placard commission` sets it from the site's mode: never for an
+    /// operational site.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub placeholder_photographs: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { sign_inspect_max_days: DEFAULT_INSPECT_DAYS }
+        Self { sign_inspect_max_days: DEFAULT_INSPECT_DAYS, placeholder_photographs: false }
     }
 }
 
@@ -137,8 +141,12 @@ pub struct Sign {
     /// SHA-256 of a photograph of the sign in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub photo_sha256: Option<String>,
+    /// Since when it hangs; set anew when it is posted again. No earlier inspection counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted_on: Option<When>,
+    /// Who posted it again, by `placard sign post`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspected_at: Option<When>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,9 +154,25 @@ pub struct Sign {
     /// Present from the moment the sign was withdrawn until it is posted again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawal>,
+    /// Oldest first. Nothing rests on these; they are kept so that it stays known who took the sign down and who put it up.
+    #[serde(default, rename = "past_withdrawal", skip_serializing_if = "Vec::is_empty")]
+    pub past_withdrawals: Vec<PastWithdrawal>,
 }
 
 impl Sign {
+    /// That somebody put it up again. The withdrawal in force, or `unwritten` where the file does not show it yet, becomes a past one. A
+    /// sign that hangs already stays as it is.
+    pub fn post(&mut self, posting: &Posting, unwritten: Option<&Withdrawal>) {
+        let ended = self.withdrawn.take().or_else(|| unwritten.cloned());
+        if ended.is_none() && self.posted_on.is_some() {
+            return;
+        }
+        let (posted_at, posted_by) = (posting.at.clone(), posting.by.clone());
+        self.past_withdrawals.extend(ended.map(|w| PastWithdrawal { at: w.at, by: w.by, reason: w.reason, posted_at, posted_by }));
+        self.posted_on = Some(posting.at.clone());
+        self.posted_by = Some(posting.by.clone());
+    }
+
     /// The quickstart's `0000…`: well-formed, and no photograph's digest.
     pub fn photo_is_a_placeholder(&self) -> bool {
         self.photo_sha256.as_ref().is_some_and(|digest| digest.bytes().all(|b| b == b'0'))
@@ -165,12 +189,32 @@ pub struct Withdrawal {
     pub reason: String,
 }
 
+/// A withdrawal that ended when the sign was posted again.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PastWithdrawal {
+    pub at: When,
+    pub by: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    pub posted_at: When,
+    pub posted_by: String,
+}
+
+/// Who put a sign up again, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posting {
+    pub at: When,
+    pub by: String,
+}
+
 /// What kind of legal basis. Closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BasisKind {
     StatutoryDuty,
     PublicSafety,
+    /// Grants nothing in this version: nobody's consent is recorded.
     SeparateConsent,
     Emergency,
 }

@@ -29,7 +29,7 @@ pub enum NotInspected {
     Nobody,
     #[error("an inspection at {at} is still to come: it is {now} now (UTC)")]
     StillToCome { at: When, now: When },
-    #[error("`{0}` is no photograph's SHA-256: 64 lower-case hex digits (`sha256sum photo.jpg`)")]
+    #[error("`{0}` is no photograph's SHA-256: 64 lower-case hex digits, not all zeros (`sha256sum photo.jpg`)")]
     Photograph(String),
     #[error("sign `{id}` was inspected later than {at} already: at {recorded}")]
     OlderThanRecorded { id: String, at: When, recorded: When },
@@ -43,12 +43,12 @@ impl Inspection {
         if by.trim().is_empty() {
             return Err(NotInspected::Nobody);
         }
-        let now_text = When::from_stamp(now);
+        let now_text = When::to_the_millisecond(now);
         let at = at.unwrap_or_else(|| now_text.clone());
         if at.at().ns() > now.ns().saturating_add(CLOCK_SLACK_NS) {
             return Err(NotInspected::StillToCome { at, now: now_text });
         }
-        let hex = |p: &str| p.len() == 64 && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = |p: &str| p.len() == 64 && p.bytes().any(|b| b != b'0') && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if let Some(photo) = photo_sha256.as_deref().filter(|p| !hex(p)) {
             return Err(NotInspected::Photograph(photo.to_owned()));
         }
@@ -100,6 +100,8 @@ mod tests {
         assert!(later.contains("2026-11-22") && later.contains("2026-11-21T12:00:00Z"), "{later}");
         let photo = Inspection::new("w.chen", None, Some("AB".repeat(32)), now);
         assert!(matches!(photo, Err(NotInspected::Photograph(_))), "capitals are no digest the register would take");
+        let photo = Inspection::new("w.chen", None, Some("0".repeat(64)), now);
+        assert!(matches!(photo, Err(NotInspected::Photograph(_))), "a placeholder shows nothing");
         assert_eq!(Inspection::new(" w.chen ", None, None, now).expect("valid").by(), "w.chen");
     }
 

@@ -53,6 +53,11 @@ impl PendingWithdrawals {
         self.shared.list.lock().remove(id);
     }
 
+    /// The withdrawal of sign `id` that the file may not show yet.
+    pub(in crate::policy) fn get(&self, id: &str) -> Option<Withdrawal> {
+        self.shared.list.lock().get(id).map(|p| p.withdrawal.clone())
+    }
+
     /// Adds what `register` does not show, and forgets what it does.
     pub(in crate::policy) fn apply(&self, register: &mut Register) {
         self.shared.list.lock().retain(|id, pending| match register.sign_mut(id) {

@@ -21,7 +21,7 @@ use crate::area::{Area, overlap};
 use crate::clock::{Stamp, Utc, format_utc};
 use crate::purpose::{Purpose, PurposeKind};
 
-use super::facts::{AreaFact, BasisKind, PurposeFact, Register, Sign, ZoneKind};
+use super::facts::{AreaFact, BasisKind, PurposeFact, Register, Rules, Sign, ZoneKind};
 use super::lease::{Grant, StreamState};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -164,13 +164,13 @@ fn sooner(a: Option<Stamp<Utc>>, b: Option<Stamp<Utc>>) -> Option<Stamp<Utc>> {
 }
 
 /// Either until when the sign counts, or why it does not.
-pub fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<Utc>, Reason> {
-    let id = &sign.id;
+pub fn sign_holds(sign: &Sign, rules: &Rules, now: Stamp<Utc>) -> Result<Stamp<Utc>, Reason> {
+    let (id, max_days) = (&sign.id, rules.sign_inspect_max_days);
     let no = |rule, fact: String, remedy: &str| Err(Reason::new(rule, fact, remedy));
     if let Some(w) = &sign.withdrawn {
         let why = if w.reason.is_empty() { String::new() } else { format!(" ({})", w.reason) };
         let fact = format!("sign `{id}` was withdrawn at {} by {}{why}", w.at, w.by);
-        return no(Rule::SignNotWithdrawn, fact, "put the sign up again and run `placard sign post`");
+        return no(Rule::SignNotWithdrawn, fact, "put the sign up again and run `placard sign post`, then `placard sign inspect`");
     }
     let Some(posted) = &sign.posted_on else {
         return no(Rule::SignPosted, format!("no date of posting is recorded for sign `{id}`"), "post it and record `posted_on`");
@@ -182,6 +182,10 @@ pub fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<U
         let fact = format!("there is no photograph of sign `{id}` in its place");
         return no(Rule::SignPhotographed, fact, "photograph it and record `photo_sha256`");
     }
+    if sign.photo_is_a_placeholder() && !rules.placeholder_photographs {
+        let fact = format!("`photo_sha256` of sign `{id}` is a placeholder, which is no photograph to an operational site");
+        return no(Rule::SignPhotographed, fact, "photograph the sign in its place and run `placard sign inspect … --photo FILE`");
+    }
     let (Some(inspected), Some(_)) = (&sign.inspected_at, &sign.inspected_by) else {
         let fact = format!("no inspection of sign `{id}` is recorded (when and by whom)");
         return no(Rule::SignInspected, fact, "inspect it and record `inspected_at` and `inspected_by`");
@@ -192,7 +196,7 @@ pub fn sign_holds(sign: &Sign, max_days: u32, now: Stamp<Utc>) -> Result<Stamp<U
     }
     if inspected.at() < posted.at() {
         let fact = format!("sign `{id}` was inspected at {inspected}, before it was posted on {posted}");
-        return no(Rule::SignInspected, fact, "inspect it again");
+        return no(Rule::SignInspected, fact, &format!("go and see it hang, then run `placard sign inspect {id} --by WHO`"));
     }
     let ends = Stamp::from_ns(inspected.at().ns().saturating_add(i64::from(max_days).saturating_mul(DAY_NS)));
     if now >= ends {
@@ -216,6 +220,10 @@ pub(super) fn purpose_holds(fact: &PurposeFact, now: Stamp<Utc>) -> Result<Stamp
     if (purpose.kind() == PurposeKind::Emergency) != (basis.kind == BasisKind::Emergency) {
         let text = format!("purpose `{purpose}` and the kind of its basis do not go together");
         return no(Rule::BasisInForce, text, "an emergency, and nothing else, rests on a basis of kind `emergency`");
+    }
+    if basis.kind == BasisKind::SeparateConsent {
+        let text = format!("purpose `{purpose}` rests on separate consent, and this version records nobody's consent");
+        return no(Rule::BasisInForce, text, "record a basis of another kind, or remove the purpose");
     }
     let (Some(from), Some(until)) = (&basis.from, &basis.until) else {
         return no(Rule::BasisInForce, format!("the basis of `{purpose}` has no beginning or no end"), "record `from` and `until`");
@@ -248,7 +256,7 @@ fn zone_sign(register: &Register, zone: &str, now: Stamp<Utc>) -> Result<(String
     let mut best: Option<(String, Stamp<Utc>)> = None;
     let mut closest: Option<Reason> = None;
     for sign in register.signs.iter().filter(|s| s.zone == zone) {
-        match sign_holds(sign, register.rules.sign_inspect_max_days, now) {
+        match sign_holds(sign, &register.rules, now) {
             Ok(ends) if best.as_ref().is_none_or(|(_, b)| ends > *b) => best = Some((sign.id.clone(), ends)),
             Ok(_) => {}
             // Rules are declared in the order they are asked.
@@ -354,142 +362,4 @@ impl DecisionPlane for PlainRules {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::facts::testing::good;
-    use super::super::facts::{Withdrawal, Zone};
-    use super::super::when::When;
-    use super::*;
-
-    fn at(text: &str) -> Stamp<Utc> {
-        text.parse::<When>().expect("date").at()
-    }
-    fn when(text: &str) -> Option<When> {
-        Some(text.parse().expect("date"))
-    }
-    const NOW: &str = "2026-11-21T12:00:00Z";
-
-    fn decide(register: &Register, now: &str) -> Decision {
-        PlainRules.decide(register, "north", at(now)).expect("decides")
-    }
-
-    #[test]
-    fn a_complete_register_recognises_until_the_first_fact_ends() {
-        let decision = decide(&good(), NOW);
-        assert_eq!(decision.state, StreamState::Recognise, "{}", decision.reason);
-        assert_eq!(decision.grants[0].purpose.to_string(), "missing-person:mp-7");
-        assert_eq!(&*decision.grants[0].basis, "PIPL Art. 26; Transit police");
-        assert_eq!(decision.area, Some(Area::whole()));
-        assert_eq!(decision.next_change, Some(at("2026-12-15")), "the basis ends before the inspection ages out");
-        assert_eq!(decide(&good(), "2026-12-14T23:59:59.999999999Z").state, StreamState::Recognise);
-        assert_eq!(decide(&good(), "2026-12-15").state, StreamState::CaptureOnly);
-        assert_eq!(decide(&good(), "2026-12-20T01:00:00Z").reason.rule, Rule::SignInspected);
-        assert_eq!(decide(&good(), "2026-12-20T00:59:59Z").reason.rule, Rule::BasisInForce);
-    }
-
-    /// Each rule by name: what is taken away, what state and which rule follow.
-    #[test]
-    fn every_missing_fact_is_named() {
-        type Edit = fn(&mut Register);
-        let cases: &[(Edit, StreamState, Rule)] = &[
-            (|r| r.areas.clear(), StreamState::Off, Rule::StreamHasArea),
-            (|r| r.zones.clear(), StreamState::Off, Rule::ZoneKnown),
-            (|r| r.zones[0].kind = ZoneKind::Private, StreamState::Off, Rule::ZoneNotPrivate),
-            (|r| r.signs.clear(), StreamState::Off, Rule::SignPresent),
-            (|r| r.signs[0].posted_on = None, StreamState::Off, Rule::SignPosted),
-            (|r| r.signs[0].posted_on = when("2026-11-22"), StreamState::Off, Rule::SignPosted),
-            (|r| r.signs[0].photo_sha256 = None, StreamState::Off, Rule::SignPhotographed),
-            (|r| r.signs[0].inspected_at = None, StreamState::Off, Rule::SignInspected),
-            (|r| r.signs[0].inspected_by = None, StreamState::Off, Rule::SignInspected),
-            (|r| r.signs[0].inspected_at = when("2026-11-21T12:02:00Z"), StreamState::Off, Rule::SignInspected),
-            (|r| r.signs[0].inspected_at = when("2026-10-31"), StreamState::Off, Rule::SignInspected),
-            (|r| r.rules.sign_inspect_max_days = 1, StreamState::Off, Rule::SignInspected),
-            (|r| r.purposes.clear(), StreamState::CaptureOnly, Rule::PurposeNamed),
-            (|r| r.purposes[0].zones = vec!["elsewhere".to_owned()], StreamState::CaptureOnly, Rule::PurposeNamed),
-            (|r| r.purposes[0].basis = None, StreamState::CaptureOnly, Rule::BasisInForce),
-            (|r| r.purposes[0].basis.as_mut().expect("basis").from = None, StreamState::CaptureOnly, Rule::BasisInForce),
-            (|r| r.purposes[0].basis.as_mut().expect("basis").until = None, StreamState::CaptureOnly, Rule::BasisInForce),
-            (|r| r.purposes[0].basis.as_mut().expect("basis").from = when("2026-11-22"), StreamState::CaptureOnly, Rule::BasisInForce),
-            (|r| r.purposes[0].basis.as_mut().expect("basis").kind = BasisKind::Emergency, StreamState::CaptureOnly, Rule::BasisInForce),
-            (|r| r.purposes[0].assessment = None, StreamState::CaptureOnly, Rule::AssessmentCurrent),
-            (|r| r.purposes[0].review_on = None, StreamState::CaptureOnly, Rule::AssessmentCurrent),
-            (|r| r.purposes[0].review_on = when("2026-11-21"), StreamState::CaptureOnly, Rule::AssessmentCurrent),
-            (|r| r.purposes[0].purpose = "access-verification".parse().expect("purpose"), StreamState::CaptureOnly, Rule::VerificationOnly),
-        ];
-        for (number, (edit, state, rule)) in cases.iter().enumerate() {
-            let mut register = good();
-            edit(&mut register);
-            let decision = decide(&register, NOW);
-            assert_eq!((decision.state, decision.reason.rule), (*state, *rule), "case {number}: {}", decision.reason);
-            assert!(decision.grants.is_empty() && !decision.reason.remedy.is_empty(), "case {number}");
-        }
-    }
-
-    #[test]
-    fn a_withdrawn_sign_says_who_and_another_good_sign_carries_on() {
-        let mut register = good();
-        register.signs[0].withdrawn =
-            Some(Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: "fell down".to_owned() });
-        let reason = decide(&register, NOW).reason.to_string();
-        assert!(reason.contains("withdrawn at 2026-11-21 by l.wu (fell down)") && reason.contains("placard sign post"), "{reason}");
-        let mut second = good().signs.remove(0);
-        second.id = "hall-2".to_owned();
-        register.signs.push(second);
-        assert_eq!(decide(&register, NOW).state, StreamState::Recognise);
-    }
-
-    #[test]
-    fn a_mask_check_alone_detects_and_never_identifies() {
-        let mut register = good();
-        register.purposes[0].purpose = "mask-check".parse().expect("purpose");
-        assert_eq!(decide(&register, NOW).state, StreamState::Detect);
-    }
-
-    fn with_second_zone(polygon: Vec<[f64; 2]>) -> Register {
-        let mut register = good();
-        register.areas[0].polygon = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
-        register.zones.push(Zone { id: "shop".to_owned(), kind: ZoneKind::Public });
-        register.areas.push(AreaFact { stream: "north".to_owned(), zone: "shop".to_owned(), polygon });
-        register
-    }
-
-    #[test]
-    fn areas_of_equal_terms_unite_and_stricter_ones_stay_out() {
-        let right = vec![[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]];
-        let mut register = with_second_zone(right);
-        let alone = decide(&register, NOW);
-        assert_eq!(alone.area.as_ref().map(|a| a.polygons().len()), Some(1), "the shop has no sign: {}", alone.reason);
-        assert!(alone.reason.fact.contains("areas of shop are left out"), "{}", alone.reason);
-        let mut sign = register.signs[0].clone();
-        (sign.id, sign.zone) = ("shop-1".to_owned(), "shop".to_owned());
-        register.signs.push(sign);
-        register.purposes[0].zones.push("shop".to_owned());
-        let both = decide(&register, NOW);
-        assert!(both.area.expect("open").rasterise(64, 64).is_whole());
-    }
-
-    #[test]
-    fn where_zones_share_pixels_the_strictest_wins() {
-        let mut register = with_second_zone(vec![[0.4, 0.4], [0.9, 0.4], [0.9, 0.9], [0.4, 0.9]]);
-        let decision = decide(&register, NOW);
-        assert_eq!((decision.state, decision.reason.rule), (StreamState::Off, Rule::AreaNotShared), "{}", decision.reason);
-        register.zones[1].kind = ZoneKind::Private;
-        assert_eq!(decide(&register, NOW).state, StreamState::Off);
-        // The same zone twice over is no conflict.
-        register.areas[1].zone = "hall".to_owned();
-        assert_eq!(decide(&register, NOW).state, StreamState::Recognise);
-    }
-
-    #[test]
-    fn a_purpose_of_one_zone_never_reaches_another() {
-        let mut register = with_second_zone(vec![[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]);
-        let mut sign = register.signs[0].clone();
-        (sign.id, sign.zone) = ("shop-1".to_owned(), "shop".to_owned());
-        register.signs.push(sign);
-        let mut other = register.purposes[0].clone();
-        (other.purpose, other.zones) = ("crime-prevention:c-1".parse().expect("purpose"), vec!["shop".to_owned()]);
-        register.purposes.push(other);
-        let decision = decide(&register, NOW);
-        assert_eq!(decision.grants.len(), 1);
-        assert_eq!(decision.area.expect("open").polygons().len(), 1);
-    }
-}
+mod tests;

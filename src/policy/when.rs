@@ -30,6 +30,12 @@ impl When {
     pub fn text(&self) -> &str {
         &self.text
     }
+    /// `stamp` to the millisecond: for facts whose order counts.
+    pub fn to_the_millisecond(stamp: Stamp<Utc>) -> Self {
+        let milliseconds = stamp.ns().div_euclid(1_000_000);
+        let at = Stamp::from_ns(milliseconds.saturating_mul(1_000_000));
+        Self { at, text: format_utc(at).replace(".000Z", "Z").into() }
+    }
     /// `stamp` to the second, as the register would write it.
     pub fn from_stamp(stamp: Stamp<Utc>) -> Self {
         let seconds = stamp.ns().div_euclid(1_000_000_000);

@@ -22,7 +22,7 @@ use crate::frame::StreamIndex;
 use crate::progress::Progress;
 
 use super::board::{Board, Change, PolicyCounters, StreamPolicy};
-use super::facts::{Register, Sign, Withdrawal};
+use super::facts::{Posting, Register, Sign, Withdrawal};
 use super::file::FileError;
 use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
@@ -228,11 +228,12 @@ impl PolicyHandle {
         Ok(withdrawn)
     }
 
-    /// Posts a withdrawn sign again: recorded first, then it counts (if everything else about it holds).
+    /// Posts a withdrawn sign again: recorded first, then it hangs again. It counts when it has been inspected since.
     pub fn post_sign(&self, id: &str, by: &str) -> Result<(), PolicyError> {
+        let posting = Posting { at: When::to_the_millisecond(self.inner.clock.utc()), by: by.to_owned() };
         let recorded = {
             let _turn = self.inner.pending.hold_writing();
-            let recorded = record_posting(&self.inner.register, id)?;
+            let recorded = record_posting(&self.inner.register, id, &posting, self.inner.pending.get(id).as_ref())?;
             if recorded.is_ok() {
                 self.inner.pending.remove(id);
             }
@@ -339,9 +340,15 @@ pub fn record_withdrawal(register: &Path, id: &str, withdrawal: &Withdrawal) -> 
     })
 }
 
-/// Takes the withdrawal out of the register's file, durably. The inner error as for [`record_withdrawal`].
-pub fn record_posting(register: &Path, id: &str) -> Result<Result<(), Option<String>>, FileError> {
-    edit_sign(register, id, |sign| sign.withdrawn = None)
+/// Writes into the register's file that the sign hangs again, and whose withdrawal that ended, durably. `unwritten`: a withdrawal that the
+/// file does not show. The inner error as for [`record_withdrawal`].
+pub fn record_posting(
+    register: &Path,
+    id: &str,
+    posting: &Posting,
+    unwritten: Option<&Withdrawal>,
+) -> Result<Result<(), Option<String>>, FileError> {
+    edit_sign(register, id, |sign| sign.post(posting, unwritten))
 }
 
 fn edit_sign(register: &Path, id: &str, edit: impl FnOnce(&mut Sign)) -> Result<Result<(), Option<String>>, FileError> {

@@ -46,7 +46,7 @@ fn sign() -> impl Strategy<Value = Sign> {
     let withdrawal = Withdrawal { at: "2026-11-20".parse().expect("date"), by: "x".to_owned(), reason: String::new() };
     let withdrawn = prop_oneof![6 => Just(None), 1 => Just(Some(withdrawal))];
     let inspector = prop_oneof![9 => Just(Some("w".to_owned())), 1 => Just(None)];
-    let photo = prop_oneof![9 => Just(Some("0".repeat(64))), 1 => Just(None)];
+    let photo = prop_oneof![8 => Just(Some("5e1f".repeat(16))), 1 => Just(Some("0".repeat(64))), 1 => Just(None)];
     (zone_name(), photo, date("2026-11-01"), date("2026-11-19"), inspector, withdrawn).prop_map(
         |(zone, photo_sha256, posted_on, inspected_at, inspected_by, withdrawn)| Sign {
             id: "set below".to_owned(),
@@ -56,16 +56,20 @@ fn sign() -> impl Strategy<Value = Sign> {
             position: "here".to_owned(),
             photo_sha256,
             posted_on,
+            posted_by: None,
             inspected_at,
             inspected_by,
             withdrawn,
+            past_withdrawals: Vec::new(),
         },
     )
 }
 
 fn purpose() -> impl Strategy<Value = PurposeFact> {
     let name = select(vec!["missing-person:1", "crime-prevention:2", "emergency:3", "mask-check", "access-verification"]);
-    let basis_kind = prop_oneof![4 => Just(BasisKind::PublicSafety), 1 => Just(BasisKind::Emergency)];
+    let kinds =
+        [BasisKind::StatutoryDuty, BasisKind::PublicSafety, BasisKind::PublicSafety, BasisKind::Emergency, BasisKind::SeparateConsent];
+    let basis_kind = select(kinds.to_vec());
     let basis = (basis_kind, date("2026-11-01"), date("2026-12-24")).prop_map(|(kind, from, until)| Basis {
         kind,
         statute: "s".to_owned(),
@@ -90,10 +94,12 @@ fn register(max_areas: usize) -> impl Strategy<Value = Register> {
     let signs = prop::collection::vec(sign(), 1..6);
     let purposes = prop::collection::vec(purpose(), 1..5);
     let areas = prop::collection::vec(area(), 1..=max_areas);
-    (zones, areas, signs, purposes, prop_oneof![3 => Just(30_u32), 1 => Just(1)]).prop_map(|(kinds, areas, mut signs, purposes, days)| {
+    let rules = (prop_oneof![3 => Just(30_u32), 1 => Just(1)], any::<bool>())
+        .prop_map(|(sign_inspect_max_days, placeholder_photographs)| Rules { sign_inspect_max_days, placeholder_photographs });
+    (zones, areas, signs, purposes, rules).prop_map(|(kinds, areas, mut signs, purposes, rules)| {
         signs.iter_mut().enumerate().for_each(|(i, s)| s.id = format!("s{i}"));
         let zones = ZONES.iter().zip(kinds).map(|(id, kind)| Zone { id: (*id).to_owned(), kind }).collect();
-        Register { rules: Rules { sign_inspect_max_days: days }, zones, areas, signs, purposes }
+        Register { rules, zones, areas, signs, purposes }
     })
 }
 
@@ -106,7 +112,8 @@ fn allowed(r: &Register, zone: &str) -> BTreeSet<String> {
     let sign_ok = |s: &Sign| {
         let (Some(posted), Some(inspected)) = (ns(&s.posted_on), ns(&s.inspected_at)) else { return false };
         let fresh = t < inspected + i64::from(r.rules.sign_inspect_max_days) * DAY_NS;
-        let documented = s.photo_sha256.is_some() && s.inspected_by.is_some();
+        let shown = s.photo_sha256.as_ref().is_some_and(|p| r.rules.placeholder_photographs || p.chars().any(|c| c != '0'));
+        let documented = shown && s.inspected_by.is_some();
         s.zone == zone && s.withdrawn.is_none() && documented && posted <= inspected && inspected <= t && fresh
     };
     if !looked_at || !r.signs.iter().any(sign_ok) {
@@ -119,7 +126,8 @@ fn allowed(r: &Register, zone: &str) -> BTreeSet<String> {
         let in_force = ns(&b.from).is_some_and(|f| f <= t) && ns(&b.until).is_some_and(|u| t < u);
         let assessed = p.assessment.is_some() && ns(&p.review_on).is_some_and(|d| t < d);
         let kind_fits = name.starts_with("emergency") == (b.kind == BasisKind::Emergency);
-        if in_force && assessed && kind_fits && name != "access-verification" {
+        let consented = b.kind != BasisKind::SeparateConsent;
+        if in_force && assessed && kind_fits && consented && name != "access-verification" {
             set.insert("detect".to_owned());
             if name != "mask-check" {
                 set.insert(name);
@@ -160,6 +168,7 @@ fn with_one_fact_less(r: &Register) -> Vec<Register> {
     for i in 0..r.signs.len() {
         without(&|r| drop(r.signs.remove(i)));
         without(&|r| r.signs[i].photo_sha256 = None);
+        without(&|r| r.rules.placeholder_photographs = false);
         without(&|r| r.signs[i].posted_on = None);
         without(&|r| r.signs[i].inspected_at = None);
         without(&|r| r.signs[i].inspected_by = None);

@@ -26,6 +26,10 @@ fn withdrawn_by(register: &Path, sign: &str) -> Option<String> {
     Register::load(register).expect("readable").sign(sign).expect("there").withdrawn.as_ref().map(|w| w.by.clone())
 }
 
+fn inspect(policy: &PolicyHandle, clock: &SimulatedClock) {
+    policy.inspect_sign("hall-1", &Inspection::new("w.chen", None, None, clock.utc()).expect("valid")).expect("recorded");
+}
+
 #[test]
 fn a_withdrawal_that_cannot_be_written_outlives_reloads_and_is_written_when_it_can_be() {
     let directory = tempfile::tempdir().expect("temporary directory");
@@ -61,6 +65,8 @@ fn a_withdrawal_that_cannot_be_written_outlives_reloads_and_is_written_when_it_c
     assert_eq!(withdrawn_by(&register, "hall-1").as_deref(), Some("l.wu"));
     assert!(policy.unwritten_withdrawals().is_empty());
     policy.post_sign("hall-1", "l.wu").expect("posted");
+    assert_eq!(table.state(NORTH, clock.monotonic()), StreamState::Off, "not inspected since");
+    inspect(&policy, &clock);
     assert_eq!(table.state(NORTH, clock.monotonic()), StreamState::Recognise);
     policy.reload().expect("answers");
     assert_eq!((withdrawn_by(&register, "hall-1"), table.state(NORTH, clock.monotonic())), (None, StreamState::Recognise));
@@ -81,6 +87,9 @@ fn a_withdrawal_that_could_not_be_written_is_written_without_being_asked_and_pos
     std::fs::remove_dir(&obstacle).expect("removed");
     // At whatever moment between two attempts this comes, nothing brings the withdrawal back.
     policy.post_sign("hall-1", "l.wu").expect("posted");
+    let sign = Register::load(&register).expect("readable").sign("hall-1").expect("there").clone();
+    assert_eq!(sign.past_withdrawals.len(), 1, "also of a withdrawal that the file may never have shown");
+    inspect(&policy, &clock);
     let (begun, pause) = (Instant::now(), Shutdown::new());
     while withdrawn_by(&register, "yard-1").is_none() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", policy.unwritten_withdrawals());

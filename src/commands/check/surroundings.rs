@@ -79,8 +79,13 @@ impl Look<'_> {
             Err(error) => self.missing("name", format!("the register cannot be used, so every stream stays off: {error}")),
             Ok(register) => {
                 for sign in register.signs.iter().filter(|s| s.photo_is_a_placeholder()) {
+                    let so = if register.rules.placeholder_photographs {
+                        "nobody can prove by it that the sign was there"
+                    } else {
+                        "the site is operational, so the sign does not count"
+                    };
                     let message = format!(
-                        "the photo_sha256 of sign `{}` is all zeros, a placeholder: nobody can prove by it that the sign was there; \
+                        "the photo_sha256 of sign `{}` is all zeros, a placeholder: {so}; \
                          photograph the sign, put `sha256sum` of the picture into the site file and commission again with --force",
                         sign.id
                     );

@@ -227,6 +227,8 @@ withdrawn_sign() {
   check other-zone-unmoved "gate is $(of gate state), looked at: $gate_before then $(of gate detected)" \
     eval 'is gate state recognise && within 20 above gate detected "$gate_before"'
   placard sign post hall-sign --by test
+  check posted-not-inspected "hall is $(of hall state) ($(of hall reason))" eval '! is hall state recognise'
+  placard sign inspect hall-sign --by test
   check posted-again "hall is $(within 20 is hall state recognise; of hall state)" is hall state recognise
 }
 
