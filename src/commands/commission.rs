@@ -424,7 +424,7 @@ mod tests {
             assert!(!desk.state.root().exists());
         }
         let missing = format!("{SITE}[[model]]\nfile = \"nowhere.onnx\"\n{GOOD}");
-        assert_eq!(desk.commission(&missing, false).err().expect("refused").exit, Exit::Config);
+        assert_eq!(desk.commission(&missing, false).err().expect("refused").exit, Exit::Missing);
         assert!(!desk.state.site().exists() && !desk.state.register().exists());
     }
 }
