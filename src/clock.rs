@@ -79,7 +79,7 @@ pub enum CaptureTime {
     Sender(Stamp<Utc>),
     /// Nobody stamped it: when its last packet reached us. Latency from here omits the camera and the network.
     Arrival(Stamp<Monotonic>),
-    /// A benchmark's schedule: when the frame was *due* (open loop), whether or not it was ready.
+    /// The schedule of a benchmark or a replayed file: when the frame was *due* (open loop), whether or not it was ready.
     Scheduled(Stamp<Monotonic>),
 }
 
@@ -98,6 +98,14 @@ impl CaptureTime {
             Self::Sender(_) => "sender",
             Self::Arrival(_) => "arrival",
             Self::Scheduled(_) => "scheduled",
+        }
+    }
+    /// A replay that runs ahead of its clip's pace gives frames before they were due: nothing is told as captured after `now`. Clocks that
+    /// somebody really read are left as they are.
+    pub fn not_after(self, now: Now) -> Self {
+        match self {
+            Self::Scheduled(t) => Self::Scheduled(t.min(now.monotonic)),
+            other => other,
         }
     }
     /// The capture instant on our own wall clock, for printing: `now.utc − latency`.
@@ -211,6 +219,15 @@ mod tests {
         assert_eq!(format_utc(Stamp::from_ns(951_782_400_000_000_000)), "2000-02-29T00:00:00.000Z");
         assert_eq!(format_utc(Stamp::from_ns(1_795_292_218_123_999_999)), "2026-11-21T20:16:58.123Z");
         assert_eq!(format_utc(Stamp::from_ns(-1)), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_made_up_capture_time_never_lies_ahead() {
+        let now = Now { monotonic: Stamp::from_ns(1_000), utc: Stamp::from_ns(9_000) };
+        let ahead = Stamp::from_ns(1_500);
+        assert_eq!(CaptureTime::Scheduled(ahead).not_after(now).latency_ns(now), 0);
+        assert_eq!(CaptureTime::Scheduled(Stamp::from_ns(400)).not_after(now).latency_ns(now), 600);
+        assert_eq!(CaptureTime::Driver(ahead).not_after(now).latency_ns(now), -500, "a camera's clock that runs ahead is to be seen");
     }
 
     #[test]

@@ -204,7 +204,8 @@ pub struct OnvifClass {
 
 impl Event {
     pub(in crate::emit) fn new(id: EventId, draft: &Draft, permit: &Permit<Emit>, names: &StreamNames, now: Now) -> Self {
-        let captured_at = format_utc(draft.captured_at.utc(now));
+        let captured = draft.captured_at.not_after(draft.decided_at);
+        let captured_at = format_utc(captured.utc(now));
         let candidates = draft.candidates.iter().map(|c| EventCandidate { subject: c.subject.to_string(), score: c.score }).collect();
         Self {
             id,
@@ -225,7 +226,7 @@ impl Event {
             captured_clock: draft.captured_at.clock_name().to_owned(),
             decided_at: format_utc(draft.decided_at.utc),
             // Microseconds are as fine as any of the clocks deserves.
-            latency_ms: (draft.captured_at.latency_ns(now) as f64 / 1e3).round() / 1e3,
+            latency_ms: (captured.latency_ns(now) as f64 / 1e3).round() / 1e3,
             frame_sequence: draft.frame_sequence,
             picture: draft.picture_px.map(|(width_px, height_px)| Picture { width_px, height_px }),
             review: Review::Pending,

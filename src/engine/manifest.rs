@@ -151,8 +151,8 @@ impl Decode {
 pub enum ManifestError {
     #[error("{0}")]
     Toml(String),
-    #[error("unknown key `{key}`")]
-    UnknownKey { key: String },
+    #[error("unknown key `{key}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
+    UnknownKey { key: String, nearest: Option<String> },
     #[error("`{key}`: {reason}")]
     Value { key: &'static str, reason: String },
 }
@@ -165,11 +165,11 @@ impl Manifest {
     /// Reads a manifest; unknown keys are refused at every level.
     pub fn from_toml(text: &str) -> Result<Self, ManifestError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ManifestError::Toml(error.to_string()))?;
-        let manifest: Self = toml::from_str(text).map_err(|error| ManifestError::Toml(error.to_string()))?;
+        let manifest: Self = toml::from_str(text).map_err(|error| ManifestError::Toml(with_nearest(&error)))?;
         // Serde lets unknown keys pass beside a unit variant of a tagged enum (`layout = "yunet"`): what does not come back was not known.
         let known = toml::Table::try_from(&manifest).map_err(|error| ManifestError::Toml(error.to_string()))?;
-        if let Some(key) = first_unknown(&table, &known) {
-            return Err(ManifestError::UnknownKey { key });
+        if let Some((key, nearest)) = first_unknown(&table, &known) {
+            return Err(ManifestError::UnknownKey { key, nearest });
         }
         manifest.check()?;
         Ok(manifest)
@@ -263,13 +263,33 @@ impl Input {
     }
 }
 
-/// The dotted path of the first key of `given` that `known` lacks.
-fn first_unknown(given: &toml::Table, known: &toml::Table) -> Option<String> {
+/// The dotted path of the first key of `given` that `known` lacks, and the known key that it resembles.
+fn first_unknown(given: &toml::Table, known: &toml::Table) -> Option<(String, Option<String>)> {
     given.iter().find_map(|(key, value)| match (value, known.get(key)) {
-        (_, None) => Some(key.clone()),
-        (toml::Value::Table(given), Some(toml::Value::Table(known))) => first_unknown(given, known).map(|inner| format!("{key}.{inner}")),
+        (_, None) => Some((key.clone(), nearest(key, known.keys().map(String::as_str)).map(str::to_owned))),
+        (toml::Value::Table(given), Some(toml::Value::Table(known))) => {
+            first_unknown(given, known).map(|(inner, nearest)| (format!("{key}.{inner}"), nearest))
+        }
         _ => None,
     })
+}
+
+fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let alike = |name: &str| strsim::jaro_winkler(name, written);
+    known.max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|name| alike(name) > 0.7)
+}
+
+/// Serde names all keys or values that it knows; the one that was meant is said too.
+fn with_nearest(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let message = error.message();
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let written = quoted.next().unwrap_or_default();
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    match nearest(written, quoted).filter(|_| unknown) {
+        Some(meant) => format!("{}; did you mean `{meant}`?", text.trim_end()),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +315,19 @@ mod tests {
         ] {
             let error = Manifest::from_toml(&text.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_is_answered_with_the_one_that_was_meant() {
+        let text = known::by_name("yunet-n-640").unwrap().to_toml().unwrap();
+        for (from, to, meant) in [
+            ("licence =", "license =", "did you mean `licence`?"),
+            ("face-detector", "face-detektor", "did you mean `face-detector`?"),
+            ("layout = \"yunet\"", "layout = \"yunet\"\nlayouts = 3", "did you mean `layout`?"),
+        ] {
+            let error = Manifest::from_toml(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(error.contains(meant), "{error}");
         }
     }
 
