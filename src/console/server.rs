@@ -2,7 +2,8 @@
 //!
 //! [`Console::start`] has bound everything when it returns, so "ready" means that clients get through. The socket is made under a
 //! temporary name, given its mode and then renamed into place: it never exists with wider permissions, and a client never finds
-//! half of it. A socket file that nobody listens on is left over from a crash and is replaced; one that answers belongs to another
+//! half of it. Nobody can hold what others need: each listener keeps a bounded number of connections of its own, each of which has its
+//! question asked and answered within a bounded time. A socket file that nobody listens on is left over from a crash and is replaced; one that answers belongs to another
 //! appliance, and starting fails.
 
 use std::io;
@@ -14,7 +15,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use axum::Router;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Appliance, api, health};
 
@@ -22,6 +28,16 @@ use super::{Appliance, api, health};
 const SOCKET_MODE: u32 = 0o660;
 /// Threads for what may block: enough that a slow reload leaves status answering.
 const BLOCKING_THREADS: usize = 4;
+/// Connections that each listener holds at once; more wait in the kernel, where they cost this process no descriptor. The listeners share
+/// nothing, so whoever fills loopback does not delay a sign's withdrawal.
+pub(super) const MAX_TCP_CONNECTIONS: usize = 64;
+pub(super) const MAX_SOCKET_CONNECTIONS: usize = 32;
+/// Within this time a client has asked; then it is hung up on.
+const MAX_ASKING: Duration = Duration::from_secs(5);
+/// Within this time it has its answer, and has taken it. An action that is under way goes on.
+const MAX_EXCHANGE: Duration = Duration::from_secs(30);
+/// A request line and its headers. What is said of a sign is in the line; there are no bodies.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
 const TICK: Duration = Duration::from_secs(1);
 /// How long an action that is under way at the end may take to finish.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -121,16 +137,35 @@ fn bind(path: &Path) -> Result<UnixListener, ConsoleError> {
     })
 }
 
+/// Serves one question per connection, at most `most` connections at once.
+async fn answer<L: Listener>(mut listener: L, router: Router, most: usize) {
+    let places = Arc::new(Semaphore::new(most));
+    // A place first: nobody is accepted whom there is no place for. The semaphore is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let (stream, _peer) = listener.accept().await;
+        let service = TowerToHyperService::new(router.clone());
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(MAX_ASKING).max_buf_size(MAX_REQUEST_BYTES).keep_alive(false);
+        tokio::spawn(async move {
+            // How it ended is the client's affair.
+            let _ended = tokio::time::timeout(MAX_EXCHANGE, http.serve_connection(TokioIo::new(stream), service)).await;
+            drop(place);
+        });
+    }
+}
+
 async fn serve(appliance: Arc<dyn Appliance>, unix: UnixListener, tcp: Option<std::net::TcpListener>, mut stopped: oneshot::Receiver<()>) {
     let control = async {
         let listener = tokio::net::UnixListener::from_std(unix)?;
-        axum::serve(listener, api::router(Arc::clone(&appliance))).await
+        answer(listener, api::router(Arc::clone(&appliance)), MAX_SOCKET_CONNECTIONS).await;
+        Ok::<_, io::Error>(())
     };
     let open = async {
         match tcp {
-            Some(tcp) => axum::serve(tokio::net::TcpListener::from_std(tcp)?, health::router(Arc::clone(&appliance))).await,
+            Some(tcp) => answer(tokio::net::TcpListener::from_std(tcp)?, health::router(Arc::clone(&appliance)), MAX_TCP_CONNECTIONS).await,
             None => std::future::pending().await,
         }
+        Ok::<_, io::Error>(())
     };
     let ticking = async {
         let mut interval = tokio::time::interval(TICK);

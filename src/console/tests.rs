@@ -3,13 +3,19 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use super::client::{Client, ClientError, segment};
 use super::fake::Fake;
+use super::server::MAX_TCP_CONNECTIONS;
 use super::view::{ReloadView, SignView, StatusView, StepView, StreamView, TransitionView};
 use super::*;
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
     fake: Arc<Fake>,
@@ -184,4 +190,72 @@ fn what_cannot_be_bound_says_what_to_do() {
     let busy = Console::start(Fake::new(), &directory.path().join("s"), Some(address)).err().expect("refused").to_string();
     assert!(busy.contains("[http] listen"), "{busy}");
     assert!(!directory.path().join("s").exists());
+}
+
+/// Connections to `port` that the console has taken from the kernel: those have an inode, the waiting ones have none.
+fn taken(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the kernel's table");
+    let local = format!(":{port:04X}");
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.filter(|f| f.len() > 9 && f[1].ends_with(&local) && f[3] == "01" && f[9] != "0").count()
+}
+
+#[test]
+fn two_hundred_half_requests_delay_no_withdrawal_and_hold_no_more_than_their_share() {
+    let running = start();
+    let address = running.console.http_address().expect("bound");
+    let half = b"GET /live HTTP/1.1\r\nhost: local";
+    let mut loopback: Vec<TcpStream> = Vec::new();
+    for _ in 0..180 {
+        let mut stream = TcpStream::connect(address).expect("the kernel takes them");
+        stream.write_all(half).expect("sent");
+        loopback.push(stream);
+    }
+    let mut control: Vec<UnixStream> = Vec::new();
+    for _ in 0..20 {
+        let mut stream = UnixStream::connect(running.client.socket()).expect("connected");
+        stream.write_all(half).expect("sent");
+        control.push(stream);
+    }
+    let begun = Instant::now();
+    let mut held = 0;
+    while held < MAX_TCP_CONNECTIONS {
+        held = taken(address.port());
+        assert!(held <= MAX_TCP_CONNECTIONS, "{held} descriptors");
+        assert!(begun.elapsed() < PATIENCE, "{held} of {MAX_TCP_CONNECTIONS} connections taken");
+        std::thread::yield_now();
+    }
+    let sign: SignView = running.client.post("/v1/signs/gate-1/withdraw").expect("withdrawn in time");
+    assert_eq!((sign.state.as_str(), running.fake.withdrawn.load(SeqCst)), ("withdrawn", true));
+    assert!(taken(address.port()) <= MAX_TCP_CONNECTIONS);
+    // Whoever does not finish asking is hung up on, on both.
+    for stream in &loopback {
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    }
+    control[0].set_read_timeout(Some(PATIENCE)).expect("set");
+    let mut rest = Vec::new();
+    loopback[0].read_to_end(&mut rest).expect("hung up on");
+    control[0].read_to_end(&mut rest).expect("hung up on");
+    // And the last of them has had its turn when all before it have.
+    loopback[179].write_all(b"\r\n\r\n").expect("sent");
+    rest.clear();
+    loopback[179].read_to_end(&mut rest).expect("answered");
+    assert!(rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+}
+
+#[test]
+fn a_request_without_end_is_refused() {
+    let running = start();
+    let mut stream = TcpStream::connect(running.console.http_address().expect("bound")).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    let (mut sent, line) = (0, [b'x'; 4_096]);
+    stream.write_all(b"GET /").expect("sent");
+    // The console stops reading, answers and hangs up; how much the kernel still takes meanwhile is its own affair.
+    while sent < 64 << 20 {
+        match stream.write(&line) {
+            Ok(bytes) => sent += bytes,
+            Err(_hung_up) => break,
+        }
+    }
+    assert!(sent < 64 << 20, "everything was taken");
 }
