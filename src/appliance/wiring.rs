@@ -114,11 +114,12 @@ impl<'a> Wiring<'a> {
         let identified = bounded(IDENTIFIED_QUEUE);
         let decided = self.counted(DecideCounters::default());
         let thresholds = Arc::new(Thresholds::new(self.plan.loaded.limits.streams.iter().map(|s| s.threshold)));
+        let last_look = Arc::new(LastLook::new(names.len()));
         let queries = self.decide(galleries.as_ref(), tasks, identified.0, &decided, &thresholds)?;
-        let embed_queues = self.embed(embedders, queries)?;
-        let (detected, tracked) = self.track(&names, identified.1, embed_queues, detectors.len())?;
+        let embed_queues = self.embed(embedders, queries, &last_look)?;
+        let (detected, tracked) = self.track(&names, identified.1, embed_queues, detectors.len(), &last_look)?;
         let free = self.running.detectors.clone();
-        let (batches, last_look) = self.detect(detectors, detected, &free)?;
+        let batches = self.detect(detectors, detected, &free, &last_look)?;
         let streams = self.streams(&names, tracked);
         self.batch(&streams, batches, free)?;
         for (i, stream) in streams.iter().enumerate() {
@@ -205,7 +206,12 @@ impl<'a> Wiring<'a> {
         Ok(sender)
     }
 
-    fn embed(&mut self, networks: Networks, queries: Sender<Query>) -> Result<Vec<Sender<Selection>>, StartError> {
+    fn embed(
+        &mut self,
+        networks: Networks,
+        queries: Sender<Query>,
+        last_look: &Arc<LastLook>,
+    ) -> Result<Vec<Sender<Selection>>, StartError> {
         let Some(settings) = &self.plan.loaded.pipeline.embed else { return Ok(Vec::new()) };
         let counters = self.counted(EmbedCounters::default());
         let mut queues = Vec::new();
@@ -214,7 +220,8 @@ impl<'a> Wiring<'a> {
             let embedder = Embedder::new(network).map_err(|e| StartError::Step(e.to_string()))?;
             let name = format!("embed-{n}");
             let worker = EmbedWorker {
-                gather: Gather::new(embedder, settings, self.leases.clone(), Arc::clone(&self.clock), Arc::clone(&counters)),
+                gather: Gather::new(embedder, settings, self.leases.clone(), Arc::clone(&self.clock), Arc::clone(&counters))
+                    .noting(Arc::clone(last_look)),
                 selections,
                 queries: queries.clone(),
                 counters: Arc::clone(&counters),
@@ -236,6 +243,7 @@ impl<'a> Wiring<'a> {
         identified: Receiver<Identified>,
         embedders: Vec<Sender<Selection>>,
         detectors: usize,
+        last_look: &Arc<LastLook>,
     ) -> Result<(Sender<Detected>, Vec<Tracked>), StartError> {
         let pipeline = &self.plan.loaded.pipeline;
         let mut seen = Vec::new();
@@ -254,6 +262,7 @@ impl<'a> Wiring<'a> {
             detected,
             identified,
             embedders,
+            last_look: Arc::clone(last_look),
             clock: Arc::clone(&self.clock),
             recorder: self.recorder("track")?,
             done: self.recorder(CAPTURE_TO_DONE)?,
@@ -269,12 +278,12 @@ impl<'a> Wiring<'a> {
         networks: Networks,
         detected: Sender<Detected>,
         free: &FreeWorkers,
-    ) -> Result<(Sender<Batch>, Arc<LastLook>), StartError> {
+        last_look: &Arc<LastLook>,
+    ) -> Result<Sender<Batch>, StartError> {
         let pipeline = &self.plan.loaded.pipeline;
         let (sender, batches) = bounded(networks.len().max(1));
         let counters = self.counted(DetectCounters::default());
         let worker_counters = self.counted(DetectWorkerCounters::default());
-        let last_look = Arc::new(LastLook::new(pipeline.streams.len()));
         let least = least_score(&pipeline.detect, &pipeline.track);
         for (n, network) in networks.into_iter().enumerate() {
             let name = format!("detect-{n}");
@@ -288,12 +297,12 @@ impl<'a> Wiring<'a> {
                 clock: Arc::clone(&self.clock),
                 recorder: self.recorder("detect")?,
                 counters: Arc::clone(&worker_counters),
-                last_look: Arc::clone(&last_look),
+                last_look: Arc::clone(last_look),
                 progress: self.progress.register(&name),
             };
             self.spawn(&name, move || crate::detect::worker::run(worker))?;
         }
-        Ok((sender, last_look))
+        Ok(sender)
     }
 
     fn streams(&mut self, names: &[Arc<str>], tracked: Vec<Tracked>) -> Vec<StreamRuntime> {

@@ -26,7 +26,8 @@ crate::counters! {
     }
 }
 
-/// When each stream's pixels were last read, and how often: what proves that a dark stream is dark.
+/// When each stream's pixels were last read, by whichever step, and how many frames a detector looked at: what proves that a dark stream
+/// is dark. Detector, tracker and embedder note a read when it is over, so the time is an upper bound of every read before it.
 #[derive(Debug)]
 pub struct LastLook {
     streams: Vec<(AtomicU64, AtomicI64)>,
@@ -36,17 +37,22 @@ impl LastLook {
     pub fn new(streams: usize) -> Self {
         Self { streams: (0..streams).map(|_| (AtomicU64::new(0), AtomicI64::new(0))).collect() }
     }
-    fn note(&self, stream: StreamIndex, at: Stamp<Monotonic>) {
-        if let Some((frames, last_ns)) = self.streams.get(stream.index()) {
+    /// Pixels of `stream` were read, and are read no more since `at`.
+    pub fn note(&self, stream: StreamIndex, at: Stamp<Monotonic>) {
+        if let Some((_, last_ns)) = self.streams.get(stream.index()) {
+            last_ns.fetch_max(at.ns(), Relaxed);
+        }
+    }
+    fn count(&self, stream: StreamIndex) {
+        if let Some((frames, _)) = self.streams.get(stream.index()) {
             frames.fetch_add(1, Relaxed);
-            last_ns.store(at.ns(), Relaxed);
         }
     }
     /// Frames of `stream` that a detector has looked at.
     pub fn frames(&self, stream: StreamIndex) -> u64 {
         self.streams.get(stream.index()).map_or(0, |s| s.0.load(Relaxed))
     }
-    /// When the latest of these looks was over; `None` before the first.
+    /// When the latest read of any step was over; `None` before the first.
     pub fn at(&self, stream: StreamIndex) -> Option<Stamp<Monotonic>> {
         self.streams.get(stream.index()).map(|s| s.1.load(Relaxed)).filter(|ns| *ns != 0).map(Stamp::from_ns)
     }
@@ -125,10 +131,21 @@ impl<L: Look> DetectWorker<L> {
         self.recorder.record_ns(now.since_ns(begun_at));
         self.progress.beat();
         if let Err(error) = found.map_err(|_panic| "it panicked".to_owned()).and_then(|f| f.map_err(|error| error.to_string())) {
+            // A lease that ended before the frame was opened: the law's word, no fault of the detector.
+            if !permit.is_live(now) {
+                self.counters.frames_revoked.increment();
+                return true;
+            }
+            self.last_look.count(frame.header().stream);
             self.counters.detector_errors.increment();
-            tracing::warn!(stream = frame.header().stream.0, frame = frame.header().sequence, %error, "detector failed on a frame");
+            let errors = self.counters.detector_errors.get();
+            // A detector that fails on every frame would fill the log.
+            if errors.is_power_of_two() {
+                tracing::warn!(stream = frame.header().stream.0, frame = frame.header().sequence, errors, %error, "detector failed on a frame");
+            }
             return true;
         }
+        self.last_look.count(frame.header().stream);
         self.counters.frames_detected.increment();
         if !permit.is_live(now) {
             self.counters.frames_revoked.increment();
@@ -149,11 +166,11 @@ mod tests {
     use super::*;
     use crate::area::Area;
     use crate::batch::{BatchCounters, Batcher, DetectEvery, Feed, FreeWorkers, Gatherer};
-    use crate::clock::{CaptureTime, SystemClock};
+    use crate::clock::{CaptureTime, SimulatedClock, SystemClock};
     use crate::frame::{Colorimetry, FrameHeader, OwnedBuffer, PixelLayout, TableId};
     use crate::latency::Latencies;
-    use crate::policy::lease::StreamState;
-    use crate::policy::lease::testing::grant;
+    use crate::policy::lease::testing::{grant, grant_by};
+    use crate::policy::lease::{MAX_LEASE, StreamState};
     use crate::progress::ProgressRegistry;
     use crate::queue::{Doorbell, Ring};
     use crate::shutdown::Shutdown;
@@ -221,5 +238,49 @@ mod tests {
             shutdown.request();
         });
         assert_eq!(counters.frames_batched.get(), 200);
+    }
+
+    /// A lease that ends between the worker's look and the frame's own is the law's word, not a fault of the detector.
+    #[test]
+    fn a_frame_that_closed_under_the_detector_s_hands_is_revoked_and_no_error() {
+        let simulated = SimulatedClock::starting_at(Stamp::from_ns(0));
+        let clock: SharedClock = simulated.clone();
+        let granted = grant_by(clock.clone(), StreamState::Detect, &["mask-check"], Area::whole());
+        let (bell, latencies) = (Doorbell::new(), Latencies::new());
+        let ring = Arc::new(Ring::new(4));
+        let feed = Feed::new(StreamIndex(0), Arc::clone(&ring), Arc::new(DetectEvery::new(1)), false, Arc::default());
+        let mut gatherer = Gatherer::new(vec![feed], granted.table.clone(), Arc::clone(&bell));
+        let mut admit = |sequence| {
+            ring.push(frame(&clock, sequence));
+            let mut batch = Batch::new();
+            gatherer.gather(&mut batch, 1, clock.monotonic());
+            batch.pop().expect("admitted")
+        };
+        let (ends_lease, hands) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Arc::clone(&simulated));
+        let ends = Arc::clone(&ends_lease);
+        let mut worker = DetectWorker {
+            find: move |frame: &Frame, permit: &Permit<Detect>, _: &mut Vec<Face>| {
+                if ends.load(Relaxed) {
+                    hands.advance(MAX_LEASE);
+                }
+                frame.read(permit).map_err(|refused| refused.to_string()).and_then(|_| Err("on purpose".to_owned()))
+            },
+            batches: crossbeam::channel::bounded(0).1,
+            detected: crossbeam::channel::bounded(1).0,
+            seat: FreeWorkers::new(Arc::clone(&bell)).seat(),
+            clock: clock.clone(),
+            recorder: latencies.recorder("detect").expect("bounds"),
+            counters: Arc::default(),
+            last_look: Arc::new(LastLook::new(1)),
+            progress: ProgressRegistry::new().register("detect-0"),
+        };
+        let lists = FaceLists::default();
+        assert!(worker.look(admit(0), lists.take()));
+        assert_eq!((worker.counters.detector_errors.get(), worker.counters.frames_revoked.get()), (1, 0), "a fault is a fault");
+        let admitted = admit(1);
+        ends_lease.store(true, Relaxed);
+        assert!(worker.look(admitted, lists.take()));
+        assert_eq!((worker.counters.detector_errors.get(), worker.counters.frames_revoked.get()), (1, 1));
+        assert_eq!(worker.last_look.frames(StreamIndex(0)), 1, "nothing of the second was looked at");
     }
 }

@@ -18,6 +18,7 @@ use super::Query;
 use super::embedder::EmbedError;
 use crate::clock::{CaptureTime, Monotonic, SharedClock, Stamp};
 use crate::config::schema;
+use crate::detect::worker::LastLook;
 use crate::embedding::Embedding;
 use crate::frame::{BoundingBox, Frame, Landmarks, StreamIndex};
 use crate::policy::lease::{Embed, LeaseTable, Permit};
@@ -67,6 +68,7 @@ pub struct Gather<E> {
     leases: LeaseTable,
     clock: SharedClock,
     counters: Arc<EmbedCounters>,
+    last_look: Arc<LastLook>,
     best_shots: usize,
     most_age: Duration,
     purged_at: Stamp<Monotonic>,
@@ -82,11 +84,18 @@ impl<E: EmbedShot> Gather<E> {
             leases,
             clock,
             counters,
+            last_look: Arc::new(LastLook::new(0)),
             best_shots: settings.best_shots.max(1),
             most_age: Duration::from_millis(settings.collect_max_ms).saturating_add(GRACE),
             purged_at,
             accumulators: Vec::new(),
         }
+    }
+
+    /// Notes there when it has read pixels.
+    pub fn noting(mut self, last_look: Arc<LastLook>) -> Self {
+        self.last_look = last_look;
+        self
     }
 
     /// Embeds the selection's shots, then concludes, then wipes what ended. Queries come out in the order of `conclude`.
@@ -144,6 +153,7 @@ impl<E: EmbedShot> Gather<E> {
             }
             let made = self.embedder.embed(frame, permit, landmarks);
             let now = self.clock.monotonic();
+            self.last_look.note(frame.header().stream, now);
             match made {
                 Ok(_wiped_here) if !permit.is_live(now) => self.counters.withheld.increment(),
                 Ok(embedding) => {

@@ -77,6 +77,8 @@ pub struct Tracker {
     assessor: Assessor,
     /// Tracks whose open collection was abandoned since the last selection.
     abandoned: Vec<TrackId>,
+    /// The last update opened its frame.
+    read_pixels: bool,
 }
 
 impl Tracker {
@@ -97,12 +99,19 @@ impl Tracker {
             association: Association::default(),
             assessor: Assessor::default(),
             abandoned: Vec::new(),
+            read_pixels: false,
         }
+    }
+
+    /// Whether the last [`update`](Self::update) opened its frame.
+    pub const fn has_read_pixels(&self) -> bool {
+        self.read_pixels
     }
 
     /// Takes in one frame. The frame goes on inside the selection if a shot is in it, and is released otherwise.
     pub fn update(&mut self, detected: Detected, now: Stamp<Monotonic>) -> Option<Selection> {
         let Detected { frame, permit, mut faces } = detected;
+        self.read_pixels = false;
         self.counters.frames.increment();
         if frame.header().stream != self.stream || !permit.is_live(now) {
             self.counters.withheld.increment();
@@ -303,6 +312,7 @@ impl Tracker {
     fn choose_shots(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &[Face], time_ns: i64, draft: &mut Draft) {
         let Some(rules) = &self.rules else { return };
         let Ok(pixels) = frame.read(permit) else { return };
+        self.read_pixels = true;
         for track in self.tracks.iter_mut().filter(|t| t.standing == Standing::Tracked) {
             let Some(face) = track.face.map(|f| faces[f]) else { continue };
             let fit = face.landmarks.is_some() && face.score >= self.thresholds.high_score;

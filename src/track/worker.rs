@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use super::{Identified, LiveTracks, Selection, TrackCounters, Tracker};
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::detect::Detected;
+use crate::detect::worker::LastLook;
 use crate::frame::StreamIndex;
 use crate::latency::StepRecorder;
 use crate::progress::Progress;
@@ -55,6 +56,7 @@ pub struct TrackWorker {
     pub identified: Receiver<Identified>,
     /// One queue per embed worker; a stream always goes to number `index % workers`. Empty: this pipeline identifies nobody.
     pub embedders: Vec<Sender<Selection>>,
+    pub last_look: Arc<LastLook>,
     pub clock: SharedClock,
     /// Tracking alone, per frame.
     pub recorder: StepRecorder,
@@ -92,10 +94,14 @@ impl TrackWorker {
     fn take_in(&mut self, detected: Detected) {
         let began = self.clock.monotonic();
         self.take_feedback();
-        let (index, captured_at) = (detected.frame.header().stream.index(), detected.frame.header().captured_at);
+        let (place, captured_at) = (detected.frame.header().stream, detected.frame.header().captured_at);
+        let index = place.index();
         let mut ends_here = true;
         if let Some(stream) = self.streams.get_mut(index) {
             let selection = stream.tracker.update(detected, began);
+            if stream.tracker.has_read_pixels() {
+                self.last_look.note(place, self.clock.monotonic());
+            }
             ends_here = selection.as_ref().is_none_or(|s| s.shots.is_empty());
             deliver(stream, index, selection, &self.embedders);
         }

@@ -37,6 +37,7 @@ struct Bench {
     clock: Arc<SimulatedClock>,
     gather: Gather<Stub>,
     counters: Arc<EmbedCounters>,
+    last_look: Arc<LastLook>,
 }
 
 fn bench() -> Bench {
@@ -45,8 +46,10 @@ fn bench() -> Bench {
     let counters: Arc<EmbedCounters> = Arc::default();
     let stub = Stub { clock: clock.clone(), takes: Duration::ZERO, calls: 0, fail_on: None, meanwhile: None };
     let shared: SharedClock = clock.clone();
-    let gather = Gather::new(stub, &embed_settings(), street.granted.table.clone(), shared, Arc::clone(&counters));
-    Bench { street, clock, gather, counters }
+    let last_look = Arc::new(LastLook::new(1));
+    let gather =
+        Gather::new(stub, &embed_settings(), street.granted.table.clone(), shared, Arc::clone(&counters)).noting(Arc::clone(&last_look));
+    Bench { street, clock, gather, counters, last_look }
 }
 
 impl Bench {
@@ -69,6 +72,21 @@ impl Bench {
             ended: ids(ended),
         })
     }
+}
+
+#[test]
+fn an_embedding_is_a_read_of_pixels() {
+    let mut b = bench();
+    b.send(&[], &[1], &[]);
+    assert_eq!(b.last_look.at(StreamIndex(0)), None, "nothing was read");
+    b.gather.embedder.takes = Duration::from_millis(30);
+    b.send(&[(1, 0.5)], &[], &[]);
+    assert_eq!(b.last_look.at(StreamIndex(0)), Some(b.now()), "when it was over, not when it began");
+    let read = b.now();
+    b.street.granted.revoke();
+    b.clock.advance(Duration::from_millis(30));
+    b.send(&[(1, 0.5)], &[], &[]);
+    assert_eq!(b.last_look.at(StreamIndex(0)), Some(read), "a dark stream is not read");
 }
 
 #[test]

@@ -105,11 +105,13 @@ fn the_loop_feeds_the_embedder_takes_feedback_and_ends_with_its_detectors() {
     identified_in.send(Identified { stream: StreamIndex(0), track: TrackId::for_test(7) }).expect("room");
     identified_in.send(Identified { stream: StreamIndex(70), track: TrackId::for_test(7) }).expect("room");
     drop(detected_in);
+    let last_look = Arc::new(LastLook::new(1));
     let worker = TrackWorker {
         streams: vec![stream],
         detected,
         identified,
         embedders: vec![queue],
+        last_look: Arc::clone(&last_look),
         clock,
         recorder: latencies.recorder("track").expect("bounds are valid"),
         done: latencies.recorder("capture-to-done").expect("bounds are valid"),
@@ -119,6 +121,10 @@ fn the_loop_feeds_the_embedder_takes_feedback_and_ends_with_its_detectors() {
     thread::Builder::new().name("track".into()).spawn(move || run(worker)).expect("spawned").join().expect("no panic");
     let shots: usize = embedder.try_iter().map(|s| s.shots.len()).sum();
     assert_eq!((shots, counters.frames.get(), counters.shots.get()), (3, 60, 3));
+    assert!(
+        last_look.at(StreamIndex(0)).is_some() && last_look.frames(StreamIndex(0)) == 0,
+        "a shot is chosen by its pixels: that is a read"
+    );
     assert_eq!(counters.identified.get(), 0, "nobody by that id");
     assert_eq!(latencies.snapshot().expect("bounds are valid")[0].histogram.len(), 60);
 }
