@@ -241,8 +241,10 @@ impl Journal {
         let directory = &mut self.directory;
         let last = self.head.end().file;
         let fail = |file, source| JournalError::Write { file, byte: 0, operation: "beginning a file", source };
-        let newest = directory.numbers().map_err(|e| fail(directory.name(last + 1), e))?.last().copied();
-        let number = newest.unwrap_or(0).max(last) + 1;
+        let newest = directory.numbers().map_err(|e| fail(directory.name(last.saturating_add(1)), e))?.last().copied();
+        let highest = newest.unwrap_or(0).max(last);
+        let used_up = || io::Error::other("no file number is left after this one: move that file out of the journal");
+        let number = highest.checked_add(1).ok_or_else(|| fail(directory.name(highest), used_up()))?;
         let file = directory.create(number).map_err(|e| fail(directory.name(number), e))?;
         Ok(Open { file, good: Position { file: number, offset: 0, line: 0 } })
     }

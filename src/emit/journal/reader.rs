@@ -86,7 +86,8 @@ impl JournalReader {
     /// or to the oldest line: rather twice than never. The second value says so.
     pub fn resume(source: Arc<dyn JournalSource>, at: Position) -> io::Result<(Self, bool)> {
         let newest = source.numbers()?.last().copied().unwrap_or(0);
-        let start = if at.file > newest {
+        // No line is empty, so a place with more lines than bytes is none; nor is one that no file can have.
+        let start = if at.file > newest || at.line > at.offset || i64::try_from(at.offset).is_err() {
             Position::START
         } else if at.offset == 0 {
             at
@@ -210,5 +211,40 @@ impl JournalReader {
         self.dropped += self.buffered();
         self.at.offset += self.buffered();
         self.buffer.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::RealSource;
+    use super::super::{Journal, JournalError};
+    use super::*;
+
+    #[test]
+    fn an_impossible_place_is_the_journal_s_beginning() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        std::fs::write(directory.path().join("events-00000001.jsonl"), "x\ny\n").expect("written");
+        let impossible = [(1, u64::MAX, 1), (1, 1 << 63, 1), (1, 2, u64::MAX), (u64::MAX, 2, 1)];
+        for (file, offset, line) in impossible {
+            let at = Position { file, offset, line };
+            let source = Arc::new(RealSource::new(directory.path()));
+            let (mut reader, exact) = JournalReader::resume(source, at).expect("readable");
+            assert_eq!((reader.position(), exact), (Position::START, false), "{at:?}");
+            let end = Position { file: 1, offset: 4, line: 2 };
+            assert!(reader.next(end).expect("readable").is_some(), "it goes on from there");
+        }
+        let source = Arc::new(RealSource::new(directory.path()));
+        let kept = Position { file: 1, offset: 2, line: 1 };
+        assert!(JournalReader::resume(source, kept).expect("readable").1);
+    }
+
+    #[test]
+    fn the_highest_file_number_is_refused_in_words() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        std::fs::write(directory.path().join("events-18446744073709551615.jsonl"), "").expect("written");
+        let opened = Journal::open(directory.path(), 1)
+            .and_then(|(mut journal, _)| journal.append(&vec![b'\n'; 2 << 20]).and_then(|_| journal.append(b"\n")));
+        let error: JournalError = opened.expect_err("nothing comes after it");
+        assert!(error.to_string().contains("18446744073709551615") && error.to_string().contains("move that file"), "{error}");
     }
 }
