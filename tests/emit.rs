@@ -12,6 +12,7 @@ mod site;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -85,7 +86,7 @@ fn a_broker_that_is_away_gets_everything_later_in_order() {
 fn tls_broker(directory: &Path) -> Option<(Broker, Mqtt)> {
     let program = mosquitto()?;
     std::fs::write(directory.join("san.ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n").expect("written");
-    std::fs::write(directory.join("credential"), "placard:correct horse\n").expect("written");
+    write_private(&directory.join("credential"), "placard:correct horse\n");
     let steps = [
         "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
         "openssl req -newkey rsa:2048 -nodes -keyout broker.key -out broker.csr -subj /CN=localhost",
@@ -145,11 +146,17 @@ fn webhook(url: &str) -> Webhook {
     Webhook { url: url.to_owned(), timeout_ms: 3_000, credential_file: None, ca_file: None }
 }
 
+/// A file that only its owner can read: the sinks take no other.
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("set");
+}
+
 #[test]
 fn a_webhook_that_fails_in_every_way_gets_each_event_at_last_in_order() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let token = directory.path().join("token");
-    std::fs::write(&token, "s3cret\n").expect("written");
+    write_private(&token, "s3cret\n");
     let script =
         [Act::Hang, Act::Answer(200), Act::Stall, Act::Answer(500), Act::Answer(200), Act::Answer(404), Act::Answer(429), Act::Answer(302)];
     let receiver = HttpReceiver::start(&script);

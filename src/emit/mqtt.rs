@@ -20,6 +20,7 @@ use super::backoff::{Backoff, Pauses};
 use super::journal::reader::Record;
 use super::sink::{Sink, SinkError};
 use crate::config::schema::Mqtt;
+use crate::ingest::credential::read_private;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MqttError {
@@ -98,7 +99,7 @@ fn tls(ca_file: Option<&Path>) -> Result<TlsConfiguration, MqttError> {
 
 fn read_credential(path: &Path) -> Result<(String, String), MqttError> {
     let file = |reason: String| MqttError::File { key: "credential_file", path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|e| file(e.to_string()))?;
+    let text = read_private(path).map_err(|e| file(e.to_string()))?;
     let pair = text.lines().next().and_then(|line| line.split_once(':'));
     let (user, password) = pair.ok_or_else(|| file("its first line must be `user:password`".to_owned()))?;
     Ok((user.to_owned(), password.to_owned()))

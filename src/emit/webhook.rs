@@ -15,6 +15,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use super::journal::reader::Record;
 use super::sink::{Sink, SinkError};
 use crate::config::schema::Webhook;
+use crate::ingest::credential::read_private;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
@@ -65,7 +66,7 @@ impl WebhookSink {
 
 fn read_token(path: &Path) -> Result<String, WebhookError> {
     let file = |reason: String| WebhookError::File { key: "credential_file", path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|e| file(e.to_string()))?;
+    let text = read_private(path).map_err(|e| file(e.to_string()))?;
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(file("its first line must be the token: printable ASCII without spaces".to_owned()));
@@ -117,6 +118,8 @@ impl fmt::Debug for WebhookSink {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn config(url: &str) -> Webhook {
@@ -134,6 +137,11 @@ mod tests {
         assert!(!format!("{:?}", WebhookSink::new(&with_token).expect("valid")).contains("hunter2"));
         let with_ca = Webhook { ca_file: Some(file.path().to_owned()), ..config("https://x/y") };
         assert!(WebhookSink::new(&with_ca).expect_err("no certificate in it").to_string().contains("no PEM certificate"));
+        // As `check` says before the start.
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).expect("set");
+        let exposed = WebhookSink::new(&with_token).expect_err("others can read it").to_string();
+        assert!(exposed.contains("0644") && exposed.contains("chmod 600") && !exposed.contains("hunter2"), "{exposed}");
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o600)).expect("set");
         std::fs::write(file.path(), "two words\n").expect("written");
         assert!(!WebhookSink::new(&with_token).expect_err("not a token").to_string().contains("two words"));
     }

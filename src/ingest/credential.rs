@@ -33,20 +33,12 @@ pub enum CredentialError {
 impl Credential {
     /// Reads the first line of `path`.
     pub fn read(path: &Path) -> Result<Self, CredentialError> {
-        Self::read_trusting(path, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref())
+        Self::read_trusting(path, systemd_s().as_deref())
     }
 
     /// As [`Credential::read`]; files below `trusted` (systemd's credential directory) may have any mode.
     fn read_trusting(path: &Path, trusted: Option<&Path>) -> Result<Self, CredentialError> {
-        let unreadable = |reason| CredentialError::Unreadable { path: path.to_owned(), reason };
-        let file = File::open(path).map_err(unreadable)?;
-        // The mode of the file that was opened, not of whatever the name points to by now.
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 && !trusted.is_some_and(|directory| path.starts_with(directory)) {
-            return Err(CredentialError::Exposed { path: path.to_owned(), mode });
-        }
-        let mut text = Zeroizing::new(String::new());
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(unreadable)?;
+        let text = read_trusting(path, trusted)?;
         Self::parse(&text).ok_or_else(|| CredentialError::Malformed { path: path.to_owned() })
     }
 
@@ -66,6 +58,29 @@ impl Credential {
     pub fn password(&self) -> &str {
         &self.password
     }
+}
+
+/// systemd's credential directory, where there is one.
+fn systemd_s() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// The beginning of a file that holds a secret of any form; refused where others can read it, as [`Credential::read`] does.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, CredentialError> {
+    read_trusting(path, systemd_s().as_deref())
+}
+
+fn read_trusting(path: &Path, trusted: Option<&Path>) -> Result<Zeroizing<String>, CredentialError> {
+    let unreadable = |reason| CredentialError::Unreadable { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(unreadable)?;
+    // The mode of the file that was opened, not of whatever the name points to by now.
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 && !trusted.is_some_and(|directory| path.starts_with(directory)) {
+        return Err(CredentialError::Exposed { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 impl fmt::Debug for Credential {
