@@ -92,9 +92,11 @@ pub fn svg(title: &str, axis: Axis, curves: &[Curve]) -> String {
         );
     }
     for (x, label) in x_ticks(axis, x_max) {
+        // A label at the very edge would be cut off by it.
+        let anchor = if x < x_max { "middle" } else { "end" };
         let _infallible = writeln!(
             out,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#3d4650\">{label}</text>",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"{anchor}\" fill=\"#3d4650\">{label}</text>",
             LEFT + x / x_max * (RIGHT - LEFT),
             BOTTOM + 20.0
         );
