@@ -30,6 +30,8 @@ pub mod engine;
 pub mod gallery;
 pub mod policy;
 
+pub mod render;
+
 // The steps, in the order of the journey.
 pub mod ingest;
 
@@ -50,8 +52,6 @@ pub mod decide;
 pub mod emit;
 
 pub mod console;
-
-pub mod render;
 
 pub mod appliance;
 

@@ -28,13 +28,31 @@ impl From<gst::glib::BoolError> for EncodeError {
     }
 }
 
+/// A clip to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Film {
+    /// Even, pixels.
+    pub width: u32,
+    pub height: u32,
+    pub fps: u32,
+    pub frames: u64,
+}
+
 /// Encodes all frames of `scene` to `path`. `progress` hears each frame's number.
 pub fn encode(scene: &Scene, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), EncodeError> {
+    let film = Film { width: scene.layout.width, height: scene.layout.height, fps: scene.layout.fps, frames: scene.frame_count() };
+    encode_drawn(film, path, &mut |frame, planes| {
+        scene.draw(frame, planes);
+        progress(frame);
+    })
+}
+
+/// Encodes `film` to `path`; `draw` fills the planes of each frame, in order.
+pub fn encode_drawn(film: Film, path: &Path, draw: &mut dyn FnMut(u64, &mut Planes)) -> Result<(), EncodeError> {
     gst::init()?;
-    let layout = scene.layout;
     let pipeline = gst::Pipeline::new();
-    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, layout.width, layout.height)
-        .fps(gst::Fraction::new(i32::try_from(layout.fps).unwrap_or(25), 1))
+    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, film.width, film.height)
+        .fps(gst::Fraction::new(i32::try_from(film.fps).unwrap_or(25), 1))
         .colorimetry(&gst_video::VideoColorimetry::new(
             gst_video::VideoColorRange::Range16_235,
             gst_video::VideoColorMatrix::Bt709,
@@ -48,7 +66,7 @@ pub fn encode(scene: &Scene, path: &Path, progress: &mut dyn FnMut(u64)) -> Resu
         .property_from_str("speed-preset", "veryfast")
         .property_from_str("pass", "quant")
         .property("quantizer", 20_u32)
-        .property("key-int-max", layout.fps)
+        .property("key-int-max", film.fps)
         .build()?;
     let (parse, mux) = (make("h264parse")?, make("matroskamux")?);
     let sink = gst::ElementFactory::make("filesink").property("location", path.to_string_lossy().as_ref()).build()?;
@@ -56,17 +74,17 @@ pub fn encode(scene: &Scene, path: &Path, progress: &mut dyn FnMut(u64)) -> Resu
     pipeline.add_many(chain)?;
     gst::Element::link_many(chain)?;
     pipeline.set_state(gst::State::Playing).map_err(|e| EncodeError::Element(e.to_string()))?;
-    let result = feed(scene, &source, &info, progress).and_then(|()| wait_for_end(&pipeline, scene.frame_count()));
+    let result = feed(film, &source, &info, draw).and_then(|()| wait_for_end(&pipeline, film.frames));
     // The clip is complete or the error is known; a failing shutdown adds nothing.
     let _stopped = pipeline.set_state(gst::State::Null);
     result
 }
 
-fn feed(scene: &Scene, source: &AppSrc, info: &gst_video::VideoInfo, progress: &mut dyn FnMut(u64)) -> Result<(), EncodeError> {
+fn feed(film: Film, source: &AppSrc, info: &gst_video::VideoInfo, draw: &mut dyn FnMut(u64, &mut Planes)) -> Result<(), EncodeError> {
     let mut planes = Planes::default();
-    let frame_ns = 1_000_000_000 / u64::from(scene.layout.fps);
-    for frame in 0..scene.frame_count() {
-        scene.draw(frame, &mut planes);
+    let frame_ns = 1_000_000_000 / u64::from(film.fps.max(1));
+    for frame in 0..film.frames {
+        draw(frame, &mut planes);
         let mut buffer = gst::Buffer::with_size(info.size())?;
         let writable = buffer.get_mut().ok_or_else(|| EncodeError::Element("a new buffer is shared".to_owned()))?;
         writable.set_pts(gst::ClockTime::from_nseconds(frame * frame_ns));
@@ -75,9 +93,8 @@ fn feed(scene: &Scene, source: &AppSrc, info: &gst_video::VideoInfo, progress: &
             copy_plane(writable, info, i, plane)?;
         }
         source.push_buffer(buffer).map_err(|e| EncodeError::Stopped { frame, reason: e.to_string() })?;
-        progress(frame);
     }
-    source.end_of_stream().map_err(|e| EncodeError::Stopped { frame: scene.frame_count(), reason: e.to_string() })?;
+    source.end_of_stream().map_err(|e| EncodeError::Stopped { frame: film.frames, reason: e.to_string() })?;
     Ok(())
 }
 
