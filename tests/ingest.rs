@@ -442,8 +442,8 @@ fn a_paced_clip_keeps_its_schedule_over_many_rounds() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so_once() {
-    let mut watched = Watched::start(&Stream::new("door", "rendered:concourse?seed=7"));
+fn a_scene_that_does_not_exist_says_so_once() {
+    let mut watched = Watched::start(&Stream::new("door", "rendered:concours?seed=7"));
     watched.until_ended();
-    assert!(watched.health().last_error.is_some_and(|e| e.contains("rendered:concourse?seed=7")));
+    assert!(watched.health().last_error.is_some_and(|e| e.contains("rendered:concours?seed=7") && e.contains("concourse, gates")));
 }

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use super::credential::CredentialError;
 use crate::frame::FrameError;
+use crate::render::scene::SceneError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    #[error(
-        "stream `{stream}`: `{source_text}`: the rendered concourse is not part of this build yet; use `file:`, `rtsp://` or `v4l2:` until then"
-    )]
-    Rendered { stream: String, source_text: String },
+    #[error("stream `{stream}`: `{source_text}`: {reason}")]
+    Rendered { stream: String, source_text: String, reason: SceneError },
     #[error("stream `{stream}`: this build has no GStreamer (cargo feature `gst`), which `{source_text}` needs")]
     NoGstreamer { stream: String, source_text: String },
     #[error("stream `{stream}`: source = \"gst\" needs the fragment in `gst = \"…\"`")]

@@ -21,6 +21,7 @@ pub mod open;
 pub mod outlet;
 pub mod paced;
 pub mod redact;
+pub mod rendered;
 pub mod supervise;
 pub mod v4l2;
 

@@ -8,7 +8,9 @@ use crate::config::source::SourceSpec;
 /// How this stream's frames meet a full ring: files that are not replayed in real time lose nothing.
 pub fn when_full(stream: &Stream, spec: &SourceSpec) -> WhenFull {
     match spec {
-        SourceSpec::File { .. } | SourceSpec::Image { .. } | SourceSpec::Gst if !stream.realtime => WhenFull::WaitsForRoom,
+        SourceSpec::File { .. } | SourceSpec::Image { .. } | SourceSpec::Rendered { .. } | SourceSpec::Gst if !stream.realtime => {
+            WhenFull::WaitsForRoom
+        }
         _ => WhenFull::NewestWins,
     }
 }
@@ -16,8 +18,8 @@ pub fn when_full(stream: &Stream, spec: &SourceSpec) -> WhenFull {
 /// Makes the source; nothing is opened yet.
 pub fn open(stream: &Stream, spec: &SourceSpec) -> Result<Box<dyn Source>, IngestError> {
     match spec {
-        SourceSpec::Rendered { .. } if stream.gst.is_none() => {
-            Err(IngestError::Rendered { stream: stream.name.clone(), source_text: spec.to_string() })
+        SourceSpec::Rendered { scene, seed } if stream.gst.is_none() => {
+            Ok(Box::new(super::rendered::RenderedSource::new(stream, spec, scene, *seed)))
         }
         SourceSpec::V4l2 { device } if stream.gst.is_none() && stream.capture == Capture::Native => {
             Ok(super::v4l2::native_source(stream, device.clone()))

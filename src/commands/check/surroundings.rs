@@ -18,6 +18,7 @@ use crate::engine::{onnxruntime, store};
 use crate::policy::facts::Register;
 use crate::policy::lease::StreamState;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules, Reason, Rule};
+use crate::render::halls;
 use crate::state::StateDirectory;
 
 /// Without the missing it cannot run; with the doubtful perhaps not as meant.
@@ -35,6 +36,11 @@ pub(super) struct StreamNow {
     pub name: String,
     pub state: StreamState,
     pub reason: String,
+}
+
+/// A scene that Placard draws itself, without GStreamer.
+const fn is_drawn(stream: &Stream, source: &SourceSpec) -> bool {
+    stream.gst.is_none() && matches!(source, SourceSpec::Rendered { .. })
 }
 
 struct Look<'a> {
@@ -189,11 +195,19 @@ impl Look<'_> {
                 Err(error) => self.doubtful(&key("source"), format!("{}: {error}; `placard probe` lists cameras", device.display())),
             },
             SourceSpec::File { path } | SourceSpec::Image { path } => self.readable(&key("source"), path),
-            SourceSpec::Rendered { .. } => self.missing(&key("source"), "this version has no rendered scenes yet"),
+            SourceSpec::Rendered { scene, .. } => {
+                if let Err(error) = halls::known(scene) {
+                    self.missing(&key("source"), error.to_string());
+                }
+            }
             SourceSpec::Rtsp { .. } | SourceSpec::Gst => {}
         }
-        if cfg!(not(feature = "gst")) && !(stream.capture == Capture::Native) {
-            self.missing(&key("source"), "this program was built without GStreamer: only v4l2 with capture = \"native\" works");
+        let needs_gstreamer = stream.capture != Capture::Native && !is_drawn(stream, source);
+        if cfg!(not(feature = "gst")) && needs_gstreamer {
+            self.missing(
+                &key("source"),
+                "this program was built without GStreamer: only rendered scenes, and v4l2 with capture = \"native\", work",
+            );
         }
     }
 
@@ -268,7 +282,7 @@ impl Look<'_> {
             }
         };
         for (i, (stream, derived)) in streams {
-            if stream.capture == Capture::Native {
+            if stream.capture == Capture::Native || is_drawn(stream, &derived.source) {
                 continue;
             }
             if let Some(fragment) = &stream.gst {
