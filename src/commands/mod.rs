@@ -12,6 +12,7 @@ pub mod model;
 mod owner;
 pub mod portrait;
 pub mod probe;
+pub mod render;
 pub mod run;
 pub mod search;
 #[cfg(feature = "rtsp-server")]
@@ -132,6 +133,8 @@ pub enum Command {
     Top(top::Args),
     /// Measure this machine: open-loop latency of a pipeline.
     Bench(bench::Args),
+    /// Draw people who do not exist: clips, pictures and photographs with their truth.
+    Render(render::Args),
     /// Run the demonstration site.
     #[cfg(feature = "rtsp-server")]
     Demo(demo::Args),
@@ -158,6 +161,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => status::run(&context, args),
         Command::Top(args) => top::run(&context, args),
         Command::Bench(args) => bench::run(&context, args),
+        Command::Render(args) => render::run(&context, args),
         #[cfg(feature = "rtsp-server")]
         Command::Demo(args) => demo::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
