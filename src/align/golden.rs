@@ -12,13 +12,13 @@ use crate::detect::golden::{detector, granted, network, permit, picture, referen
 use crate::embedding::Embedding;
 use crate::engine::Network;
 use crate::frame::still::frame_from_rgb;
-use crate::frame::{Frame, Point};
+use crate::frame::{Frame, Landmarks, Point};
 use crate::policy::lease::testing::Granted;
 
 use super::{Aligner, CROP_LEN};
 
 /// The journey of a portrait: detector, aligner, embedder.
-struct Journey {
+pub(super) struct Journey {
     granted: Granted,
     detector: Detector,
     aligner: Aligner,
@@ -27,11 +27,20 @@ struct Journey {
 }
 
 impl Journey {
-    fn new(data: &Path) -> Self {
+    pub(super) fn new(data: &Path) -> Self {
         let embedder = network(data, "mobileface_v2_112.onnx", "mobileface-v2");
         let aligner = Aligner::new(&embedder.manifest().input).expect("an embedder");
         let detector = detector(network(data, "yunet_n_640_640.onnx", "yunet-n-640"), None);
         Self { granted: granted(&Area::whole()), detector, aligner, embedder, crop: vec![0.0; CROP_LEN] }
+    }
+
+    pub(super) fn faces(&mut self, frame: &Frame) -> Vec<Face> {
+        self.detector.detect(frame, &permit(&self.granted)).expect("detects").to_vec()
+    }
+
+    pub(super) fn embed_at(&mut self, frame: &Frame, landmarks: &Landmarks) -> Embedding {
+        self.aligner.align(frame, &permit(&self.granted), landmarks, &mut self.crop).expect("aligns");
+        self.run()
     }
 
     fn best_face(&mut self, frame: &Frame) -> Option<Face> {
@@ -48,8 +57,7 @@ impl Journey {
         let frame = picture(path);
         let face = self.best_face(&frame).unwrap_or_else(|| panic!("no face in {}", path.display()));
         let landmarks = face.landmarks.expect("YuNet gives landmarks");
-        self.aligner.align(&frame, &permit(&self.granted), &landmarks, &mut self.crop).expect("aligns");
-        self.run()
+        self.embed_at(&frame, &landmarks)
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod rendered;
 pub mod similarity;
 mod warp;
 
