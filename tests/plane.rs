@@ -285,7 +285,7 @@ fn a_start_that_fails_at_its_last_step_leaves_no_thread_behind() {
     let _turn = ONE_AT_A_TIME.lock();
     let Some(world) = World::new() else { return };
     // The second stream is no file: found out when the first one plays already.
-    let mut plan = Plan { sources: Sources::Paced { fps: 10.0, frames: u64::MAX }, ..world.plan() };
+    let mut plan = Plan { sources: Sources::Paced { fps: 10.0, frames: u64::MAX, stands_for: Vec::new() }, ..world.plan() };
     plan.loaded.limits.streams[1].source = SourceSpec::parse("rtsp://127.0.0.1:1/nobody", Path::new("/")).expect("a source");
     let progress = ProgressRegistry::new();
     for _ in 0..3 {

@@ -28,7 +28,8 @@ pub enum Sources {
     /// As the pipeline file says.
     Configured,
     /// A bench's schedule: the file's clips in turn, `streams` of them, each at `fps`, for `frames` frames.
-    Paced { fps: f64, frames: u64 },
+    /// `stands_for`: per stream, which of the register's streams the rules see in it; empty: the stream itself.
+    Paced { fps: f64, frames: u64, stands_for: Vec<Arc<str>> },
 }
 
 /// Everything needed to start a [`Plane`](super::Plane), and to start it again.
@@ -133,6 +134,14 @@ impl Plan {
             return Err(StartError::CommissioningModel { model: name.to_owned(), site: site.name.clone() });
         }
         Ok(network)
+    }
+
+    /// What the register calls each stream.
+    pub fn names_in_register(&self) -> Vec<Arc<str>> {
+        match &self.sources {
+            Sources::Paced { stands_for, .. } if stands_for.len() == self.loaded.limits.streams.len() => stands_for.clone(),
+            _ => self.stream_names(),
+        }
     }
 
     /// Names of the streams, in the pipeline's order.

@@ -125,7 +125,7 @@ fn source(plan: &Plan, i: usize, outlet: Outlet, stop: &Shutdown) -> Result<Join
             let started = ingest::spawn(stream, &limits.source, outlet, stop);
             Ok(started.map_err(|e| StartError::Step(e.to_string()))?.into_thread())
         }
-        Sources::Paced { fps, frames } => {
+        Sources::Paced { fps, frames, .. } => {
             let schedule = super::plan::schedule(stream, &limits.source, *fps, *frames, plan.clock.monotonic(), i)?;
             let (stop, name) = (stop.clone(), stream.name.clone());
             spawn(&format!("ingest-{name}"), move || {

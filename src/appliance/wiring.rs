@@ -85,7 +85,7 @@ pub(super) struct Wired {
 impl<'a> Wiring<'a> {
     /// Starts the policy thread: before anything else, so that every lease is decided before a step could ask.
     pub fn begin(plan: &'a Plan, progress: &ProgressRegistry, lasting: &'a Lasting) -> Result<Self, StartError> {
-        let (names, clock, rules) = (plan.stream_names(), Arc::clone(&plan.clock), Box::new(PlainRules));
+        let (names, clock, rules) = (plan.names_in_register(), Arc::clone(&plan.clock), Box::new(PlainRules));
         let (register, working) = (plan.state.register(), Some(progress.register("policy")));
         let started = PolicyThread::start_with(register, &names, clock, rules, working, lasting.withdrawals.clone());
         let (policy, leases) = started.map_err(|e| StartError::Step(e.to_string()))?;
@@ -157,7 +157,8 @@ impl<'a> Wiring<'a> {
         // The zones as they are at the start; a reload reads them anew. A register that cannot be read keeps every stream dark anyway.
         let register = Register::load(&self.plan.state.register()).unwrap_or_default();
         let zone = |name: &str| register.areas.iter().find(|a| a.stream == name).map(|a| a.zone.as_str().into());
-        let streams = names.iter().map(|name| StreamNames { name: Arc::clone(name), zone: zone(name) }).collect();
+        let known_as = self.plan.names_in_register();
+        let streams = names.iter().zip(&known_as).map(|(name, known)| StreamNames { name: Arc::clone(name), zone: zone(known) }).collect();
         let settings = emitter::Settings {
             directory: config.journal.directory.clone().unwrap_or_else(|| self.plan.state.journal()),
             rotate_mib: config.journal.rotate_mib,

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::trial::{BenchSite, Load, Measured};
 use crate::commands::{Context, Exit, Failed, Outcome};
 use crate::latency::CAPTURE_TO_DONE;
 use crate::latency::report::{Axis, Curve, hgrm, percentile_curve, svg};
+use crate::shutdown::Shutdown;
 
 /// A load counts as carried when no more than this share of its frames was missed.
 const MOST_MISSED: f64 = 0.001;
@@ -63,11 +66,14 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if !(1..=1_024).contains(&streams) {
         return Err(Failed::new(Exit::Usage, anyhow::anyhow!("--streams takes 1 to 1024")));
     }
+    // Listened to before there is anything to clean up.
+    let (stop, signals) = (Shutdown::new(), Signals::new([SIGINT, SIGTERM]).context("listening for signals")?);
+    listen(signals, stop.clone())?;
     let site = BenchSite::new(&context.state, loaded, &args.clip)?;
     let load = |streams| Load { streams, fps: args.fps, seconds: args.seconds, warmup_s: args.warmup_s };
     std::fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
     if args.search_max_streams {
-        let search = search(&site, args.p99_ms, &load, context.json)?;
+        let search = search(&site, args.p99_ms, &load, &stop, context.json)?;
         let curve = |label: &str, value: &dyn Fn(&Measured) -> f64| Curve {
             label: label.to_owned(),
             points: by_streams(&search.trials).into_iter().map(|m| (m.streams as f64, value(m))).collect(),
@@ -77,30 +83,44 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         write(&args.out.join("latency-vs-load.svg"), &svg(&title, Axis::Streams, &curves))?;
         print_search(&search, args, context.json)?;
     } else {
-        let measured = trial(&site, load(streams), context.json)?;
+        let measured = trial(&site, load(streams), &stop, context.json)?;
         write_curves(&measured, &args.out)?;
         print(&measured, args, context.json)?;
     }
     Ok(Exit::Success)
 }
 
-fn trial(site: &BenchSite, load: Load, json: bool) -> anyhow::Result<Measured> {
+/// A signal ends the bench in an orderly way, a second one at once: the next bench removes what that leaves.
+fn listen(mut signals: Signals, stop: Shutdown) -> anyhow::Result<()> {
+    let wait = move || {
+        for signal in signals.forever() {
+            if stop.is_requested() {
+                std::process::exit(128 + signal);
+            }
+            stop.request();
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting the thread for signals")?;
+    Ok(())
+}
+
+fn trial(site: &BenchSite, load: Load, stop: &Shutdown, json: bool) -> anyhow::Result<Measured> {
     let bar = ProgressBar::new(load.seconds.ceil() as u64);
     if json || !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} s").unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.set_message(format!("{} streams × {} fps", load.streams, load.fps));
-    let measured = site.measure(load, &mut |seconds| bar.set_position(seconds as u64))?;
+    let measured = site.measure(load, stop, &mut |seconds| bar.set_position(seconds as u64))?;
     bar.finish_and_clear();
     Ok(measured)
 }
 
 /// Doubles until a load is not carried, then halves the gap.
-fn search(site: &BenchSite, bound_ms: f64, load: &dyn Fn(usize) -> Load, json: bool) -> anyhow::Result<Search> {
+fn search(site: &BenchSite, bound_ms: f64, load: &dyn Fn(usize) -> Load, stop: &Shutdown, json: bool) -> anyhow::Result<Search> {
     let mut trials: Vec<Measured> = Vec::new();
     let mut carried = |streams: usize| -> anyhow::Result<bool> {
-        let measured = trial(site, load(streams), json)?;
+        let measured = trial(site, load(streams), stop, json)?;
         let ok = measured.latency_ms.p99 <= bound_ms && measured.missed_share() <= MOST_MISSED;
         trials.push(measured);
         Ok(ok)

@@ -1,11 +1,14 @@
 //! One measurement: N streams at F frames a second for S seconds through the whole appliance.
 //!
-//! The bench runs in a state directory of its own beside the site's: the site's models, galleries and keys, its register with the areas
-//! of the pipeline's streams repeated for the bench's streams, and a journal that is thrown away. So the law holds here too: where a
-//! sign is withdrawn, the bench sees nothing, and says so. Sinks are left out: nobody is told of a bench's hits.
+//! The bench runs in a directory of its own, `bench-PID` in the site's: links to the site's models, galleries, keys and register, and a
+//! journal that is thrown away. The register is read where it lies, so the law holds here too: where a sign is withdrawn, also meanwhile, the
+//! bench sees nothing and ends. Sinks are left out: nobody is told of a bench's hits. The directory goes with the bench, also on TERM
+//! and INT; what a killed bench left is removed by the next.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -19,7 +22,6 @@ use crate::config::load::Loaded;
 use crate::config::source::SourceSpec;
 use crate::frame::StreamIndex;
 use crate::latency::{CAPTURE_TO_DONE, PercentilesMs, StepSnapshot};
-use crate::policy::facts::Register;
 use crate::shutdown::Shutdown;
 use crate::state::StateDirectory;
 
@@ -65,7 +67,6 @@ pub struct BenchSite {
     state: StateDirectory,
     loaded: Loaded,
     clips: Vec<PathBuf>,
-    site: StateDirectory,
 }
 
 impl Drop for BenchSite {
@@ -79,7 +80,9 @@ impl BenchSite {
     /// `clips` take the place of streams that are not files.
     pub fn new(site: &StateDirectory, loaded: Loaded, clips: &[PathBuf]) -> anyhow::Result<Self> {
         let root = site.root().join(format!("bench-{}", std::process::id()));
-        std::fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;
+        sweep(site.root());
+        std::fs::DirBuilder::new().mode(0o700).create(&root).with_context(|| format!("creating {}", root.display()))?;
+        let mut own = Self { state: StateDirectory::new(&root), loaded, clips: Vec::new() };
         let link = |name: &str| -> anyhow::Result<()> {
             let target = site.root().canonicalize()?.join(name);
             if target.exists() {
@@ -87,21 +90,20 @@ impl BenchSite {
             }
             Ok(())
         };
-        ["models", "gallery", "keys"].into_iter().try_for_each(link)?;
-        std::fs::copy(site.site(), root.join("site.toml")).with_context(|| format!("reading {}", site.site().display()))?;
+        ["models", "gallery", "keys", "site.toml", "register.toml"].into_iter().try_for_each(link)?;
         let clips =
             clips.iter().map(|c| c.canonicalize().with_context(|| format!("finding {}", c.display()))).collect::<anyhow::Result<_>>()?;
-        Ok(Self { state: StateDirectory::new(root), loaded, clips, site: site.clone() })
+        own.clips = clips;
+        Ok(own)
     }
 
-    /// The pipeline with `count` streams, each a copy of one of the file's, and the register that goes with it.
-    fn pipeline(&self, count: usize) -> anyhow::Result<Loaded> {
+    /// The pipeline with `count` streams, each a copy of one of the file's, and what the register calls each.
+    fn pipeline(&self, count: usize) -> anyhow::Result<(Loaded, Vec<Arc<str>>)> {
         let mut loaded = self.loaded.clone();
         loaded.pipeline.emit.mqtt = None;
         loaded.pipeline.emit.webhook = None;
         loaded.pipeline.emit.journal.directory = None;
-        let mut register = Register::load(&self.site.register())?;
-        let areas = std::mem::take(&mut register.areas);
+        let mut stands_for = Vec::with_capacity(count);
         loaded.pipeline.streams = Vec::new();
         for i in 0..count {
             let place = i % self.loaded.pipeline.streams.len();
@@ -110,14 +112,9 @@ impl BenchSite {
             stream.name = format!("bench-{i}");
             stream.gst = None;
             stream.source = format!("file:{}", self.clip(place, i)?.display());
-            for area in areas.iter().filter(|a| a.stream == original.name) {
-                let mut area = area.clone();
-                area.stream.clone_from(&stream.name);
-                register.areas.push(area);
-            }
+            stands_for.push(original.name.as_str().into());
             loaded.pipeline.streams.push(stream);
         }
-        register.store(&self.state.register())?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let base = self.loaded.path.parent().unwrap_or(Path::new("."));
         let derived = limits::derive(&mut loaded.pipeline, base, cores);
@@ -125,7 +122,7 @@ impl BenchSite {
             bail!("{}", derived.faults.iter().map(|f| format!("{}: {}", f.key, f.message)).collect::<Vec<_>>().join("; "))
         };
         loaded.limits = limits;
-        Ok(loaded)
+        Ok((loaded, stands_for))
     }
 
     fn clip(&self, place: usize, i: usize) -> anyhow::Result<PathBuf> {
@@ -140,33 +137,48 @@ impl BenchSite {
         }
     }
 
-    /// Runs one load. `progress` hears the seconds that have passed.
-    pub fn measure(&self, load: Load, progress: &mut dyn FnMut(f64)) -> anyhow::Result<Measured> {
+    /// Runs one load, unless `stop` is requested. `progress` hears the seconds that have passed.
+    pub fn measure(&self, load: Load, stop: &Shutdown, progress: &mut dyn FnMut(f64)) -> anyhow::Result<Measured> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds times frames per second")]
         let frames = ((load.seconds + load.warmup_s) * load.fps).ceil() as u64;
+        let (loaded, stands_for) = self.pipeline(load.streams)?;
         let plan = Plan {
-            loaded: self.pipeline(load.streams)?,
+            loaded,
             state: self.state.clone(),
             clock: SystemClock::shared(),
-            sources: Sources::Paced { fps: load.fps, frames },
+            sources: Sources::Paced { fps: load.fps, frames, stands_for },
         };
         let appliance = Appliance::start(plan)?;
         let plane = appliance.plane().context("the appliance stopped at once")?;
-        let waiting = Shutdown::new();
         let begun_at = SystemClock.monotonic();
         let elapsed_s = || SystemClock.monotonic().since_ns(begun_at) as f64 / 1e9;
         let head_s = crate::appliance::HEAD_START.as_secs_f64();
-        while elapsed_s() < head_s + load.warmup_s {
-            waiting.wait(Duration::from_millis(20));
-        }
+        while elapsed_s() < head_s + load.warmup_s && !stop.wait(Duration::from_millis(20)) {}
         plane.latencies.reset();
         let (begin, before) = (Usage::now()?, Counts::of(&plane));
-        while !plane.sources_ended() {
+        // A frame that is withheld ends it: the law no longer allows this bench.
+        while !plane.sources_ended() && Counts::of(&plane).withheld == before.withheld && !stop.wait(Duration::from_millis(100)) {
             progress((elapsed_s() - head_s - load.warmup_s).max(0.0));
-            waiting.wait(Duration::from_millis(100));
         }
         appliance.stop();
+        ensure!(!stop.is_requested(), "ended by a signal: nothing was measured");
         measured(load, &plane, &begin, before)
+    }
+}
+
+/// Removes what benches left that are no more.
+fn sweep(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|n| n.strip_prefix("bench-")).and_then(|n| n.parse::<i32>().ok());
+        let gone = |pid| matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None), Err(nix::errno::Errno::ESRCH));
+        if pid.is_some_and(|pid| pid > 0 && (gone(pid) || pid.unsigned_abs() == std::process::id())) {
+            // Links are removed, not followed.
+            match std::fs::remove_dir_all(entry.path()) {
+                Ok(()) => tracing::info!(directory = %entry.path().display(), "removed what an earlier bench left"),
+                Err(error) => tracing::warn!(directory = %entry.path().display(), %error, "an earlier bench's journal cannot be removed"),
+            }
+        }
     }
 }
 
@@ -221,4 +233,24 @@ fn measured(load: Load, plane: &Plane, begin: &Usage, before: Counts) -> anyhow:
         events: plane.emitter.lock().counters.events.get(),
         snapshots,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_bench_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        // Above the kernel's largest process id: nobody has it.
+        let (dead, alive) = (directory.path().join("bench-2147483646"), directory.path().join("bench-1"));
+        let (elsewhere, other) = (directory.path().join("gallery"), directory.path().join("bench-notes"));
+        for path in [dead.join("journal"), alive.clone(), elsewhere.clone(), other.clone()] {
+            std::fs::create_dir_all(path).expect("made");
+        }
+        std::fs::write(elsewhere.join("vault.redb"), "x").expect("written");
+        std::os::unix::fs::symlink(&elsewhere, dead.join("gallery")).expect("linked");
+        sweep(directory.path());
+        assert!(!dead.exists() && alive.exists() && other.exists() && elsewhere.join("vault.redb").exists());
+    }
 }
