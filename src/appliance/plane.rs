@@ -3,9 +3,10 @@
 //! A reload that changes only some streams changes only those ([`Plane::change_streams`]): the others keep their frames, tracks and permits.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::plan::{Plan, Prepared, StartError};
+use super::plan::{Plan, Prepared, Sources, StartError};
 use super::running::Running;
 use super::wiring::{Wired, Wiring, index};
 use crate::batch::{BatchCounters, DetectEvery};
@@ -19,6 +20,7 @@ use crate::engine::Network;
 use crate::engine::manifest::Decode;
 use crate::frame::{Frame, StreamIndex, TableId};
 use crate::gallery::TemplateModel;
+use crate::gallery::purge::purge;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::{GallerySet, Reloaded};
 use crate::gallery::vault::Vault;
@@ -33,6 +35,8 @@ use crate::shutdown::Shutdown;
 use crate::track::{LiveTracks, TrackCounters};
 
 /// How long opening the vault waits for a command that holds it.
+/// What has expired stays on the disk no longer than this while the service runs. (It is not searched for a second.)
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 const VAULT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One stream as others see it.
@@ -75,6 +79,7 @@ pub struct Plane {
     key: Option<SiteKey>,
     thresholds: Arc<Thresholds>,
     running: Running,
+    _purging: Option<Purging>,
 }
 
 /// What outlives a plane: a reload hands it to the next one.
@@ -95,18 +100,56 @@ pub(super) fn galleries(plan: &Plan, network: &dyn Network, key: &SiteKey, table
     let sha256 = manifest.prepared_sha256.as_ref().unwrap_or(&manifest.sha256);
     let model = TemplateModel { name: manifest.name.as_str().into(), sha256: sha256.as_str().into(), dim };
     let set = Arc::new(GallerySet::new(model, table));
-    reload(plan, &set, key)?;
+    reload(plan, &set, key, &Shutdown::new())?;
     Ok(set)
 }
 
-/// Reads the vault anew. The vault is held only meanwhile, so that `enrol` can write while the service runs.
-fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey) -> Result<Reloaded, StartError> {
+/// Erases what has expired, and reads the vault anew. The vault is held only meanwhile, so that `enrol` can write while the service runs.
+fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Result<Reloaded, StartError> {
     if !plan.state.vault().exists() {
         return Ok(Reloaded::default());
     }
     let failed = |e: &dyn std::fmt::Display| StartError::Step(format!("galleries: {e}"));
-    let vault = Vault::open_patiently(&plan.state, key, VAULT_PATIENCE, &Shutdown::new()).map_err(|e| failed(&e))?;
+    let vault = Vault::open_patiently(&plan.state, key, VAULT_PATIENCE, stop).map_err(|e| failed(&e))?;
+    // A bench changes nothing of the site's. What cannot be erased now is not searched, and is tried again.
+    if matches!(plan.sources, Sources::Configured)
+        && let Err(error) = purge(&vault, &plan.state, key, plan.clock.utc())
+    {
+        tracing::warn!(%error, "what has expired could not be erased; it is tried again within the hour");
+    }
     set.reload(&vault, plan.clock.utc()).map_err(|e| failed(&e))
+}
+
+/// The thread `purge`: erases what has expired, hourly. It may wait for the vault; no frame waits for it. Ends when dropped.
+struct Purging {
+    stop: Shutdown,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Purging {
+    fn start(plan: Plan, set: Arc<GallerySet>) -> Result<Self, StartError> {
+        let stop = Shutdown::new();
+        let asked = stop.clone();
+        let work = move || {
+            while !asked.wait(PURGE_EVERY) {
+                let key = SiteKey::load(&plan.state).map_err(StartError::from);
+                if let Err(error) = key.and_then(|key| reload(&plan, &set, &key, &asked)) {
+                    tracing::warn!(%error, "what has expired could not be erased");
+                }
+            }
+        };
+        let name = "purge".to_owned();
+        let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
+        Ok(Self { stop, thread: Some(spawned.map_err(|source| StartError::Thread { name, source })?) })
+    }
+}
+
+impl Drop for Purging {
+    fn drop(&mut self) {
+        self.stop.request();
+        // A thread that panicked has ended too.
+        let _panicked = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Plane {
@@ -114,10 +157,14 @@ impl Plane {
     pub fn start(plan: &Plan, progress: &ProgressRegistry, lasting: &Lasting) -> Result<Self, StartError> {
         let Prepared { site, detectors, embedders, key } = plan.prepare()?;
         let mut wiring = Wiring::begin(plan, progress, lasting)?;
-        let wired = wiring.connect(detectors, embedders, key.as_ref());
+        let wired = wiring.connect(detectors, embedders, key.as_ref()).and_then(|wired| {
+            let galleries = wired.galleries.as_ref().filter(|_| matches!(plan.sources, Sources::Configured));
+            let purging = galleries.map(|set| Purging::start(plan.clone(), Arc::clone(set))).transpose()?;
+            Ok((wired, purging))
+        });
         let Wiring { latencies, counters, running, mut emitter, .. } = wiring;
         match (wired, emitter.take()) {
-            (Ok(Wired { streams, galleries, last_look, decided, thresholds }), Some(emitter)) => Ok(Self {
+            (Ok((Wired { streams, galleries, last_look, decided, thresholds }, purging)), Some(emitter)) => Ok(Self {
                 site,
                 pipeline: plan.loaded.pipeline.name.clone(),
                 streams,
@@ -131,6 +178,7 @@ impl Plane {
                 key,
                 thresholds,
                 running,
+                _purging: purging,
             }),
             (wired, mut emitter) => {
                 // Also lets go of the streams' ends of the queues, so that the workers see them hang up.
@@ -156,7 +204,7 @@ impl Plane {
     /// Opens the galleries again.
     pub fn reload_galleries(&self, plan: &Plan) -> Result<Reloaded, StartError> {
         match (&self.galleries, &self.key) {
-            (Some(set), Some(key)) => reload(plan, set, key),
+            (Some(set), Some(key)) => reload(plan, set, key, &Shutdown::new()),
             _ => Ok(Reloaded::default()),
         }
     }

@@ -10,6 +10,7 @@
 
 pub mod exact;
 pub mod identities;
+pub mod purge;
 mod record;
 pub mod seal;
 pub mod set;

@@ -1,6 +1,7 @@
 //! The vault, its file, and what happens to rows that somebody moved.
 
 use super::super::identities::Identities;
+use super::super::purge::purge;
 use super::super::set::GallerySet;
 use super::*;
 
@@ -90,6 +91,19 @@ fn other_models_and_expired_templates_are_left_out() {
     assert!(vault.purge_expired(NOW).expect("purges").is_empty());
     assert_eq!(vault.purge_expired(END).expect("purges").len(), 1);
     assert!(vault.subjects().expect("reads").is_empty() && vault.list(None).expect("lists").is_empty());
+}
+
+#[test]
+fn what_has_expired_is_erased_with_its_key_and_name() {
+    let site = site();
+    let (vault, p) = (site.vault(), purpose("missing-person:1"));
+    let subject = enrol(&vault, &p, &[embedding(0)]);
+    let identities = || Identities::open(&site.state, &site.key).expect("opens");
+    identities().put([(&subject, "somebody")]).expect("written");
+    assert_eq!(purge(&vault, &site.state, &site.key, NOW).expect("purges"), 0);
+    assert_eq!(identities().name(&subject).expect("reads").as_deref(), Some("somebody"));
+    assert_eq!(purge(&vault, &site.state, &site.key, END).expect("purges"), 1);
+    assert!(vault.subjects().expect("reads").is_empty() && identities().name(&subject).expect("reads").is_none());
 }
 
 /// Changes a stored record behind the vault's back: `edit` gets the header's text.
