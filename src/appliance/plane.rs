@@ -34,9 +34,9 @@ use crate::queue::Ring;
 use crate::shutdown::Shutdown;
 use crate::track::{LiveTracks, TrackCounters};
 
-/// How long opening the vault waits for a command that holds it.
 /// What has expired stays on the disk no longer than this while the service runs. (It is not searched for a second.)
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// How long opening the vault waits for a command that holds it.
 const VAULT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One stream as others see it.
