@@ -254,6 +254,7 @@ fn a_frame_passes_through_batch_and_detection_without_an_allocation() {
         let drain = Shutdown::new();
         let ring = Arc::new(Ring::new(2));
         let outlet = Outlet::new("north", StreamIndex(0), Arc::clone(&ring), Arc::clone(&bell), Arc::clone(&site.clock))
+            .governed_by(site.leases.id())
             .with_progress(progress.register("ingest-north"));
         let feed = Feed::new(StreamIndex(0), ring, Arc::new(DetectEvery::new(1)), true, Arc::<BatchCounters>::default());
         let workers = FreeWorkers::new(Arc::clone(&bell));
@@ -303,7 +304,7 @@ fn a_frame_passes_through_batch_and_detection_without_an_allocation() {
                     // Woken for nothing, too.
                     bell.ring();
                     go.send(()).expect("the source listens");
-                    let detected = detected_out.recv().expect("the worker runs");
+                    let detected = detected_out.recv_timeout(Duration::from_secs(60)).expect("the frame is looked at");
                     assert_eq!((detected.frame.header().sequence, detected.faces.len()), (frame as u64, 1), "{layout:?}");
                     clean = (frame + 1) % ROUND == 0 && JOURNEY.next_round();
                 }
