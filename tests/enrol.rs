@@ -209,7 +209,7 @@ fn the_register_and_the_site_have_the_last_word() {
     let path = site.directory.path().join("site.toml");
     std::fs::write(&path, SITE.replace("commissioning", "operational")).unwrap();
     let answer = site.enrol(&[&portrait]);
-    assert_eq!(answer.exit, 6, "{}", answer.errors);
+    assert_eq!(answer.exit, 3, "{}", answer.errors);
     assert!(answer.errors.contains("placard commission"), "{}", answer.errors);
     std::fs::write(&path, SITE).unwrap();
     std::fs::remove_file(site.directory.path().join("register.toml")).unwrap();

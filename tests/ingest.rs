@@ -146,7 +146,7 @@ fn a_stream_that_changes_its_size_delivers_both() {
     std::fs::write(&clip, bytes).expect("write");
     let server = RtspServer::start(0, &[], &[("door", Path::new(&folder.path().join("neighbour.mp4")))]);
     let mut neighbour = Watched::start(&rtsp_stream(&server.urls[0]));
-    neighbour.until_frames(5);
+    until_sender_s_clock(&mut neighbour);
     let mut watched = Watched::start(&file_stream(&clip));
     watched.until_ended();
     neighbour.more_frames(30);
@@ -176,6 +176,12 @@ fn rtsp_plays_over_tcp_and_udp_with_the_sender_s_clock() {
     }
 }
 
+/// The sender's clock comes with its first report, some seconds after its first frames.
+fn until_sender_s_clock(watched: &mut Watched) {
+    let told = watched.until(|w| w.seen.last().is_some_and(|h| matches!(h.captured_at, CaptureTime::Sender(_))));
+    assert!(told, "{:?}", watched.health());
+}
+
 /// Frames that the sender sent and this end never saw: between two frames the sender's clock and our count of arrivals must go on alike. What
 /// the test itself was too slow to take out of the ring has arrived all the same.
 fn lost(watched: &Watched, fps: i64) -> i64 {
@@ -203,7 +209,7 @@ fn a_server_killed_twenty_times_comes_back_and_its_neighbour_does_not_notice() {
     let clip = make_clip(folder.path(), "h264.mp4", 30, SMALL, &format!("{H264} ! mp4mux"));
     let neighbour_server = RtspServer::start(0, &[], &[("door", &clip)]);
     let mut neighbour = Watched::start(&rtsp_stream(&neighbour_server.urls[0]));
-    neighbour.until_frames(5);
+    until_sender_s_clock(&mut neighbour);
     let mut server = RtspServer::start(0, &[], &[("door", &clip)]);
     let (port, url) = (server.port(), server.urls[0].clone());
     let mut watched = Watched::start(&rtsp_stream(&url));
@@ -310,7 +316,7 @@ fn garbage_disturbs_nobody_else() {
     let clip = make_clip(folder.path(), "h264.mp4", 30, SMALL, &format!("{H264} ! mp4mux"));
     let server = RtspServer::start(0, &[], &[("door", &clip)]);
     let mut neighbour = Watched::start(&rtsp_stream(&server.urls[0]));
-    neighbour.until_frames(5);
+    until_sender_s_clock(&mut neighbour);
     let mut stream = rtsp_stream(&garbage_server());
     stream.stall_ms = 700;
     let mut noisy = Watched::start(&stream);
