@@ -37,6 +37,7 @@ const CHECKS: &[&str] = &[
     "journalled",
     "dark-after-withdrawal",
     "other-zone-unmoved",
+    "posted-not-inspected",
     "posted-again",
     "no-leak",
     "unplugged-hall",
