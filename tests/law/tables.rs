@@ -77,9 +77,9 @@ fn a_second_policy_thread_opens_nothing_of_the_first() {
     let detect = other.table.permit::<Detect>(NORTH, now).expect("lit");
     let embed = other.table.permit::<Embed>(NORTH, now).expect("lit");
     assert!(detect.stands() && embed.stands());
-    let refused = Some(ReadRefused::OtherTable { stream: NORTH.0 });
-    assert_eq!((picture.read(&detect).err(), picture.read(&embed).err()), (refused.clone(), refused.clone()));
-    assert!(refused.expect("said").to_string().contains("another register"));
+    let refused = ReadRefused::OtherTable { stream: NORTH.0 };
+    assert_eq!((picture.read(&detect).err(), picture.read(&embed).err()), (Some(refused.clone()), Some(refused.clone())));
+    assert!(refused.to_string().contains("another register"));
     // A frame that nobody said whose it is, is nobody's.
     let stray = frame(&site, TableId::NOBODY);
     assert!(stray.read(&site.table.permit::<Detect>(NORTH, now).expect("lit")).is_err() && stray.read(&detect).is_err());
