@@ -1,5 +1,5 @@
 # Sourced by compare.sh and profile.sh: packages, the list of people, the clips, a commissioned site. Sets data, work, placard, python,
-# state, clips and quietly(). PROFILE programs take DETECT_EVERY from the environment (default 3).
+# state, clips and quietly(). DETECT_EVERY in the environment: every which frame Placard looks at (default 3).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
