@@ -5,9 +5,10 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use placard::config::schema;
+use placard::engine::bundled;
 use placard::engine::import::sha256_hex;
 use placard::engine::known;
-use placard::engine::manifest::{Manifest, Task};
+use placard::engine::manifest::{IntendedUse, Manifest, Task};
 use placard::engine::onnx::{
     AttributeProto, Dimension, DimensionValue, EXTERNAL, FunctionProto, GraphProto, ModelProto, NodeProto, Segment, SparseTensorProto,
     StringStringEntryProto, TensorProto, TrainingInfoProto, TypeValue, ValueInfoProto, element,
@@ -272,7 +273,7 @@ fn the_store_gives_back_what_was_added_and_notices_damage() {
     let error = store::add(&bench.state, &data.join("models/yunet_s_320_320.onnx"), &other).unwrap_err();
     assert!(matches!(error, StoreError::NameTaken { .. }), "{error}");
 
-    let model = added.directory.join("model.onnx");
+    let model = added.directory.as_ref().unwrap().join("model.onnx");
     let mut bytes = std::fs::read(&model).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&model, bytes).unwrap();
@@ -281,7 +282,7 @@ fn the_store_gives_back_what_was_added_and_notices_damage() {
     let again = store::add(&bench.state, &file, &options).unwrap();
     assert!(!again.already_there && store::open(&bench.state, NAME).is_ok(), "a damaged model is replaced by adding it again");
 
-    let manifest = added.directory.join("manifest.toml");
+    let manifest = added.directory.as_ref().unwrap().join("manifest.toml");
     std::fs::write(&manifest, format!("colour = 1\n{}", added.manifest.to_toml().unwrap())).unwrap();
     let error = store::open(&bench.state, NAME).unwrap_err().to_string();
     assert!(error.contains("manifest.toml") && error.contains("colour"), "{error}");
@@ -303,8 +304,8 @@ fn a_model_put_into_the_store_by_hand_is_checked_too() {
     graph(&mut model).output.push(head);
     let bytes = model.encode_to_vec();
     let manifest = Manifest { prepared_sha256: Some(sha256_hex(&bytes)), ..added.manifest };
-    std::fs::write(added.directory.join("model.onnx"), bytes).unwrap();
-    std::fs::write(added.directory.join("manifest.toml"), manifest.to_toml().unwrap()).unwrap();
+    std::fs::write(added.directory.as_ref().unwrap().join("model.onnx"), bytes).unwrap();
+    std::fs::write(added.directory.as_ref().unwrap().join("manifest.toml"), manifest.to_toml().unwrap()).unwrap();
     let error = store::open(&bench.state, NAME).unwrap_err().to_string();
     assert!(error.contains("model.onnx") && error.contains("output `age`"), "{error}");
 }
@@ -329,4 +330,65 @@ fn an_interrupted_import_leaves_nothing_that_is_taken_for_a_model() {
     store::open(&bench.state, NAME).unwrap();
     assert!(!half.exists() && alive.exists(), "the dead process's leftover is gone, the living one's is not");
     assert_eq!(store::list(&bench.state).unwrap().len(), 1);
+}
+
+#[test]
+fn a_bundled_model_is_there_without_being_added_and_nothing_takes_its_name() {
+    let Some((name, Ok(model))) = bundled::all().next() else { return support::skipped("no bundled models in this build") };
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::new(directory.path().join("state"));
+    let file = directory.path().join("copy.onnx");
+    std::fs::write(&file, model.file).unwrap();
+    let (manifest, bytes) = store::open(&state, name).unwrap();
+    assert_eq!((manifest.intended_use, &manifest, bytes == model.prepared), (IntendedUse::Commissioning, &model.manifest, true));
+    assert!(store::load_network(&state, name, manifest.task, &schema::Engine::default()).is_ok());
+    // Its own file is known for what it is.
+    let added = store::add(&state, &file, &AddOptions::default()).unwrap();
+    assert!(added.already_there && added.directory.is_none() && added.manifest == manifest);
+    let renamed = AddOptions { name: Some("mine".into()), ..Default::default() };
+    let error = store::add(&state, &file, &renamed).unwrap_err();
+    assert!(matches!(&error, StoreError::IsBundled { .. }) && error.to_string().contains(name), "{error}");
+    assert!(!state.models().exists(), "nothing is written");
+    // A directory of that name is nobody's.
+    let there = state.models().join(name);
+    std::fs::create_dir_all(&there).unwrap();
+    std::fs::write(there.join("model.onnx"), b"something else").unwrap();
+    std::fs::write(there.join("manifest.toml"), manifest.to_toml().unwrap().replace("commissioning", "operational")).unwrap();
+    assert_eq!(store::open(&state, name).unwrap().0.intended_use, IntendedUse::Commissioning);
+    assert!(store::list(&state).unwrap().is_empty());
+    let error = store::open(&state, "nobody").unwrap_err().to_string();
+    assert!(error.contains("part of the program are") && error.contains(name), "{error}");
+}
+
+#[test]
+fn a_relabelled_copy_of_a_bundled_model_stays_one_for_commissioning() {
+    let Some(Ok(model)) = bundled::by_name("concourse-detector") else { return support::skipped("no bundled models in this build") };
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::new(directory.path().join("state"));
+    let mut altered = ModelProto::decode(model.file).unwrap();
+    altered.doc_string = Some("an operational model".into());
+    let altered = altered.encode_to_vec();
+    let file = directory.path().join("operational.onnx");
+    std::fs::write(&file, &altered).unwrap();
+    let mut manifest = Manifest { name: "mine".into(), sha256: sha256_hex(&altered), prepared_sha256: None, ..model.manifest.clone() };
+    manifest.intended_use = IntendedUse::Operational;
+    let described = directory.path().join("mine.toml");
+    std::fs::write(&described, manifest.to_toml().unwrap()).unwrap();
+    let options = AddOptions { manifest: Some(described.clone()), ..Default::default() };
+    let error = store::add(&state, &file, &options).unwrap_err();
+    assert!(matches!(&error, StoreError::Relabelled { .. }), "{error}");
+    assert!(error.to_string().contains("concourse-detector") && error.to_string().contains("placard model known"), "{error}");
+    // Known by its graph alone, it is not taken for an operational model either.
+    let by_graph = store::add(&state, &file, &AddOptions { name: Some("graph".into()), ..Default::default() }).unwrap();
+    assert_eq!((by_graph.kin_of.as_deref(), by_graph.manifest.intended_use), (Some("concourse-detector"), IntendedUse::Commissioning));
+    manifest.intended_use = IntendedUse::Commissioning;
+    std::fs::write(&described, manifest.to_toml().unwrap()).unwrap();
+    let added = store::add(&state, &file, &options).unwrap();
+    // Its manifest in the store is edited by hand.
+    let stored = added.directory.unwrap().join("manifest.toml");
+    let text = std::fs::read_to_string(&stored).unwrap();
+    std::fs::write(&stored, text.replace("\"commissioning\"", "\"operational\"")).unwrap();
+    assert_eq!(store::open(&state, "mine").unwrap().0.intended_use, IntendedUse::Commissioning);
+    let network = store::load_network(&state, "mine", Task::FaceDetector, &schema::Engine::default()).unwrap();
+    assert_eq!(network.manifest().intended_use, IntendedUse::Commissioning);
 }

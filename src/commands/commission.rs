@@ -17,6 +17,7 @@ use super::exits::store_failed;
 use super::owner::{Owner, hand_over};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
+use crate::engine::bundled;
 use crate::engine::manifest::{IntendedUse, Manifest};
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
@@ -55,11 +56,12 @@ struct SiteFile {
     models: Vec<ModelEntry>,
 }
 
-/// `[[model]]`: paths count from the site file's directory.
+/// `[[model]]`: paths count from the site file's directory. A bundled model needs no entry; one that names it says that it is wanted.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelEntry {
-    file: PathBuf,
+    #[serde(default)]
+    file: Option<PathBuf>,
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
@@ -211,7 +213,17 @@ fn check_existing(state: &StateDirectory, site: &Site, register: &Register, forc
 
 fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, mode: Mode) -> Result<Manifest, Failed> {
     let options = AddOptions { name: entry.name.clone(), manifest: entry.manifest.as_ref().map(|m| base.join(m)), onnxruntime: None };
-    let added = store::add(state, &base.join(&entry.file), &options).map_err(store_failed)?;
+    let bundled = entry.name.as_deref().filter(|_| entry.file.is_none()).and_then(store::add_bundled);
+    let added = match (bundled, &entry.file) {
+        (Some(bundled), _) => bundled,
+        (None, Some(file)) => store::add(state, &base.join(file), &options),
+        (None, None) => {
+            let names: Vec<&str> = bundled::names().collect();
+            let error = anyhow::anyhow!("[[model]]: give a model's `file`, or as `name` that of a bundled one ({})", names.join(", "));
+            return Err(Failed::new(Exit::Config, error));
+        }
+    };
+    let added = added.map_err(store_failed)?;
     if mode == Mode::Operational && added.manifest.intended_use == IntendedUse::Commissioning {
         let name = &added.manifest.name;
         let error = anyhow::anyhow!("model `{name}` is for commissioning only: an operational site never recognises real people with it");

@@ -25,10 +25,14 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::NotFound { .. } | StoreError::Damaged { .. } => Exit::Missing,
         StoreError::File { error, .. } if error.kind() == ErrorKind::NotFound => Exit::Missing,
         StoreError::Manifest { .. } => Exit::Config,
-        StoreError::Name(_) => Exit::Usage,
-        StoreError::Refused { .. } | StoreError::Unknown { .. } | StoreError::Trial { .. } | StoreError::WrongTask { .. } => Exit::Refused,
+        StoreError::Name(_) | StoreError::NameReserved { .. } | StoreError::IsBundled { .. } => Exit::Usage,
+        StoreError::Refused { .. }
+        | StoreError::Unknown { .. }
+        | StoreError::Relabelled { .. }
+        | StoreError::Trial { .. }
+        | StoreError::WrongTask { .. } => Exit::Refused,
         StoreError::Engine(error) => of_engine(error),
-        StoreError::File { .. } | StoreError::NameTaken { .. } => Exit::Failure,
+        StoreError::File { .. } | StoreError::NameTaken { .. } | StoreError::Bundled { .. } => Exit::Failure,
     }
 }
 

@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::exits::store_failed;
 use super::{Context, Exit, Failed, Outcome};
+use crate::engine::bundled;
 use crate::engine::known::{self, By};
 use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize, Task};
 use crate::engine::store::{self, AddOptions, Added, Listed, StoreError};
@@ -19,9 +21,9 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Check an ONNX file, prepare it and put it into the site's model store.
+    /// Check an ONNX file, prepare it and put it into the site's model store. Bundled models need not be added.
     Add {
-        /// The model as published.
+        /// The model as published, or the name of a bundled one.
         file: PathBuf,
         /// Store it under another name.
         #[arg(long)]
@@ -30,11 +32,11 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         manifest: Option<PathBuf>,
     },
-    /// List the models of the store.
+    /// List the models there are: those of the program, then those that were added.
     List,
     /// Show a model's manifest.
     Show {
-        /// Of the store, or one that is known.
+        /// Of the program, of the store, or one that is known.
         name: String,
     },
     /// List the models that need no manifest.
@@ -46,7 +48,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     match args.action {
         Action::Add { file, name, manifest } => {
             let options = AddOptions { name, manifest, onnxruntime: None };
-            let added = store::add(&context.state, &file, &options).map_err(store_failed)?;
+            let bundled = file.to_str().filter(|_| !file.exists()).and_then(store::add_bundled);
+            let added = bundled.unwrap_or_else(|| store::add(&context.state, &file, &options)).map_err(store_failed)?;
             super::owner::hand_over(&context.state)?;
             show_added(&mut out, context.json, &added)?;
         }
@@ -65,14 +68,37 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         }
         Action::Known => {
             for manifest in known::all() {
-                show_line(&mut out, context.json, &manifest)?;
+                show_line(&mut out, context.json, &manifest, None)?;
             }
         }
     }
     Ok(Exit::Success)
 }
 
+/// Where a model comes from, in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Origin {
+    /// Part of the program: for commissioning and demonstration.
+    Program,
+    /// `placard model add`.
+    Store,
+}
+
+impl Origin {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Program => "part of the program",
+            Self::Store => "added",
+        }
+    }
+}
+
 fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
+    for name in bundled::names() {
+        let (manifest, _) = store::open(&context.state, name).map_err(store_failed)?;
+        show_line(out, context.json, &manifest, Some(Origin::Program))?;
+    }
     let models = store::list(&context.state).map_err(store_failed)?;
     if models.is_empty() && !context.json {
         writeln!(out, "No models in {}: add one with `placard model add FILE`.", context.state.models().display())?;
@@ -80,7 +106,7 @@ fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
     for Listed { name, manifest } in models {
         // A file that was changed since it was added is of no use, however good its manifest.
         match manifest.and_then(|_| store::open(&context.state, &name)) {
-            Ok((manifest, _)) => show_line(out, context.json, &manifest)?,
+            Ok((manifest, _)) => show_line(out, context.json, &manifest, Some(Origin::Store))?,
             Err(error) if context.json => writeln!(out, "{}", json!({ "name": name, "error": error.to_string() }))?,
             Err(error) => writeln!(out, "{name:<20} unusable: {error}")?,
         }
@@ -88,18 +114,23 @@ fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
     Ok(())
 }
 
-fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest) -> Result<(), Failed> {
+fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest, origin: Option<Origin>) -> Result<(), Failed> {
     if as_json {
-        writeln!(out, "{}", serde_json::to_string(manifest)?)?;
+        let mut object = serde_json::to_value(manifest)?;
+        if let (Some(object), Some(origin)) = (object.as_object_mut(), origin) {
+            object.insert("origin".into(), serde_json::to_value(origin)?);
+        }
+        writeln!(out, "{object}")?;
     } else {
         let (task, input) = (task_name(manifest.task), input_text(&manifest.input));
-        writeln!(out, "{:<20} {task:<16} {input:<34} {}", manifest.name, manifest.licence)?;
+        let origin = origin.map_or_else(String::new, |origin| format!("{:<20} {:<14} ", origin.text(), use_name(manifest.intended_use)));
+        writeln!(out, "{:<20} {task:<16} {input:<34} {origin}{}", manifest.name, manifest.licence)?;
     }
     Ok(())
 }
 
 fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), Failed> {
-    let Added { manifest, report, recognised_by, already_there, trial_ms, directory } = added;
+    let Added { manifest, report, recognised_by, already_there, kin_of, trial_ms, directory } = added;
     if as_json {
         let recognised_by = match recognised_by {
             Some(By::Digest) => "digest",
@@ -108,12 +139,13 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
         };
         let object = json!({
             "name": manifest.name, "recognised_by": recognised_by, "digest_known": recognised_by == "digest", "already_there": already_there, "trial_ms": trial_ms,
-            "directory": directory, "report": report, "manifest": manifest,
+            "kin_of": kin_of, "directory": directory, "report": report, "manifest": manifest,
         });
         writeln!(out, "{object}")?;
         return Ok(());
     }
     let recognised = match recognised_by {
+        _ if directory.is_none() => "part of the program: nothing to add",
         Some(By::Digest) => "known by its digest",
         Some(By::Signature) => NOT_PUBLISHED,
         None => "described by your manifest",
@@ -132,9 +164,23 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
     writeln!(out, "  use        {use_text}")?;
     writeln!(out, "  input      {}", input_text(&manifest.input))?;
     writeln!(out, "  prepared   {prepared}")?;
-    writeln!(out, "  tried      {trial_ms:.1} ms for its first picture")?;
-    writeln!(out, "  {}  {}", if *already_there { "was there" } else { "stored   " }, directory.display())?;
+    if let Some(name) = kin_of.as_ref().filter(|_| directory.is_some()) {
+        writeln!(out, "  weights    those of the bundled `{name}`, whatever a manifest says")?;
+    }
+    if let Some(trial_ms) = trial_ms {
+        writeln!(out, "  tried      {trial_ms:.1} ms for its first picture")?;
+    }
+    if let Some(directory) = directory {
+        writeln!(out, "  {}  {}", if *already_there { "was there" } else { "stored   " }, directory.display())?;
+    }
     Ok(())
+}
+
+const fn use_name(intended_use: IntendedUse) -> &'static str {
+    match intended_use {
+        IntendedUse::Operational => "operational",
+        IntendedUse::Commissioning => "commissioning",
+    }
 }
 
 /// A graph says nothing about the weights: an altered copy of a published file looks like this too.

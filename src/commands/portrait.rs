@@ -18,6 +18,7 @@ use crate::detect::Face;
 use crate::detect::detector::{DetectCounters, Detector};
 use crate::embed::embedder::Embedder;
 use crate::embedding::Embedding;
+use crate::engine::bundled::{self, Bundled};
 use crate::engine::manifest::{IntendedUse, Manifest, Task};
 use crate::engine::store;
 use crate::frame::still::desk_frame_from_rgb;
@@ -99,13 +100,13 @@ pub struct Portrait {
     pub quality: Quality,
 }
 
-/// Which models to use; unset: the only one of its task in the store.
+/// Which models to use; unset: the only one of its task that was added, or the bundled one.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ModelNames {
-    /// Face detector in the model store. Unset: the only one there.
+    /// Face detector. Unset: the only one that was added, or the bundled one where none was.
     #[arg(long, value_name = "NAME")]
     pub detector: Option<String>,
-    /// Embedder in the model store. Unset: the only one there. It must be the one that the pipeline uses.
+    /// Embedder. Unset: the only one that was added, or the bundled one where none was. It must be the one that the pipeline uses.
     #[arg(long, value_name = "NAME")]
     pub embedder: Option<String>,
 }
@@ -211,12 +212,18 @@ fn read_picture(path: &Path, table: TableId) -> Result<Frame, Refusal> {
     desk_frame_from_rgb(table, rgb.width(), rgb.height(), &rgb).map_err(|e| unreadable(e.to_string()))
 }
 
+/// The only added model of its task; where none was added, the bundled one.
 fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Failed> {
     let all = store::list(&context.state).map_err(store_failed)?;
     let fitting: Vec<String> = all.into_iter().filter(|l| l.manifest.as_ref().is_ok_and(|m| m.task == task)).map(|l| l.name).collect();
     match fitting.as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(Failed::new(Exit::Missing, anyhow!("no {what} in {}: `placard model add FILE`", context.state.models().display()))),
+        [] => {
+            let of_the_task = |model: &Bundled| model.manifest.task == task;
+            let bundled = bundled::all().find(|(_, model)| model.as_ref().is_ok_and(of_the_task));
+            let none = || anyhow!("no {what} in {}: `placard model add FILE`", context.state.models().display());
+            bundled.map(|(name, _)| name.to_owned()).ok_or_else(|| Failed::new(Exit::Missing, none()))
+        }
         several => Err(Failed::new(
             Exit::Usage,
             anyhow!("several models can be the {what}: name one of {} with --{}", several.join(", "), option(task)),

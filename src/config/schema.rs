@@ -85,7 +85,7 @@ impl Default for Batch {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detect {
-    /// Name of a detector in the site's model store (`placard model list`).
+    /// Name of a detector: a bundled one, or one of the site's model store (`placard model list`).
     pub model: String,
     /// Least score of a face, 0 to 1.
     #[serde(default = "default_score")]
@@ -134,7 +134,7 @@ impl Default for Track {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Embed {
-    /// Name of an embedder in the site's model store.
+    /// Name of an embedder: a bundled one, or one of the site's model store.
     pub model: String,
     /// Faces narrower than this, in pixels of the full-resolution picture, are never embedded.
     #[serde(default = "default_face_width")]

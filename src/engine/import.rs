@@ -10,12 +10,14 @@
 mod checks;
 mod rewrite;
 
+use std::collections::HashSet;
+
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::known::{self, By};
 use super::manifest::{Manifest, ManifestError};
-use super::onnx::{MAX_FILE_BYTES, ModelProto};
+use super::onnx::{MAX_FILE_BYTES, ModelProto, TensorProto, element};
 
 pub use rewrite::TINY;
 
@@ -75,6 +77,12 @@ pub struct ImportReport {
     pub prepared_sha256: String,
 }
 
+/// SHA-256 of the values of one tensor of weights.
+pub type WeightDigest = [u8; 32];
+
+/// A tensor smaller than this says little about who trained it: biases of zeros, anchors, constants.
+const TELLING_VALUES: usize = 256;
+
 /// Lower-case hex SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -104,9 +112,11 @@ pub fn prepare(file: &[u8], manifest: &Manifest) -> Result<Prepared, ImportError
 }
 
 /// Checks a prepared file again, without its digest: whoever can write into the store still cannot have a head run that no manifest allows.
-pub fn verify(prepared: &[u8], manifest: &Manifest) -> Result<(), ImportError> {
+pub fn verify(prepared: &[u8], manifest: &Manifest) -> Result<Candidate, ImportError> {
     manifest.check()?;
-    checks::check(&read(prepared)?.model, manifest)
+    let candidate = read(prepared)?;
+    checks::check(&candidate.model, manifest)?;
+    Ok(candidate)
 }
 
 impl Candidate {
@@ -117,6 +127,14 @@ impl Candidate {
     /// The manifest that this program has for the file, if it knows it.
     pub fn recognise(&self) -> Option<(Manifest, By)> {
         known::recognise(&self.sha256, self.model.graph.as_ref()?)
+    }
+
+    /// What the model was trained to: one digest for each large tensor of fp32 weights, whatever its name, encoding and place. The same
+    /// before and after preparation.
+    pub fn weight_digests(&self) -> HashSet<WeightDigest> {
+        let Some(graph) = &self.model.graph else { return HashSet::new() };
+        let constants = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+        graph.initializer.iter().chain(constants).filter_map(weight_digest).collect()
     }
 
     pub fn prepare(mut self, manifest: &Manifest) -> Result<Prepared, ImportError> {
@@ -139,4 +157,21 @@ impl Candidate {
         };
         Ok(Prepared { bytes, report })
     }
+}
+
+/// `None`: small, of one value throughout, or not fp32.
+fn weight_digest(tensor: &TensorProto) -> Option<WeightDigest> {
+    let raw = tensor.raw_data.as_deref().unwrap_or_default().as_chunks::<4>().0;
+    if tensor.data_type() != element::FLOAT || raw.len() + tensor.float_data.len() < TELLING_VALUES {
+        return None;
+    }
+    let values = tensor.float_data.iter().map(|v| v.to_bits()).chain(raw.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+    // Preparation makes them 0.
+    let flushed = values.map(|bits| if bits & 0x7fff_ffff < TINY.to_bits() { 0 } else { bits });
+    let (mut digest, mut first, mut varies) = (Sha256::new(), None, false);
+    for bits in flushed {
+        varies |= *first.get_or_insert(bits) != bits;
+        digest.update(bits.to_le_bytes());
+    }
+    varies.then(|| digest.finalize().into())
 }

@@ -194,11 +194,12 @@ impl Manifest {
             return wrong("licence", "must say under which licence the model may be used");
         }
         self.input.check()?;
-        let embeds = self.task == Task::FaceEmbedder;
-        if embeds != (self.input.resize == Resize::AlignedCrop) {
-            return wrong("input.resize", "`aligned-crop` belongs to face embedders, and only to them");
+        let is_crop = self.input.resize == Resize::AlignedCrop;
+        let classifies = self.task == Task::MaskClassifier && matches!(self.decode, Decode::Logits { .. });
+        if (self.task == Task::FaceEmbedder && !is_crop) || (is_crop && self.task != Task::FaceEmbedder && !classifies) {
+            return wrong("input.resize", "`aligned-crop` belongs to face embedders, and to mask classifiers that give logits");
         }
-        if embeds && (self.input.width, self.input.height) != (Some(112), Some(112)) {
+        if is_crop && (self.input.width, self.input.height) != (Some(112), Some(112)) {
             return wrong("input.width", "an aligned crop is 112 × 112");
         }
         self.check_layout()

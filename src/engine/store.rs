@@ -1,4 +1,7 @@
-//! The model store: `STATE/models/NAME/{model.onnx, manifest.toml}`.
+//! The model store: the bundled models (`bundled.rs`), and `STATE/models/NAME/{model.onnx, manifest.toml}`.
+//!
+//! A bundled model is found by its name as if it had been added; its name is never anybody else's. Whatever a manifest on the disk says, a
+//! file that is a bundled model is one for commissioning.
 //!
 //! A model gets in by [`add`] only: checked, prepared, run once on grey, then written into a temporary directory, synced and renamed, so
 //! that a power cut leaves the whole model or nothing. Names of temporary directories start with a dot, which no model's name does; they
@@ -11,9 +14,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::bundled::{self, Bundled};
 use super::import::{self, ImportError, ImportReport};
 use super::known::By;
-use super::manifest::{Manifest, ManifestError, Task, check_name};
+use super::manifest::{IntendedUse, Manifest, ManifestError, Task, check_name};
 use super::onnx::MAX_FILE_BYTES;
 use super::onnxruntime::{OnnxNetwork, initialise, library_path};
 use super::{EngineError, Network};
@@ -43,6 +47,18 @@ pub enum StoreError {
     Name(ManifestError),
     #[error("the store has another model `{name}`: choose another name with `--name`, or remove {}", path.display())]
     NameTaken { name: String, path: PathBuf },
+    #[error("`{name}` is the name of a model that is part of the program: choose another name with `--name`")]
+    NameReserved { name: String },
+    #[error("{}: this is `{bundled}`, which is part of the program: use it by that name, without --name and --manifest", path.display())]
+    IsBundled { path: PathBuf, bundled: String },
+    #[error(
+        "{}: its weights are those of `{bundled}`, which is for commissioning and demonstration, never to recognise real people: say \
+         `intended_use = \"commissioning\"` in the manifest, or import an operational model (`placard model known` lists published ones)",
+        path.display()
+    )]
+    Relabelled { path: PathBuf, bundled: String },
+    #[error("the bundled model `{name}` is damaged: {error}; this is a fault of the program's build")]
+    Bundled { name: String, error: ImportError },
     #[error("no model `{name}` in {} ({}): add it with `placard model add FILE`", path.display(), in_store(.have))]
     NotFound { name: String, path: PathBuf, have: Vec<String> },
     #[error(
@@ -59,7 +75,10 @@ pub enum StoreError {
 }
 
 fn in_store(have: &[String]) -> String {
-    if have.is_empty() { "which is empty".into() } else { format!("which has {}", have.join(", ")) }
+    let listed = |names: &[&str]| names.join(", ");
+    let bundled: Vec<&str> = bundled::names().collect();
+    let part = if bundled.is_empty() { String::new() } else { format!("; part of the program are {}", listed(&bundled)) };
+    if have.is_empty() { format!("which is empty{part}") } else { format!("which has {}{part}", have.join(", ")) }
 }
 
 /// How to add a model.
@@ -80,11 +99,34 @@ pub struct Added {
     pub report: ImportReport,
     /// `None`: described by the operator.
     pub recognised_by: Option<By>,
-    /// The store had exactly this model already.
+    /// The store had exactly this model already, or it is part of the program.
     pub already_there: bool,
-    /// One run on a grey picture.
-    pub trial_ms: f64,
-    pub directory: PathBuf,
+    /// The bundled model whose weights it has: whatever else it says, it is for commissioning.
+    pub kin_of: Option<String>,
+    /// One run on a grey picture; `None`: it is part of the program.
+    pub trial_ms: Option<f64>,
+    /// `None`: it is part of the program, nothing of it is on the disk.
+    pub directory: Option<PathBuf>,
+}
+
+impl Added {
+    /// Of a model that need not be added.
+    fn bundled(model: &Bundled) -> Self {
+        Self {
+            manifest: model.manifest.clone(),
+            report: model.report.clone(),
+            recognised_by: Some(By::Digest),
+            already_there: true,
+            kin_of: Some(model.manifest.name.clone()),
+            trial_ms: None,
+            directory: None,
+        }
+    }
+}
+
+/// What `add` says of a bundled model, which need not be added. `None`: there is none of this name.
+pub fn add_bundled(name: &str) -> Option<Result<Added, StoreError>> {
+    of_the_program(name).map(|model| model.map(Added::bundled))
 }
 
 /// Checks, prepares, tries and stores a model file.
@@ -92,6 +134,11 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
     let refused = |error| StoreError::Refused { path: file.into(), error };
     let bytes = read_bounded(file, MAX_FILE_BYTES)?;
     let candidate = import::read(&bytes).map_err(refused)?;
+    if let Some(model) = bundled::by_digest(candidate.sha256()) {
+        let bundled = model.manifest.name.clone();
+        let as_it_is = options.manifest.is_none() && options.name.as_ref().is_none_or(|name| *name == bundled);
+        return if as_it_is { Ok(Added::bundled(model)) } else { Err(StoreError::IsBundled { path: file.into(), bundled }) };
+    }
     let (mut manifest, recognised_by) = match &options.manifest {
         Some(path) => (read_manifest(path)?, None),
         None => match candidate.recognise() {
@@ -99,16 +146,33 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
             None => return Err(StoreError::Unknown { path: file.into(), sha256: candidate.sha256().into() }),
         },
     };
+    let kin_of = bundled::kin(&candidate).map(|model| model.manifest.name.clone());
+    match (&kin_of, recognised_by) {
+        (Some(bundled), None) if manifest.intended_use == IntendedUse::Operational => {
+            return Err(StoreError::Relabelled { path: file.into(), bundled: bundled.clone() });
+        }
+        (Some(_), _) => manifest.intended_use = IntendedUse::Commissioning,
+        (None, _) => {}
+    }
     if let Some(name) = &options.name {
         check_name(name).map_err(StoreError::Name)?;
         manifest.name.clone_from(name);
     }
+    if bundled::names().any(|name| name == manifest.name) {
+        return Err(StoreError::NameReserved { name: manifest.name });
+    }
     let prepared = candidate.prepare(&manifest).map_err(refused)?;
     manifest.prepared_sha256 = Some(prepared.report.prepared_sha256.clone());
     initialise(&library_path(options.onnxruntime.as_deref()))?;
-    let trial_ms = try_out(&prepared.bytes, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?;
+    let trial_ms = Some(try_out(&prepared.bytes, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?);
     let (directory, already_there) = write(state, &manifest, &prepared.bytes)?;
-    Ok(Added { manifest, report: prepared.report, recognised_by, already_there, trial_ms, directory })
+    Ok(Added { manifest, report: prepared.report, recognised_by, already_there, kin_of, trial_ms, directory: Some(directory) })
+}
+
+/// `None`: no bundled model has this name.
+fn of_the_program(name: &str) -> Option<Result<&'static Bundled, StoreError>> {
+    let broken = |error: &ImportError| StoreError::Bundled { name: name.into(), error: error.clone() };
+    bundled::by_name(name).map(|model| model.as_ref().map_err(broken))
 }
 
 /// A directory of the store, with its manifest or with why it cannot be used.
@@ -118,22 +182,30 @@ pub struct Listed {
     pub manifest: Result<Manifest, StoreError>,
 }
 
-/// The models of the store, by name. Digests are not compared: [`open`] does.
+/// The models that were added, by name, without those of the program. Digests are not compared: [`open`] does.
 pub fn list(state: &StateDirectory) -> Result<Vec<Listed>, StoreError> {
     let names = names(state)?;
     Ok(names.into_iter().map(|name| Listed { manifest: manifest_of(state, &name), name }).collect())
 }
 
 /// A model's manifest and its prepared bytes: their digest has been compared, and they have been checked again as at import.
+///
+/// A file that is a bundled model, or has the weights of one, is for commissioning whatever its manifest says.
 pub fn open(state: &StateDirectory, name: &str) -> Result<(Manifest, Vec<u8>), StoreError> {
-    let manifest = manifest_of(state, name)?;
+    if let Some(model) = of_the_program(name) {
+        return model.map(|model| (model.manifest.clone(), model.prepared.clone()));
+    }
+    let mut manifest = manifest_of(state, name)?;
     let path = state.models().join(name).join(MODEL);
     let bytes = read_bounded(&path, MAX_FILE_BYTES)?;
     let (got, want) = (import::sha256_hex(&bytes), manifest.prepared_sha256.clone().unwrap_or_default());
     if got != want {
         return Err(StoreError::Damaged { name: name.into(), path, got, want });
     }
-    import::verify(&bytes, &manifest).map_err(|error| StoreError::Refused { path, error })?;
+    let candidate = import::verify(&bytes, &manifest).map_err(|error| StoreError::Refused { path, error })?;
+    if bundled::by_digest(&manifest.sha256).is_some() || bundled::by_digest(&got).is_some() || bundled::kin(&candidate).is_some() {
+        manifest.intended_use = IntendedUse::Commissioning;
+    }
     Ok((manifest, bytes))
 }
 
@@ -156,7 +228,8 @@ fn names(state: &StateDirectory) -> Result<Vec<String>, StoreError> {
     };
     let directories = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
     let mut names: Vec<String> = directories.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| check_name(name).is_ok());
+    // One that has the name of a bundled model was put there by another version of the program, or by hand: nobody asks for it.
+    names.retain(|name| check_name(name).is_ok() && bundled::by_name(name).is_none());
     names.sort();
     Ok(names)
 }

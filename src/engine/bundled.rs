@@ -1,0 +1,169 @@
+//! Models that are part of the program: `models/NAME.onnx` and `NAME.toml` of the repository, compiled in.
+//!
+//! They were trained on faces that Placard draws itself, so they are for commissioning and demonstration. That is a property of the file, not
+//! of what a manifest says: whatever has a bundled model's digest, or the better part of its weights, is a commissioning model, under any
+//! name and any manifest ([`kin`]). A network that was trained on, or quantised, is another one, and its maker's word counts.
+//!
+//! Their names are taken: no model of the store can stand in for one. Nothing of them is on the disk, so there is nothing to tamper with.
+//! They are checked and prepared as at import, once, when first asked for. Owning thread: any.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use super::import::{self, Candidate, ImportError, ImportReport, WeightDigest};
+use super::manifest::{IntendedUse, Manifest, ManifestError};
+
+/// Name, file, manifest.
+static EMBEDDED: &[(&str, &[u8], &str)] = &include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
+
+static MODELS: LazyLock<Vec<(&str, Result<Bundled, ImportError>)>> =
+    LazyLock::new(|| EMBEDDED.iter().map(|&(name, file, manifest)| (name, Bundled::prepare(name, file, manifest))).collect());
+
+/// A bundled model, ready to be loaded.
+#[derive(Debug)]
+pub struct Bundled {
+    /// Its `prepared_sha256` is set, its intended use is commissioning.
+    pub manifest: Manifest,
+    /// What is loaded.
+    pub prepared: Vec<u8>,
+    pub report: ImportReport,
+    /// As compiled in.
+    pub file: &'static [u8],
+    weights: HashSet<WeightDigest>,
+}
+
+impl Bundled {
+    fn prepare(name: &str, file: &'static [u8], manifest: &str) -> Result<Self, ImportError> {
+        let mut manifest = Manifest::from_toml(manifest)?;
+        if manifest.name != name {
+            return Err(ManifestError::Value { key: "name", reason: format!("`{}`, but the file is `{name}`", manifest.name) }.into());
+        }
+        manifest.intended_use = IntendedUse::Commissioning;
+        let candidate = import::read(file)?;
+        let weights = candidate.weight_digests();
+        let import::Prepared { bytes, report } = candidate.prepare(&manifest)?;
+        manifest.prepared_sha256 = Some(report.prepared_sha256.clone());
+        Ok(Self { manifest, prepared: bytes, report, file, weights })
+    }
+}
+
+/// The names that are taken.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    EMBEDDED.iter().map(|(name, ..)| *name)
+}
+
+/// Every bundled model; an error is a fault of the program's build.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static Result<Bundled, ImportError>)> {
+    MODELS.iter().map(|(name, model)| (*name, model))
+}
+
+/// `None`: no bundled model has this name.
+pub fn by_name(name: &str) -> Option<&'static Result<Bundled, ImportError>> {
+    MODELS.iter().find(|(of, _)| *of == name).map(|(_, model)| model)
+}
+
+/// The bundled model whose file this is, as compiled in or as prepared.
+pub fn by_digest(sha256: &str) -> Option<&'static Bundled> {
+    let is = |model: &&Bundled| model.manifest.sha256 == sha256 || model.report.prepared_sha256 == sha256;
+    MODELS.iter().filter_map(|(_, model)| model.as_ref().ok()).find(is)
+}
+
+/// The bundled model that `candidate` is, or is a relabelled copy of: at least half of the bundled weights are in it, to the bit. Names,
+/// documentation, order and anything added beside them do not count.
+pub fn kin(candidate: &Candidate) -> Option<&'static Bundled> {
+    let weights = candidate.weight_digests();
+    let is = |model: &&Bundled| {
+        let shared = model.weights.intersection(&weights).count();
+        model.manifest.sha256 == candidate.sha256() || (shared > 0 && 2 * shared >= model.weights.len())
+    };
+    MODELS.iter().filter_map(|(_, model)| model.as_ref().ok()).find(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::super::known::{self, By};
+    use super::super::manifest::{Resize, Task};
+    use super::super::onnx::{ModelProto, element};
+    use super::*;
+
+    /// What is shipped with every program must stay small.
+    const MOST_BYTES: [(&str, usize); 3] =
+        [("concourse-detector", 400_000), ("concourse-embedder", 5_000_000), ("concourse-mask", 1_000_000)];
+    const MOST_TOGETHER_BYTES: usize = 8_000_000;
+
+    /// False, and said, where this build has no models.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+    fn there_are_models() -> bool {
+        if EMBEDDED.is_empty() {
+            eprintln!("SKIPPED: no models in models/");
+        }
+        !EMBEDDED.is_empty()
+    }
+
+    #[test]
+    fn every_bundled_model_is_small_fits_its_manifest_and_is_for_commissioning() {
+        if !there_are_models() {
+            return;
+        }
+        assert_eq!(names().collect::<Vec<_>>(), MOST_BYTES.map(|(name, _)| name), "all of them or none");
+        let mut together = 0;
+        for ((name, file, text), (_, most)) in EMBEDDED.iter().zip(MOST_BYTES) {
+            let manifest = Manifest::from_toml(text).unwrap();
+            assert_eq!(manifest.intended_use, IntendedUse::Commissioning, "{name}");
+            assert_eq!(manifest.sha256, import::sha256_hex(file), "{name}: its manifest is of another file");
+            assert_eq!(manifest.prepared_sha256, None, "{name}: the program works it out");
+            assert!(file.len() <= most, "{name} has {} bytes, {most} are allowed", file.len());
+            together += file.len() + text.len();
+            let model = by_name(name).unwrap().as_ref().unwrap();
+            assert!(!model.weights.is_empty() || *name == "concourse-mask", "{name} has weights to be known by");
+            assert_eq!(model.prepared, import::prepare(file, &manifest).unwrap().bytes, "{name}");
+        }
+        assert!(together <= MOST_TOGETHER_BYTES, "{together} bytes");
+        let task = |name| by_name(name).unwrap().as_ref().unwrap().manifest.task;
+        let tasks = ["concourse-detector", "concourse-embedder", "concourse-mask"].map(task);
+        assert_eq!(tasks, [Task::FaceDetector, Task::FaceEmbedder, Task::MaskClassifier]);
+        let mask = &by_name("concourse-mask").unwrap().as_ref().unwrap().manifest;
+        assert_eq!(mask.input.resize, Resize::AlignedCrop);
+    }
+
+    #[test]
+    fn a_copy_is_known_by_its_digest_and_a_relabelled_one_by_its_weights() {
+        let Some((_, file, _)) = EMBEDDED.iter().find(|(name, ..)| *name == "concourse-embedder") else { return };
+        let manifest = &by_name("concourse-embedder").unwrap().as_ref().unwrap().manifest;
+        assert_eq!(by_digest(&import::sha256_hex(file)).unwrap().manifest.name, manifest.name);
+        assert_eq!(by_digest(manifest.prepared_sha256.as_ref().unwrap()).unwrap().manifest.name, manifest.name);
+        let mut model = ModelProto::decode(*file).unwrap();
+        model.producer_name = Some("somebody else".into());
+        let graph = model.graph.as_mut().unwrap();
+        graph.name = Some("face".into());
+        graph.initializer.reverse();
+        for tensor in &mut graph.initializer {
+            // As another exporter would write it.
+            if tensor.data_type() == element::FLOAT {
+                let raw = tensor.raw_data.take().unwrap_or_default();
+                tensor.float_data.extend(raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+            }
+        }
+        let copy = import::read(&model.encode_to_vec()).unwrap();
+        assert!(by_digest(copy.sha256()).is_none());
+        assert_eq!(kin(&copy).unwrap().manifest.name, manifest.name);
+        let graph = model.graph.as_mut().unwrap();
+        for tensor in &mut graph.initializer {
+            tensor.float_data.iter_mut().for_each(|w| *w *= 1.01);
+        }
+        assert!(kin(&import::read(&model.encode_to_vec()).unwrap()).is_none(), "other weights");
+    }
+
+    #[test]
+    fn no_published_model_is_taken_for_a_bundled_one() {
+        for name in names() {
+            assert!(known::by_name(name).is_none());
+            let manifest = &by_name(name).unwrap().as_ref().unwrap().manifest;
+            assert!(known::by_digest(&manifest.sha256).is_none(), "{name}");
+            let candidate = import::read(by_name(name).unwrap().as_ref().unwrap().file).unwrap();
+            assert!(candidate.recognise().is_none_or(|(_, by)| by == By::Signature), "{name}");
+        }
+    }
+}
