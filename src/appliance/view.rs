@@ -213,6 +213,9 @@ impl Console for Appliance {
             from: c.from.name().to_owned(),
             to: c.to.name().to_owned(),
             reason: c.reason.to_string(),
+            rule: c.reason.rule.name().to_owned(),
+            fact: c.reason.fact,
+            remedy: c.reason.remedy,
         };
         changes.into_iter().skip(skipped).map(one).collect()
     }

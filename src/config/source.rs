@@ -5,7 +5,11 @@
 //! `~` nor environment variables are expanded.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+
+/// More turns than this are not held in memory, and nobody waits for them to come again.
+const MAX_TURNS: u32 = 64;
 
 /// Where a stream's frames come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +22,8 @@ pub enum SourceSpec {
     File { path: PathBuf },
     /// A still picture.
     Image { path: PathBuf },
-    /// The rendered concourse.
-    Rendered { scene: String, seed: u64 },
+    /// The rendered concourse. After `turns` turns the same people walk the same ways again; `None`: never.
+    Rendered { scene: String, seed: u64, turns: Option<NonZeroU32> },
     /// Only the stream's own fragment (`gst = "…"`) says.
     Gst,
 }
@@ -46,8 +50,10 @@ pub enum SourceError {
     Tilde,
     #[error("scene `{0}`: 1 to 64 letters, digits, `-`, `_`")]
     Scene(String),
-    #[error("`{0}` is not understood: only `?seed=N` (0 to 18446744073709551615) may follow a scene")]
-    Seed(String),
+    #[error(
+        "`{0}` is not understood: `?seed=N` (0 to 18446744073709551615) and `turns=N` (1 to {MAX_TURNS}), joined by `&`, may follow a scene"
+    )]
+    Query(String),
 }
 
 impl SourceSpec {
@@ -94,7 +100,10 @@ impl fmt::Display for SourceSpec {
             Self::V4l2 { device } => write!(f, "v4l2:{}", device.display()),
             Self::File { path } => write!(f, "file:{}", path.display()),
             Self::Image { path } => write!(f, "image:{}", path.display()),
-            Self::Rendered { scene, seed } => write!(f, "rendered:{scene}?seed={seed}"),
+            Self::Rendered { scene, seed, turns } => {
+                write!(f, "rendered:{scene}?seed={seed}")?;
+                turns.iter().try_for_each(|turns| write!(f, "&turns={turns}"))
+            }
             Self::Gst => f.write_str("gst"),
         }
     }
@@ -150,14 +159,18 @@ fn parse_rendered(rest: &str) -> Result<SourceSpec, SourceError> {
     if scene.is_empty() || scene.len() > 64 || !scene.chars().all(good) {
         return Err(SourceError::Scene(shorten(scene)));
     }
-    let seed = match query {
-        None => 0,
-        Some(query) => {
-            let value = query.strip_prefix("seed=").and_then(|v| v.parse().ok());
-            value.ok_or_else(|| SourceError::Seed(shorten(query)))?
+    let (mut seed, mut turns) = (None, None);
+    for part in query.iter().flat_map(|query| query.split('&')) {
+        let bad = || SourceError::Query(shorten(part));
+        match part.split_once('=') {
+            Some(("seed", value)) if seed.is_none() => seed = Some(value.parse().map_err(|_not_a_number| bad())?),
+            Some(("turns", value)) if turns.is_none() => {
+                turns = Some(value.parse().ok().filter(|turns: &NonZeroU32| turns.get() <= MAX_TURNS).ok_or_else(bad)?);
+            }
+            _ => return Err(bad()),
         }
-    };
-    Ok(SourceSpec::Rendered { scene: scene.to_owned(), seed })
+    }
+    Ok(SourceSpec::Rendered { scene: scene.to_owned(), seed: seed.unwrap_or(0), turns })
 }
 
 /// What an operator wrote, short enough for one line of an error. An unknown source may still be a mistyped address with a password in
@@ -186,6 +199,7 @@ mod tests {
             "file:/srv/clip.mp4",
             "image:/srv/still.jpg",
             "rendered:concourse-1?seed=7",
+            "rendered:gates?seed=0&turns=2",
             "gst",
         ];
         for text in same {
@@ -195,7 +209,7 @@ mod tests {
         }
         assert_eq!(parse("file:clips/a.mkv"), Ok(SourceSpec::File { path: "/etc/placard/clips/a.mkv".into() }));
         assert_eq!(parse("file:///srv/a.mkv"), Ok(SourceSpec::File { path: "/srv/a.mkv".into() }));
-        assert_eq!(parse("rendered:hall"), Ok(SourceSpec::Rendered { scene: "hall".into(), seed: 0 }));
+        assert_eq!(parse("rendered:hall"), Ok(SourceSpec::Rendered { scene: "hall".into(), seed: 0, turns: None }));
     }
 
     #[test]
@@ -231,6 +245,8 @@ mod tests {
             ("rendered:a/b", "scene `a/b`"),
             ("rendered:hall?speed=2", "?seed=N"),
             ("rendered:hall?seed=-1", "?seed=N"),
+            ("rendered:hall?turns=0", "`turns=0`"),
+            ("rendered:hall?turns=1&turns=2", "`turns=2`"),
         ];
         for (text, reason) in refused {
             let error = parse(text).expect_err(text).to_string();

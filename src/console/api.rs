@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /v1/status` | `StatusView` |
 //! | `GET /v1/streams` | list of `StreamView` |
-//! | `GET /v1/latency` | list of `StepView` |
+//! | `GET /v1/latency`, `GET /v1/latency/curves` | list of `StepView`, of `CurveView` |
 //! | `GET /v1/events/recent?limit=N` | list of events as journalled, newest last |
 //! | `GET /v1/policy/timeline?limit=N` | list of `TransitionView`, oldest first |
 //! | `POST /v1/signs/{id}/withdraw?by=WHO&reason=TEXT`, `…/post?by=WHO` | `SignView` |
@@ -22,7 +22,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::view::{SignView, StepView};
+use super::view::{CurveView, SignView, StepView};
 use super::{ActionError, Appliance, InspectionNote, health};
 
 type Shared = Arc<dyn Appliance>;
@@ -36,6 +36,7 @@ pub(super) fn router(appliance: Shared) -> Router {
         .route("/v1/status", get(|app: State<Shared>| ask(app, |a| a.status())))
         .route("/v1/streams", get(|app: State<Shared>| ask(app, |a| a.status().streams)))
         .route("/v1/latency", get(|app: State<Shared>| ask(app, latency)))
+        .route("/v1/latency/curves", get(|app: State<Shared>| ask(app, curves)))
         .route("/v1/events/recent", get(|app: State<Shared>, q: Query<Limit>| ask(app, move |a| a.recent_events(q.get()))))
         .route("/v1/policy/timeline", get(|app: State<Shared>, q: Query<Limit>| ask(app, move |a| a.policy_timeline(q.get()))))
         .route(
@@ -103,6 +104,9 @@ fn one_line(text: Option<&str>, most_chars: usize) -> String {
 
 fn latency(appliance: &dyn Appliance) -> Vec<StepView> {
     appliance.latencies().iter().map(StepView::from).collect()
+}
+fn curves(appliance: &dyn Appliance) -> Vec<CurveView> {
+    appliance.latencies().iter().map(CurveView::from).collect()
 }
 
 /// The body of every answer that is not a success.

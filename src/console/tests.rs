@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, ClientError, segment};
 use super::fake::Fake;
 use super::server::MAX_TCP_CONNECTIONS;
-use super::view::{ReloadView, SignView, StatusView, StepView, StreamView, TransitionView};
+use super::view::{CurveView, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView};
 use super::*;
 
 /// Far beyond what anything here takes.
@@ -56,6 +56,11 @@ fn every_path_answers_what_the_appliance_says() {
     let steps: Vec<StepView> = client.get("/v1/latency").expect("latency");
     assert_eq!(steps.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["detect", "track", "embed", "match", "journey"]);
     assert!(steps[0].p50_ms > 3.0 && steps[0].p50_ms <= steps[0].p99_ms && steps[4].negative == 1, "{steps:?}");
+    let curves: Vec<CurveView> = client.get("/v1/latency/curves").expect("curves");
+    assert!(
+        curves[0].name == "detect" && curves[0].points.windows(2).all(|w| w[0].1 <= w[1].1) && curves[0].points[0].1 > 0.0,
+        "{curves:?}"
+    );
     let events: Vec<serde_json::Value> = client.get("/v1/events/recent?limit=2").expect("events");
     assert_eq!(events.len(), 2);
     let timeline: Vec<TransitionView> = client.get("/v1/policy/timeline").expect("timeline");

@@ -121,6 +121,21 @@ impl From<&crate::latency::StepSnapshot> for StepView {
     }
 }
 
+/// One step's latencies as a curve: `GET /v1/latency/curves`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CurveView {
+    pub name: String,
+    /// (quantile 0…1, milliseconds), falling nowhere.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl From<&crate::latency::StepSnapshot> for CurveView {
+    fn from(step: &crate::latency::StepSnapshot) -> Self {
+        Self { name: step.name.to_string(), points: crate::latency::report::percentile_curve(step).points }
+    }
+}
+
 /// The templates of one purpose.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -152,6 +167,10 @@ pub struct TransitionView {
     pub from: String,
     pub to: String,
     pub reason: String,
+    /// The reason in its parts: which rule spoke, from which fact, and what would change it.
+    pub rule: String,
+    pub fact: String,
+    pub remedy: String,
 }
 
 /// Answer to a sign's withdrawal, posting or inspection.

@@ -18,8 +18,8 @@ pub fn when_full(stream: &Stream, spec: &SourceSpec) -> WhenFull {
 /// Makes the source; nothing is opened yet.
 pub fn open(stream: &Stream, spec: &SourceSpec) -> Result<Box<dyn Source>, IngestError> {
     match spec {
-        SourceSpec::Rendered { scene, seed } if stream.gst.is_none() => {
-            Ok(Box::new(super::rendered::RenderedSource::new(stream, spec, scene, *seed)))
+        SourceSpec::Rendered { scene, seed, turns } if stream.gst.is_none() => {
+            Ok(Box::new(super::rendered::RenderedSource::new(stream, spec, scene, (*seed, *turns))))
         }
         SourceSpec::V4l2 { device } if stream.gst.is_none() && stream.capture == Capture::Native => {
             Ok(super::v4l2::native_source(stream, device.clone()))

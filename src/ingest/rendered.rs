@@ -3,10 +3,12 @@
 //! Invariants: a frame's sequence number is its number in the scene, also after the source was opened anew, so that the truth about it
 //! can be looked up; frame *i* is due *i* / [`FPS`] seconds after the start and is never delivered early. A machine that falls more than a
 //! second behind starts a new schedule instead of hurrying after the old one. With `realtime = false` frames follow one another as
-//! fast as they are taken. Buffers come back from their last reader and are drawn into again.
+//! fast as they are taken. Buffers come back from their last reader and are drawn into again. A scene that comes again after some
+//! `turns` is drawn once, whole, before its first frame; an endless one as its people come.
 //!
 //! Runs on the stream's ingest thread.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub struct RenderedSource {
     stream: String,
     scene: String,
     seed: u64,
+    turns: Option<NonZeroU32>,
     spec: SourceSpec,
     realtime: bool,
     /// Pixels.
@@ -64,11 +67,12 @@ impl Drop for PooledPlanes {
 }
 
 impl RenderedSource {
-    pub fn new(stream: &Stream, spec: &SourceSpec, scene: &str, seed: u64) -> Self {
+    pub fn new(stream: &Stream, spec: &SourceSpec, scene: &str, (seed, turns): (u64, Option<NonZeroU32>)) -> Self {
         Self {
             stream: stream.name.clone(),
             scene: scene.to_owned(),
             seed,
+            turns,
             spec: spec.clone(),
             realtime: stream.realtime,
             width: WIDTH,
@@ -107,8 +111,13 @@ impl Source for RenderedSource {
                 return Err(IngestError::Rendered { stream, source_text, reason });
             }
         };
-        // The first people, one drawing at a time: stopping must not wait for all of them.
-        while !stop() && scene.prepare(outlet.arrived(), f64::from(FPS), 1) > 0 {}
+        let first = outlet.arrived();
+        scene.repeat_after(self.turns.map_or(0, NonZeroU32::get));
+        // The first people, or all; one drawing at a time: stopping must not wait for them.
+        let ready = scene.period_s().map_or(1, |period_s| (period_s * f64::from(FPS)).ceil() as u64);
+        for number in first..first + ready {
+            while !stop() && scene.prepare(number, f64::from(FPS), 1) > 0 {}
+        }
         let pool = Pool::default();
         let mut due = outlet.clock.monotonic();
         while !shutdown.is_requested() {
@@ -161,8 +170,8 @@ mod tests {
         let mut stream = Stream::new("hall", text);
         stream.realtime = false;
         let spec = SourceSpec::parse(text, Path::new("/")).expect("a source");
-        let SourceSpec::Rendered { scene, seed } = &spec else { panic!("a rendered one") };
-        RenderedSource { width: 320, height: 180, ..RenderedSource::new(&stream, &spec, scene, *seed) }
+        let SourceSpec::Rendered { scene, seed, turns } = &spec else { panic!("a rendered one") };
+        RenderedSource { width: 320, height: 180, ..RenderedSource::new(&stream, &spec, scene, (*seed, *turns)) }
     }
 
     #[test]

@@ -37,8 +37,17 @@ pub fn hall(name: &str, seed: u64, width: usize, height: usize) -> Option<(Hall,
         seed: r.draw() as u32,
         code: placeholder_code(seed),
     };
-    let walking =
-        Traffic { slots: 7, turn_s: 14.0, half_width: 380.0, near: 150.0, far: 1_500.0, shares: [0.6, 0.15, 0.25], lane: 0.0, cast: 28 };
+    let walking = Traffic {
+        slots: 7,
+        turn_s: 14.0,
+        half_width: 380.0,
+        near: 150.0,
+        far: 1_500.0,
+        shares: [0.6, 0.15, 0.25],
+        lane: 0.0,
+        cast: 28,
+        again_after: 0,
+    };
     match name {
         "concourse" => Some((concourse(empty, &mut r), walking)),
         "gates" => {

@@ -135,6 +135,21 @@ impl Scene {
         })
     }
 
+    /// From now on the same people walk the same ways again after `turns` turns (of [`Scene::turn_s`]): frame by frame without a seam.
+    pub fn repeat_after(&mut self, turns: u32) {
+        self.traffic.again_after = u64::from(turns);
+    }
+
+    /// Seconds after which everything comes again, if it does.
+    pub fn period_s(&self) -> Option<f64> {
+        self.traffic.period_s()
+    }
+
+    /// Seconds a turn takes: in each, as many people cross as the scene has room for.
+    pub const fn turn_s(&self) -> f64 {
+        self.traffic.turn_s
+    }
+
     /// Puts a sign's code (rows of dark and light modules) on the board, in place of the stand-in.
     pub fn set_code(&mut self, code: Vec<Vec<bool>>) {
         self.hall.code = code;
@@ -163,14 +178,17 @@ impl Scene {
         self.cast.get(person).map(|m| (&m.identity, &m.look))
     }
 
-    fn time_s(frame: u64, fps: f64) -> f64 {
+    /// The frame's time; frames that come again have the very time they had.
+    fn time_s(&self, frame: u64, fps: f64) -> f64 {
+        let round = self.period_s().map_or(0.0, |period_s| period_s * fps);
+        let frame = if round.fract() == 0.0 { frame.checked_rem(round as u64).unwrap_or(frame) } else { frame };
         frame as f64 / fps
     }
 
     /// Draws into the cache what `frame` will need, at most `limit` drawings; returns how many were made.
     pub fn prepare(&mut self, frame: u64, fps: f64, limit: usize) -> usize {
         let mut made = 0;
-        for standing in self.traffic.standing(self.seed, Self::time_s(frame, fps), &self.hall.view) {
+        for standing in self.traffic.standing(self.seed, self.time_s(frame, fps), &self.hall.view) {
             for key in keys(&standing) {
                 if made < limit && !self.sprites.contains_key(&key) && !self.older_sprites.contains_key(&key) {
                     self.drawn(key);
@@ -209,7 +227,7 @@ impl Scene {
 
     /// Who is where in `frame`, farthest first.
     fn placed(&mut self, frame: u64, fps: f64) -> Vec<Placed> {
-        let standing = self.traffic.standing(self.seed, Self::time_s(frame, fps), &self.hall.view);
+        let standing = self.traffic.standing(self.seed, self.time_s(frame, fps), &self.hall.view);
         standing.into_iter().filter_map(|s| self.place(s)).collect()
     }
 

@@ -1,11 +1,11 @@
 //! What is true of a frame: whose face is where, how much of it can be seen, and in which area.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::frame::{BoundingBox, Landmarks, Point};
 
 /// One face in one frame. Pixels; landmarks in the order of [`Landmarks`]: the eyes (picture's left first), nose tip, mouth corners.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaceTruth {
     /// `rendered-…`: the identity's seed in hexadecimal.
     pub identity: String,
@@ -25,7 +25,7 @@ pub struct FaceTruth {
 }
 
 /// A part of the picture with a name: a polygon, normalised as in [`crate::area::Area`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NamedArea {
     pub name: String,
     pub polygon: Vec<[f64; 2]>,

@@ -50,15 +50,18 @@ pub struct Traffic {
     /// Walks keep to lanes this far apart; 0: anywhere.
     pub lane: f32,
     pub cast: usize,
+    /// After so many turns the same people walk the same ways again; 0: never.
+    pub again_after: u64,
 }
 
 impl Traffic {
     /// The walk of `slot` in `turn`.
     pub fn walk(&self, seed: u64, slot: usize, turn: u64) -> Walk {
-        let mut r = Random::new(seed ^ (turn << 8) ^ slot as u64, "walk");
+        let told = turn.checked_rem(self.again_after).unwrap_or(turn);
+        let mut r = Random::new(seed ^ (told << 8) ^ slot as u64, "walk");
         let own = (self.cast / self.slots).max(1);
         // People of one slot never meet those of another twice.
-        let person = (slot * own + (turn as usize + r.below(2)) % own).min(self.cast - 1);
+        let person = (slot * own + (told as usize + r.below(2)) % own).min(self.cast - 1);
         let to_lane =
             |x: f32| if self.lane > 0.0 { ((x / self.lane).round() * self.lane).clamp(-self.half_width, self.half_width) } else { x };
         let mut x = || to_lane(r.within(-self.half_width, self.half_width));
@@ -88,6 +91,11 @@ impl Traffic {
             glance: r.around(0.0, 0.2),
             glance_rate: r.within(0.5, 1.6),
         }
+    }
+
+    /// After how long everything comes again.
+    pub fn period_s(&self) -> Option<f64> {
+        (self.again_after > 0).then(|| self.again_after as f64 * self.turn_s)
     }
 
     /// Everybody on stage at `t_s`, farthest first.
@@ -136,8 +144,17 @@ pub fn above(standing: &Standing, height: f32) -> Vec3 {
 mod tests {
     use super::*;
 
-    const TRAFFIC: Traffic =
-        Traffic { slots: 4, turn_s: 12.0, half_width: 300.0, near: 150.0, far: 1_400.0, shares: [0.6, 0.2, 0.2], lane: 0.0, cast: 12 };
+    const TRAFFIC: Traffic = Traffic {
+        slots: 4,
+        turn_s: 12.0,
+        half_width: 300.0,
+        near: 150.0,
+        far: 1_400.0,
+        shares: [0.6, 0.2, 0.2],
+        lane: 0.0,
+        cast: 12,
+        again_after: 0,
+    };
 
     #[test]
     fn nobody_is_in_two_places_and_everybody_moves_steadily() {
@@ -157,6 +174,20 @@ mod tests {
             }
             before = now;
         }
+    }
+
+    #[test]
+    fn after_its_turns_everything_comes_again_without_a_seam() {
+        let view = View { width: 1_280, height: 720, focal: 1_600.0, above: 226.0, pitch: 0.145 };
+        let again = Traffic { again_after: 2, ..TRAFFIC };
+        assert_eq!(again.period_s(), Some(24.0));
+        // Who is where, to the centimetre.
+        let people = |traffic: &Traffic, t_s: f64| -> Vec<[i32; 3]> {
+            traffic.standing(3, t_s, &view).iter().map(|s| [s.person as i32, s.x.round() as i32, s.z.round() as i32]).collect()
+        };
+        let times = || (0..360).step_by(7).map(|i| f64::from(i) / 15.0 + 0.01);
+        assert!(times().all(|t_s| people(&again, t_s) == people(&again, t_s + 24.0)));
+        assert!(times().any(|t_s| people(&TRAFFIC, t_s) != people(&TRAFFIC, t_s + 24.0)), "by itself it never does");
     }
 
     #[test]

@@ -26,6 +26,19 @@ fn a_frame_depends_on_scene_seed_and_number_alone() {
 }
 
 #[test]
+fn a_scene_that_comes_again_does_so_to_the_pixel() {
+    let mut scene = open("corridor", 5);
+    assert_eq!(scene.period_s(), None);
+    scene.repeat_after(1);
+    let (mut x, mut y) = (Planes::default(), Planes::default());
+    let round = 15 * scene.turn_s() as u64;
+    let (first, again) = (scene.draw(30, 15.0, &mut x), scene.draw(30 + round * 3, 15.0, &mut y));
+    assert!(!first.is_empty() && first == again);
+    // The sensor's noise does not repeat.
+    assert!(x[1] == y[1] && x[2] == y[2]);
+}
+
+#[test]
 fn truth_lies_where_people_were_drawn() {
     let mut scene = open("gates", 2);
     let mut planes = Planes::default();
