@@ -9,14 +9,15 @@ use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::config::load::{ConfigError, Loaded};
 use crate::config::schema::Stream;
 use crate::config::source::SourceSpec;
-use crate::engine::manifest::{IntendedUse, Task};
+use crate::engine::manifest::Task;
 use crate::engine::store::{self, StoreError};
 use crate::engine::{EngineError, Network};
 use crate::gallery::seal::{SealError, SiteKey};
 use crate::ingest::open::when_full;
 use crate::ingest::paced::Schedule;
-use crate::policy::facts::{Mode, Site};
+use crate::policy::facts::Site;
 use crate::policy::file::FileError;
+use crate::policy::intended_use::{self, NotIntended};
 use crate::state::StateDirectory;
 
 /// Time for decoders to start before the first frame is due.
@@ -52,10 +53,8 @@ pub enum StartError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Models(#[from] StoreError),
-    #[error(
-        "model `{model}` is for commissioning only and site `{site}` is operational: add an operational model (`placard model known` lists published ones), or set the site's mode to commissioning"
-    )]
-    CommissioningModel { model: String, site: String },
+    #[error(transparent)]
+    NotIntended(#[from] NotIntended),
     #[error(transparent)]
     Key(#[from] SealError),
     #[error("{0}")]
@@ -130,9 +129,7 @@ impl Plan {
 
     fn network(&self, site: &Site, name: &str, task: Task) -> Result<Box<dyn Network>, StartError> {
         let network = store::load_network(&self.state, name, task, &self.loaded.pipeline.engine)?;
-        if site.mode == Mode::Operational && network.manifest().intended_use == IntendedUse::Commissioning {
-            return Err(StartError::CommissioningModel { model: name.to_owned(), site: site.name.clone() });
-        }
+        intended_use::check(network.manifest(), Some(site))?;
         Ok(network)
     }
 

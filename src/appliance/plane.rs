@@ -27,6 +27,7 @@ use crate::gallery::vault::Vault;
 use crate::ingest::{HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
 use crate::latency::Latencies;
 use crate::policy::facts::Site;
+use crate::policy::intended_use::SiteGuard;
 use crate::policy::pending::PendingWithdrawals;
 use crate::policy::worker::PolicyHandle;
 use crate::progress::ProgressRegistry;
@@ -156,7 +157,8 @@ impl Plane {
     /// On an error nothing of it is left running.
     pub fn start(plan: &Plan, progress: &ProgressRegistry, lasting: &Lasting) -> Result<Self, StartError> {
         let Prepared { site, detectors, embedders, key } = plan.prepare()?;
-        let mut wiring = Wiring::begin(plan, progress, lasting)?;
+        let guard = SiteGuard::over(plan.state.site(), detectors.iter().chain(&embedders).map(|network| network.manifest()));
+        let mut wiring = Wiring::begin(plan, progress, lasting, guard)?;
         let wired = wiring.connect(detectors, embedders, key.as_ref()).and_then(|wired| {
             let galleries = wired.galleries.as_ref().filter(|_| matches!(plan.sources, Sources::Configured));
             let purging = galleries.map(|set| Purging::start(plan.clone(), Arc::clone(set))).transpose()?;

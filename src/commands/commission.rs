@@ -18,11 +18,12 @@ use super::owner::{Owner, hand_over};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::engine::bundled;
-use crate::engine::manifest::{IntendedUse, Manifest};
+use crate::engine::manifest::Manifest;
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
 use crate::policy::facts::{AreaFact, Flaw, Mode, PurposeFact, Register, Rules, Sign, Site, Zone};
 use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
+use crate::policy::intended_use;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules};
 use crate::policy::when::When;
 use crate::state::StateDirectory;
@@ -117,7 +118,7 @@ fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<
     let changed = check_existing(state, &site, &register, force)?;
     let streams = if kept { decide(&register, now)? } else { streams };
     let base = site_file.parent().unwrap_or(Path::new("."));
-    let models = models.iter().map(|m| add_model(state, base, m, site.mode)).collect::<Result<_, _>>()?;
+    let models = models.iter().map(|m| add_model(state, base, m, &site)).collect::<Result<_, _>>()?;
     let key_made = !state.site_key().exists();
     SiteKey::load_or_create(state)?;
     if changed {
@@ -211,7 +212,7 @@ fn check_existing(state: &StateDirectory, site: &Site, register: &Register, forc
     Ok(true)
 }
 
-fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, mode: Mode) -> Result<Manifest, Failed> {
+fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, site: &Site) -> Result<Manifest, Failed> {
     let options = AddOptions { name: entry.name.clone(), manifest: entry.manifest.as_ref().map(|m| base.join(m)), onnxruntime: None };
     let bundled = entry.name.as_deref().filter(|_| entry.file.is_none()).and_then(store::add_bundled);
     let added = match (bundled, &entry.file) {
@@ -224,24 +225,12 @@ fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, mode: Mode
         }
     };
     let added = added.map_err(store_failed)?;
-    if mode == Mode::Operational && added.manifest.intended_use == IntendedUse::Commissioning {
-        let name = &added.manifest.name;
-        let error = anyhow::anyhow!("model `{name}` is for commissioning only: an operational site never recognises real people with it");
-        return Err(Failed::new(Exit::Refused, error));
-    }
+    intended_use::check(&added.manifest, Some(site)).map_err(|refused| Failed::new(Exit::Refused, refused))?;
     Ok(added.manifest)
 }
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Operational => "operational",
-        Mode::Commissioning => "commissioning",
-        Mode::Demo => "demo",
-    }
 }
 
 fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owner: Option<&Owner>) -> Result<(), Failed> {
@@ -263,7 +252,7 @@ fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owne
 fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned, owner: Option<&Owner>) -> Result<(), Failed> {
     let Commissioned { site, register, .. } = done;
     let what = if done.changed { "commissioned" } else { "is commissioned already; nothing changed" };
-    writeln!(out, "Site `{}` ({}) {what}: {}", site.name, mode_name(site.mode), context.state.root().display())?;
+    writeln!(out, "Site `{}` ({}) {what}: {}", site.name, site.mode.name(), context.state.root().display())?;
     writeln!(out, "  controller  {} ({})", site.controller, site.contact)?;
     writeln!(out, "  key         {} ({})", context.state.site_key().display(), if done.key_made { "made" } else { "kept" })?;
     if let Some(Owner { name, .. }) = owner {

@@ -232,6 +232,7 @@ impl<'a> Enrolment<'a> {
 
     fn commit(&mut self, looked_at: Vec<Result<Candidate, Verdict>>) -> Result<Vec<Verdict>, Failed> {
         let now = self.clock.utc();
+        self.studio.still_intended(self.state)?;
         let vault = Vault::open_patiently(self.state, &self.key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
         vault.purge_expired(now)?;

@@ -68,7 +68,7 @@ pub(super) fn start_failed(error: StartError) -> Failed {
         StartError::Key(error) => of_key(error),
         StartError::Models(error) => of_store(error),
         StartError::Engine(error) => of_engine(error),
-        StartError::CommissioningModel { .. } => Exit::Refused,
+        StartError::NotIntended(_) => Exit::Refused,
         _ => Exit::Failure,
     };
     Failed::new(exit, error)

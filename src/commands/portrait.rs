@@ -19,16 +19,18 @@ use crate::detect::detector::{DetectCounters, Detector};
 use crate::embed::embedder::Embedder;
 use crate::embedding::Embedding;
 use crate::engine::bundled::{self, Bundled};
-use crate::engine::manifest::{IntendedUse, Manifest, Task};
+use crate::engine::manifest::{Manifest, Task};
 use crate::engine::store;
 use crate::frame::still::desk_frame_from_rgb;
 use crate::frame::{Frame, TableId};
 use crate::gallery::TemplateModel;
 use crate::matching::template_model;
 use crate::policy::enrolment::{DeskClosed, EnrolmentDesk};
-use crate::policy::facts::{Mode, Register, Site};
+use crate::policy::facts::{Register, Site};
+use crate::policy::intended_use;
 use crate::policy::lease::{Detect, Embed};
 use crate::purpose::Purpose;
+use crate::state::StateDirectory;
 use crate::track::quality::{Quality, assess};
 
 /// Faces that score less are not even mentioned in a refusal.
@@ -118,6 +120,7 @@ pub struct Studio {
     pub desk: EnrolmentDesk,
     pub model: TemplateModel,
     pub site: Option<Site>,
+    manifests: [Manifest; 2],
 }
 
 impl Studio {
@@ -126,7 +129,6 @@ impl Studio {
         let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
         let desk =
             EnrolmentDesk::open(&register, purpose, clock).map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
-        let site = Site::load(&context.state.site()).ok();
         let engine = schema::Engine::default();
         let load = |name: &Option<String>, task, what| {
             let name = name.clone().map_or_else(|| only_model(context, task, what), Ok)?;
@@ -134,15 +136,19 @@ impl Studio {
         };
         let detector = load(&names.detector, Task::FaceDetector, "face detector")?;
         let embedder = load(&names.embedder, Task::FaceEmbedder, "embedder")?;
-        for manifest in [detector.manifest(), embedder.manifest()] {
-            refuse_commissioning_model(site.as_ref(), manifest)?;
-        }
+        let manifests = [detector.manifest().clone(), embedder.manifest().clone()];
+        let site = intended(&context.state, &manifests)?;
         let model = template_model(embedder.manifest())
             .ok_or_else(|| Failed::new(Exit::Refused, anyhow!("model `{}` makes no embeddings", embedder.manifest().name)))?;
         let settings =
             schema::Detect { model: detector.manifest().name.clone(), score_threshold: ENROLMENT.min_score, nms_iou: 0.45, input_px: None };
         let detector = Detector::new(detector, &settings, MENTIONED_SCORE, Arc::<DetectCounters>::default())?;
-        Ok(Self { detector, embedder: Embedder::new(embedder)?, desk, model, site })
+        Ok(Self { detector, embedder: Embedder::new(embedder)?, desk, model, site, manifests })
+    }
+
+    /// Asks the site's description again: it may have changed since the models were loaded.
+    pub fn still_intended(&self, state: &StateDirectory) -> Result<(), Failed> {
+        intended(state, &self.manifests).map(drop)
     }
 
     /// The outer error is a fault of ours or the law's word; the inner one is about the picture.
@@ -235,15 +241,12 @@ const fn option(task: Task) -> &'static str {
     if matches!(task, Task::FaceDetector) { "detector" } else { "embedder" }
 }
 
-/// A model trained on renders must not recognise real people; a site that cannot be read counts as a real one.
-fn refuse_commissioning_model(site: Option<&Site>, manifest: &Manifest) -> Result<(), Failed> {
-    let operational = site.is_none_or(|s| s.mode == Mode::Operational);
-    if operational && manifest.intended_use == IntendedUse::Commissioning {
-        let text =
-            anyhow!("model `{}` is for commissioning only and this site is operational: it must not recognise real people", manifest.name);
-        return Err(Failed::new(Exit::Refused, text));
-    }
-    Ok(())
+/// The site, if it may use these models; one that cannot be read counts as operational.
+fn intended(state: &StateDirectory, manifests: &[Manifest]) -> Result<Option<Site>, Failed> {
+    let site = Site::load(&state.site()).ok();
+    let check = |manifest| intended_use::check(manifest, site.as_ref());
+    manifests.iter().try_for_each(check).map_err(|refused| Failed::new(Exit::Refused, refused))?;
+    Ok(site)
 }
 
 pub(super) fn desk_closed(closed: DeskClosed) -> Failed {

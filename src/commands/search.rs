@@ -68,7 +68,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let vault = Vault::open_patiently(&context.state, &key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
     let loaded = vault.load_purpose(&args.purpose, &studio.model, clock.utc())?;
     drop(vault);
-    let (version, templates) = (loaded.version, loaded.templates.len());
+    let (version, templates, other_model) = (loaded.version, loaded.templates.len(), loaded.other_model);
+    studio.still_intended(&context.state)?;
     let set = GallerySet::of_purpose(studio.model.clone(), studio.desk.table(), &args.purpose, &loaded)?;
     drop(loaded);
     let permit = studio.desk.match_permit().map_err(|closed| Failed::new(Exit::Refused, closed))?;
@@ -79,7 +80,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let candidates = found.hits.into_iter().flat_map(|hit| hit.candidates).collect::<Vec<_>>();
     tracing::info!(purpose = %args.purpose, gallery_version = version, templates, found = candidates.len(), "gallery searched with an image file");
     let ranked = named(context, &key, candidates);
-    show(context.json, &args, version, templates, &ranked)?;
+    let searched = Searched { version, templates, other_model };
+    show(context.json, &args, &searched, &ranked)?;
     Ok(Exit::Success)
 }
 
@@ -94,19 +96,31 @@ fn named(context: &Context, key: &SiteKey, candidates: Vec<Candidate>) -> Vec<Ra
     candidates.into_iter().map(|candidate| Ranked { name: name_of(&candidate.subject), candidate }).collect()
 }
 
-fn show(as_json: bool, args: &Args, version: u64, templates: usize, ranked: &[Ranked]) -> Result<(), Failed> {
+/// The gallery that was searched.
+struct Searched {
+    version: u64,
+    templates: usize,
+    /// Left out: another model made them, so nothing follows from how alike they are.
+    other_model: usize,
+}
+
+fn show(as_json: bool, args: &Args, searched: &Searched, ranked: &[Ranked]) -> Result<(), Failed> {
     let mut out = std::io::stdout().lock();
+    let Searched { version, templates, other_model } = searched;
     if as_json {
         let line = |r: &Ranked| json!({ "subject": r.candidate.subject, "name": r.name, "score": r.candidate.score });
         let object = json!({
             "outcome": "searched", "purpose": args.purpose, "image": args.image, "threshold": args.threshold,
-            "gallery_version": version, "templates": templates, "results": ranked.iter().map(line).collect::<Vec<_>>(),
+            "gallery_version": version, "templates": templates, "other_model": other_model, "results": ranked.iter().map(line).collect::<Vec<_>>(),
         });
         writeln!(out, "{object}")?;
         return Ok(());
     }
     if ranked.is_empty() {
         writeln!(out, "nobody of {templates} templates for {} reaches {}", args.purpose, args.threshold)?;
+    }
+    if *other_model > 0 {
+        writeln!(out, "{other_model} templates were made with another model and are not searched: enrol those subjects again")?;
     }
     for (place, Ranked { candidate, name }) in ranked.iter().enumerate() {
         writeln!(out, "{:>3}  {:.3}  {}  {}", place + 1, candidate.score, candidate.subject, name.as_deref().unwrap_or(""))?;

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::import::{self, Candidate, ImportError, ImportReport, WeightDigest};
+use super::known;
 use super::manifest::{IntendedUse, Manifest, ManifestError};
 
 /// Name, file, manifest.
@@ -69,8 +70,11 @@ pub fn by_digest(sha256: &str) -> Option<&'static Bundled> {
 }
 
 /// The bundled model that `candidate` is, or is a relabelled copy of: at least half of the bundled weights are in it, to the bit. Names,
-/// documentation, order and anything added beside them do not count.
+/// documentation, order and anything added beside them do not count. A published file is what it was published as.
 pub fn kin(candidate: &Candidate) -> Option<&'static Bundled> {
+    if known::by_digest(candidate.sha256()).is_some() {
+        return None;
+    }
     let weights = candidate.weight_digests();
     let is = |model: &&Bundled| {
         let shared = model.weights.intersection(&weights).count();
@@ -83,7 +87,7 @@ pub fn kin(candidate: &Candidate) -> Option<&'static Bundled> {
 mod tests {
     use prost::Message;
 
-    use super::super::known::{self, By};
+    use super::super::known::By;
     use super::super::manifest::{Resize, Task};
     use super::super::onnx::{ModelProto, element};
     use super::*;

@@ -269,6 +269,16 @@ pub enum Mode {
     Demo,
 }
 
+impl Mode {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operational => "operational",
+            Self::Commissioning => "commissioning",
+            Self::Demo => "demo",
+        }
+    }
+}
+
 /// What is wrong with a register that TOML itself has no quarrel with: in which entry (0-based, of which kind), which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {

@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -20,6 +20,29 @@ const MAX_BYTES: u64 = 4 << 20;
 
 const HEADER: &str = "# The register: facts that the policy thread decides from. Written by `placard commission` and `placard sign`;\n\
                       # replaced as a whole, so comments are not kept. A file that cannot be read turns every stream off.\n\n";
+
+/// Which contents a file had when it was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    pub fn of(path: &Path) -> std::io::Result<Self> {
+        let m = std::fs::metadata(path)?;
+        Ok(Self {
+            device: m.dev(),
+            inode: m.ino(),
+            length: m.len(),
+            modified: (m.mtime(), m.mtime_nsec()),
+            changed: (m.ctime(), m.ctime_nsec()),
+        })
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {

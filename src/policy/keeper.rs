@@ -4,7 +4,6 @@
 //! narrows is applied before what widens; dropping the keeper, also by unwinding, ends every lease. A withdrawal holds from
 //! the moment it is told, whatever the file says, until the file says it too.
 
-use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,20 +15,12 @@ use crate::frame::StreamIndex;
 
 use super::board::Board;
 use super::facts::{Register, Withdrawal};
+use super::file::FileStamp;
+use super::intended_use::SiteGuard;
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, StreamState};
 use super::pending::PendingWithdrawals;
 use super::rules::{Decision, DecisionPlane, Reason, Rule};
 use super::wall_clock::WallClockGuard;
-
-/// Which contents a file had when it was read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
 
 struct Loaded {
     register: Register,
@@ -54,6 +45,8 @@ pub(in crate::policy) struct Keeper {
     streams: Arc<[Arc<str>]>,
     clock: SharedClock,
     plane: Box<dyn DecisionPlane>,
+    /// Where commissioning models run.
+    site: Option<SiteGuard>,
     writer: LeaseWriter,
     table: LeaseTable,
     pub board: Arc<Board>,
@@ -84,6 +77,7 @@ impl Keeper {
             streams,
             clock,
             plane,
+            site: None,
             writer,
             table: table.clone(),
             board,
@@ -94,6 +88,12 @@ impl Keeper {
             in_force,
         };
         (keeper, table)
+    }
+
+    /// Every stream goes dark where `guard` says so.
+    pub fn guarded_by(mut self, guard: Option<SiteGuard>) -> Self {
+        self.site = guard;
+        self
     }
 
     /// Reads the register if its file changed, decides, and renews, changes or ends every lease. Answers how long until time alone
@@ -145,20 +145,9 @@ impl Keeper {
         }
     }
 
-    fn stamp(&self) -> std::io::Result<FileStamp> {
-        let m = std::fs::metadata(&self.path)?;
-        Ok(FileStamp {
-            device: m.dev(),
-            inode: m.ino(),
-            length: m.len(),
-            modified: (m.mtime(), m.mtime_nsec()),
-            changed: (m.ctime(), m.ctime_nsec()),
-        })
-    }
-
     fn refresh(&mut self) {
         // The stamp is taken before the file is read: a change in between is seen next time.
-        let stamp = self.stamp().ok();
+        let stamp = FileStamp::of(&self.path).ok();
         if stamp.is_some() && stamp == self.seen {
             return;
         }
@@ -208,6 +197,7 @@ impl Keeper {
 
     fn decide_all(&mut self, now: Now) -> Result<Vec<Decision>, Reason> {
         self.guard.check(now).inspect_err(|_| self.board.counters.clock_refusals_total.increment())?;
+        self.site.as_mut().map_or(Ok(()), SiteGuard::check)?;
         let loaded = self.loaded.as_ref().map_err(Clone::clone)?;
         let decide = |stream: &Arc<str>| self.plane.decide(&loaded.register, stream, now.utc);
         self.streams.iter().map(decide).collect::<Result<_, _>>().map_err(|error| {

@@ -25,6 +25,7 @@ use super::board::{Board, Change, PolicyCounters, StreamPolicy};
 use super::facts::{Posting, Register, Sign, Withdrawal};
 use super::file::FileError;
 use super::inspection::{Inspection, NotInspected, record_inspection};
+use super::intended_use::SiteGuard;
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
 use super::lease::{LeaseTable, StreamState};
 use super::pending::PendingWithdrawals;
@@ -113,10 +114,11 @@ impl PolicyThread {
         plane: Box<dyn DecisionPlane>,
         progress: Option<Progress>,
     ) -> Result<(PolicyHandle, LeaseTable), PolicyError> {
-        Self::start_with(register, streams, clock, plane, progress, PendingWithdrawals::default())
+        Self::start_with(register, streams, clock, plane, progress, PendingWithdrawals::default(), None)
     }
 
     /// As [`PolicyThread::start`], after another policy thread: what was withdrawn with it and could not be written stays withdrawn.
+    /// Every stream is off where `site` refuses.
     pub fn start_with(
         register: PathBuf,
         streams: &[Arc<str>],
@@ -124,9 +126,11 @@ impl PolicyThread {
         plane: Box<dyn DecisionPlane>,
         progress: Option<Progress>,
         pending: PendingWithdrawals,
+        site: Option<SiteGuard>,
     ) -> Result<(PolicyHandle, LeaseTable), PolicyError> {
         pending.write_again(&register);
-        let (mut keeper, table) = Keeper::new(register.clone(), streams.into(), Arc::clone(&clock), plane, pending.clone());
+        let (keeper, table) = Keeper::new(register.clone(), streams.into(), Arc::clone(&clock), plane, pending.clone());
+        let mut keeper = keeper.guarded_by(site);
         let board = Arc::clone(&keeper.board);
         keeper.step();
         let (sender, messages) = bounded(16);

@@ -19,7 +19,7 @@ use crate::{NORTH, SOUTH, at, register_text};
 fn start(register: &Path, clock: &Arc<SimulatedClock>, pending: &PendingWithdrawals) -> (PolicyHandle, LeaseTable) {
     let streams = ["north".into(), "south".into()];
     let plane = Box::new(PlainRules);
-    PolicyThread::start_with(register.to_owned(), &streams, Arc::clone(clock) as _, plane, None, pending.clone()).expect("starts")
+    PolicyThread::start_with(register.to_owned(), &streams, Arc::clone(clock) as _, plane, None, pending.clone(), None).expect("starts")
 }
 
 fn withdrawn_by(register: &Path, sign: &str) -> Option<String> {

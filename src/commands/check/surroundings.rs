@@ -15,7 +15,8 @@ use crate::config::schema::{Capture, Stream};
 use crate::config::source::SourceSpec;
 use crate::engine::manifest::{Decode, IntendedUse, Manifest, Task};
 use crate::engine::{onnxruntime, store};
-use crate::policy::facts::Register;
+use crate::policy::facts::{Register, Site};
+use crate::policy::intended_use;
 use crate::policy::lease::StreamState;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules, Reason, Rule};
 use crate::render::halls;
@@ -156,8 +157,14 @@ impl Look<'_> {
                 format!("model `{name}` is no {}", if task == Task::FaceDetector { "face detector" } else { "face embedder" }),
             );
         }
-        if manifest.intended_use == IntendedUse::Commissioning {
-            self.doubtful(key, format!("model `{name}` is for commissioning and demonstration, never for recognising real people"));
+        let site = Site::load(&self.state.site());
+        match intended_use::check(&manifest, site.as_ref().ok()) {
+            // Without a site every stream is off, and that is said already.
+            Err(refused) if self.state.site().exists() => self.missing(key, refused.to_string()),
+            _ if manifest.intended_use == IntendedUse::Commissioning => {
+                self.doubtful(key, format!("model `{name}` is for commissioning and demonstration, never for recognising real people"));
+            }
+            _ => {}
         }
         Some(manifest)
     }

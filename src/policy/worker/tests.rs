@@ -71,3 +71,40 @@ fn the_thread_takes_precedence_where_it_may_and_alone() {
     let own = rustix::process::getpriority_process(None).expect("readable");
     assert!(!allowed || own > NICENESS, "no other thread is changed: {own}");
 }
+
+#[test]
+fn a_site_that_becomes_operational_goes_dark_while_a_commissioning_model_runs() {
+    use crate::engine::known;
+    use crate::engine::manifest::{IntendedUse, Manifest};
+    use crate::policy::facts::{Mode, Site};
+
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (register, described) = (directory.path().join("register.toml"), directory.path().join("site.toml"));
+    std::fs::write(&register, GOOD).expect("write the register");
+    let become_ =
+        |mode| Site { name: "east".into(), mode, controller: "c".into(), contact: "c".into() }.store(&described).expect("written");
+    become_(Mode::Commissioning);
+    let model = Manifest { intended_use: IntendedUse::Commissioning, ..known::by_name("mobileface-v2").expect("known") };
+    let clock = SimulatedClock::starting_at("2026-11-21T12:00:00Z".parse::<When>().expect("date").at());
+    let streams: [Arc<str>; 2] = ["north".into(), "south".into()];
+    let guard = SiteGuard::over(described.clone(), [&model]);
+    let started =
+        PolicyThread::start_with(register, &streams, clock.clone(), Box::new(PlainRules), None, PendingWithdrawals::default(), guard);
+    let (policy, table) = started.expect("start the policy thread");
+    let north = || table.state(StreamIndex(0), clock.monotonic());
+    assert_eq!(north(), StreamState::Recognise);
+    let permit = table.permit::<Detect>(StreamIndex(0), clock.monotonic()).expect("lit");
+    become_(Mode::Operational);
+    policy.reload().expect("answers");
+    assert_eq!((north(), permit.stands()), (StreamState::Off, false));
+    let reason = &policy.snapshot()[0].reason;
+    assert_eq!(reason.rule, Rule::ModelIntended);
+    assert!(reason.fact.contains("`mobileface-v2`") && reason.fact.contains("`east` is operational"), "{reason}");
+    assert!(reason.remedy.contains("placard model add"), "{reason}");
+    become_(Mode::Demo);
+    policy.reload().expect("answers");
+    assert_eq!(north(), StreamState::Recognise);
+    std::fs::remove_file(&described).expect("removed");
+    policy.reload().expect("answers");
+    assert_eq!(north(), StreamState::Off, "nobody knows what kind of site this is now");
+}
