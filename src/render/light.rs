@@ -200,11 +200,12 @@ pub fn light_from_around(meshes: &mut [Mesh], lighting: &Lighting, centre: Vec3,
     for mesh in meshes.iter_mut() {
         mesh.vertices.iter_mut().for_each(|v| v.ambient = Vec3::ZERO);
     }
+    // Asked once a vertex, not once a direction.
+    let kept: Vec<bool> = meshes.iter().flat_map(|m| m.vertices.iter().map(|v| keep(m.part, v.base))).collect();
     for direction in directions {
         let mut map = DepthMap::new(direction, 56, centre, reach);
-        for mesh in meshes.iter() {
-            mesh.vertices.iter().filter(|v| keep(mesh.part, v.base)).for_each(|v| map.splat(v.position));
-        }
+        let vertices = meshes.iter().flat_map(|m| &m.vertices);
+        vertices.zip(&kept).filter(|(_, kept)| **kept).for_each(|(v, _)| map.splat(v.position));
         let radiance = lighting.dome(direction);
         total += 1.0;
         for vertex in meshes.iter_mut().flat_map(|m| &mut m.vertices) {

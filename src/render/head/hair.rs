@@ -157,15 +157,27 @@ pub fn kept(face: &Face, base: Vec3) -> bool {
         }
         HairStyle::Cap => y > 3.4 + 0.25 * a,
         _ => {
+            let line = hairline(face, &cut, angle);
+            let receding = face.look.hair == HairStyle::Receding;
+            let long = cut.hem < 90.0;
+            // Long hair: open in front of the face only; strands end unevenly.
+            let edge = 0.98 + 0.16 * (y * 0.23 + face.look.parting).sin() - 0.012 * (y + 2.0).min(0.0);
+            // Far from every border no strand decides anything, and the noise, most of the cost of a head, need not be asked.
+            if !receding && !long && (y - line).abs() > RAGGED {
+                return y > line;
+            }
+            if !receding && long && (a - edge).abs() > 0.06 * RAGGED {
+                let (border, ragged) = if a > edge { (cut.hem + 1.0, 2.5 * RAGGED) } else { (line, RAGGED) };
+                if (y - border).abs() > ragged {
+                    return y > border;
+                }
+            }
             let strand = rough(vec3(angle * 90.0, y * 2.2, 5.0), seed) + 0.7 * noise(vec3(angle * 160.0, y * 9.0, 8.0), seed);
             let jag = 0.3 * rough(vec3(angle * 12.0, y * 0.6, 3.0), seed) + 0.42 * strand;
-            if face.look.hair == HairStyle::Receding && y + jag > mix(9.5, 5.0, smoothstep(2.6, 1.1, a)) {
+            if receding && y + jag > mix(9.5, 5.0, smoothstep(2.6, 1.1, a)) {
                 return false;
             }
-            let line = hairline(face, &cut, angle);
-            if cut.hem < 90.0 {
-                // Long hair: open in front of the face only; strands end unevenly.
-                let edge = 0.98 + 0.16 * (y * 0.23 + face.look.parting).sin() - 0.012 * (y + 2.0).min(0.0);
+            if long {
                 let beside = a + 0.06 * jag > edge;
                 return if beside { y > cut.hem + 1.0 + 2.5 * jag } else { y + jag > line };
             }
@@ -173,6 +185,9 @@ pub fn kept(face: &Face, base: Vec3) -> bool {
         }
     }
 }
+
+/// More than the raggedness of a hairline can be, cm: 0.3 · 0.9975 + 0.42 · (0.9975 + 0.7) of noise in −1…1.
+const RAGGED: f32 = 1.02;
 
 /// 0…1: how much of the strand pattern is lit; strands run along the height.
 pub fn strands(base: Vec3, seed: u32, curl: bool) -> f32 {

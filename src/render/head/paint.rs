@@ -191,8 +191,12 @@ fn brow(face: &Face, base: Vec3) -> f32 {
     let centre = face.eyeballs[side].y + brows.height + arch + 0.4 * lift + 0.12 * lift * (1.0 - t);
     let thick = brows.thickness * mix(1.15, 0.35, smoothstep(0.2, 1.0, t)) * smoothstep(-0.12, 0.12, t);
     let seed = face.identity.seed as u32;
-    let hairs = 0.5 + 0.5 * noise(vec3((x - base.y * mix(0.1, 0.9, t)) * 7.0, base.y * 4.0, sign), seed);
     let off = (base.y - centre).abs() / thick.max(0.02);
+    // So far off that no hair reaches: 1.25 + 0.35 / 2.
+    if off > 1.43 {
+        return 0.0;
+    }
+    let hairs = 0.5 + 0.5 * noise(vec3((x - base.y * mix(0.1, 0.9, t)) * 7.0, base.y * 4.0, sign), seed);
     smoothstep(1.25, 0.55, off + 0.35 * (hairs - 0.5)) * smoothstep(1.08, 0.9, t) * mix(0.75, 1.0, hairs) * brows.density
 }
 
@@ -221,12 +225,18 @@ fn skin_at(face: &Face, base: Vec3) -> Surface {
     }
     let beard_amount = beard(face, base);
     let stubble = skin.shadow_of_beard * (1.0 - skin.melanin * 0.5) * beard_region(face, base);
-    let grain = 0.75 + 0.5 * noise(base * 9.0, seed ^ 8);
-    colour = colour.mix(identity.hair_colour.mix(skin.tone * 0.4, 0.5), (0.3 * stubble * grain).clamp(0.0, 0.6));
-    let strand = 0.5 + 0.5 * rough(vec3(base.x * 5.0, base.y * 1.5, base.z * 3.0), seed ^ 11);
-    let hairy = (beard_amount * (0.75 + 0.5 * strand)).min(1.0);
-    let bearded = identity.hair_colour.mix(skin.tone * 0.35, 0.15) * (0.5 + 0.9 * strand);
-    colour = colour.mix(bearded, hairy * 0.93);
+    // Noise is most of the cost of a head: it is asked only where it shows.
+    if stubble > 0.0 {
+        let grain = 0.75 + 0.5 * noise(base * 9.0, seed ^ 8);
+        colour = colour.mix(identity.hair_colour.mix(skin.tone * 0.4, 0.5), (0.3 * stubble * grain).clamp(0.0, 0.6));
+    }
+    let (mut strand, mut hairy) = (0.5, 0.0);
+    if beard_amount > 0.0 {
+        strand = 0.5 + 0.5 * rough(vec3(base.x * 5.0, base.y * 1.5, base.z * 3.0), seed ^ 11);
+        hairy = (beard_amount * (0.75 + 0.5 * strand)).min(1.0);
+        let bearded = identity.hair_colour.mix(skin.tone * 0.35, 0.15) * (0.5 + 0.9 * strand);
+        colour = colour.mix(bearded, hairy * 0.93);
+    }
     let brow = brow(face, base);
     colour = colour.mix(identity.hair_colour.mix(Vec3::splat(0.012), 0.35) * 0.8, brow * 0.92);
     let (colour, lip) = lips(face, base, colour, &mut open);
@@ -299,7 +309,7 @@ fn lips(face: &Face, base: Vec3, colour: Vec3, open: &mut f32) -> (Vec3, f32) {
     let soft = mix(0.11, 0.06, face.look.lipstick);
     let inside = smoothstep(-soft, soft, (upper - y).min(y - lower)) * smoothstep(half + 0.1, half - 0.12, x.abs());
     let seed = face.identity.seed as u32;
-    let furrows = 1.0 + 0.1 * noise(vec3(x * 7.0, y * 0.8, 0.0), seed ^ 31);
+    let furrows = if inside > 0.0 { 1.0 + 0.1 * noise(vec3(x * 7.0, y * 0.8, 0.0), seed ^ 31) } else { 1.0 };
     let natural = face.identity.mouth.colour;
     let painted =
         natural.mix(vec3(0.4, 0.025, 0.05).mix(natural * vec3(0.9, 0.45, 0.5), (seed % 7) as f32 / 7.0), face.look.lipstick * 0.75);
@@ -332,7 +342,8 @@ fn lines(face: &Face, base: Vec3) -> f32 {
     let wear = face.identity.wear;
     let seed = face.identity.seed as u32;
     let (x, y) = (base.x.abs(), base.y);
-    let wobble = 0.25 * noise(vec3(base.x * 0.5, 7.0, 3.0), seed);
+    // Outside these heights no furrow of the forehead reaches.
+    let wobble = if (3.3..6.8).contains(&y) { 0.25 * noise(vec3(base.x * 0.5, 7.0, 3.0), seed) } else { 0.0 };
     let brow_up = face.expression.brows.max(0.0);
     let forehead: f32 =
         [4.0, 5.1, 6.1].iter().map(|h| bump(y - h - wobble - 0.1 * (x * 0.8).cos(), 0.0, 0.26, 1.0)).sum::<f32>() * bump(x, 0.0, 5.5, 1.0);
