@@ -1,0 +1,111 @@
+"""Trains the embedder: `python train_embedder.py FACES --out embedder.pt`. Continues from `--out` where it exists."""
+
+import argparse
+import math
+import pathlib
+import time
+
+import cv2
+import numpy
+import torch
+
+import spoil
+from embedder import Embedder, Margin
+from pictures import CROP, MARGIN, photographs
+
+
+def moved(crop, rng):
+    """The crop as a detector that is a little wrong would have aligned it; half of them mirrored. RGB planes, float."""
+    angle, scale = rng.normal(0, 3.0), math.exp(rng.normal(0, 0.035))
+    matrix = cv2.getRotationMatrix2D((CROP / 2, CROP / 2), angle, scale)
+    matrix[:, 2] += rng.normal(0, 1.4, 2) - MARGIN
+    image = cv2.warpAffine(crop, matrix, (112, 112), flags=cv2.INTER_LINEAR)
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+    image = spoil.camera(spoil.colours(image, rng), rng, least=0.33)
+    if rng.random() < 0.12:
+        image = spoil.covered(image, rng)
+    return numpy.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1), numpy.float32)
+
+
+def batches(faces, size, seed, done):
+    """Endless batches; every photograph once an epoch. Batch number `done` is the first."""
+    count = len(faces["identities"])
+    number = done
+    while True:
+        epoch, at = divmod(number * size, count)
+        order = numpy.random.default_rng([seed, epoch]).permutation(count)
+        rng = numpy.random.default_rng([seed, 1, number])
+        picked = order[at : at + size]
+        if len(picked) == size:
+            yield torch.from_numpy(numpy.stack([moved(faces["crops"][i], rng) for i in picked])), torch.from_numpy(faces["identities"][picked])
+        else:
+            yield None
+        number += 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faces", nargs="+")
+    parser.add_argument("--out", default="embedder.pt")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--warm", help="weights to begin from, with a new schedule")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(given.seed)
+    faces = photographs(*given.faces)
+    identities = int(faces["identities"].max()) + 1
+    network, margin = Embedder().to(memory_format=torch.channels_last), Margin(identities)
+    weights = [p for p in network.parameters() if p.ndim > 1] + [margin.centres]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW([{"params": weights, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=given.rate)
+    step = 0
+    out = pathlib.Path(given.out)
+    if out.exists():
+        kept = torch.load(out)
+        network.load_state_dict(kept["network"])
+        margin.load_state_dict(kept["margin"])
+        optimiser.load_state_dict(kept["optimiser"])
+        step = kept["step"]
+    elif given.warm:
+        kept = torch.load(given.warm)
+        network.load_state_dict(kept["network"])
+        if kept["margin"]["centres"].shape == margin.centres.shape:
+            margin.load_state_dict(kept["margin"])
+    begun, mean, right = time.monotonic(), 0.0, 0.0
+    stream = batches(faces, given.batch, given.seed, step)
+    first = step
+    while step < given.steps:
+        batch = next(stream)
+        step += 1
+        if batch is None:
+            continue
+        warm, share = min(1, step / 200), step / given.steps
+        for group in optimiser.param_groups:
+            group["lr"] = given.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+        pictures, wanted = batch
+        network.train()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = network(pictures.to(memory_format=torch.channels_last))
+        loss = margin(found, wanted, min(1, step / 800))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        mean += 0.02 * (loss.item() - mean)
+        if step % 50 == 0:
+            seconds = (time.monotonic() - begun) / (step - first)
+            print(f"step {step}/{given.steps}  loss {mean:.3f}  {seconds:.2f} s a step", flush=True)
+        if step % 250 == 0 or step == given.steps:
+            kept = {"network": network.state_dict(), "margin": margin.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+            torch.save(kept, out.with_suffix(".tmp"))
+            out.with_suffix(".tmp").rename(out)
+
+
+if __name__ == "__main__":
+    main()
