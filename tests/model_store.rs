@@ -222,7 +222,9 @@ fn a_wrong_digest_or_manifest_is_refused() {
     assert!(error.contains("given.toml") && error.contains("decode.heads"), "{error}");
 
     let mut model = ModelProto::decode(std::fs::read(data.join("models/mobileface_v2_112.onnx")).unwrap().as_slice()).unwrap();
-    model.producer_name = Some("somebody".into());
+    // One that takes another mean off the picture is no MobileFace, whatever its shapes.
+    let mean = graph(&mut model).initializer.iter_mut().find(|t| t.name() == "_minusscalar0_c").unwrap();
+    (mean.raw_data, mean.float_data) = (Some(104f32.to_le_bytes().to_vec()), Vec::new());
     let unknown = bench.file("unknown.onnx", &model.encode_to_vec());
     let error = store::add(&bench.state, &unknown, &AddOptions::default()).unwrap_err().to_string();
     assert!(error.contains("unknown.onnx") && error.contains("--manifest"), "{error}");
@@ -391,4 +393,70 @@ fn a_relabelled_copy_of_a_bundled_model_stays_one_for_commissioning() {
     assert_eq!(store::open(&state, "mine").unwrap().0.intended_use, IntendedUse::Commissioning);
     let network = store::load_network(&state, "mine", Task::FaceDetector, &schema::Engine::default()).unwrap();
     assert_eq!(network.manifest().intended_use, IntendedUse::Commissioning);
+}
+
+/// A published file as somebody else exported it: the same graph, another digest.
+#[test]
+fn re_exported_files_are_known_by_their_graph_and_fed_as_the_published_ones() {
+    let Some(data) = support::test_data() else { return };
+    let bench = Bench::new(&data);
+    for (file, published, family) in [
+        ("yunet_n_320_320.onnx", "yunet-n-320", "yunet-320x320"),
+        ("yunet_s_dynamic.onnx", "yunet-s-dynamic", "yunet-dynamic"),
+        ("version-RFB-320.onnx", "rfb-320", "rfb-320x240"),
+        ("mobileface_v2_112.onnx", "mobileface-v2", "mobileface-256"),
+        ("mobileface_v3_112.onnx", "mobileface-v3", "mobileface-256"),
+    ] {
+        let mut model = ModelProto::decode(std::fs::read(data.join("models").join(file)).unwrap().as_slice()).unwrap();
+        model.producer_name = Some("another exporter".into());
+        graph(&mut model).doc_string = Some(file.into());
+        let options = AddOptions { name: Some(format!("again-{published}")), ..Default::default() };
+        let added = store::add(&bench.state, &bench.file(file, &model.encode_to_vec()), &options).unwrap();
+        assert_eq!((added.recognised_by, added.kin_of.as_deref()), (Some(known::By::Signature), None), "{file}");
+        let (found, known) = (added.manifest, known::by_name(published).unwrap());
+        assert_eq!((found.task, &found.decode, &found.input), (known.task, &known.decode, &known.input), "{file}");
+        assert!(found.licence.contains("unknown") && found.publisher == "unknown", "{file}");
+        let assumed = added.assumed.unwrap();
+        assert!(assumed.contains("placard model eval") && found.accuracy[0].contains(&assumed), "{assumed}");
+        let unnamed = known::recognise("00", model.graph.as_ref().unwrap()).unwrap();
+        assert_eq!(unnamed.manifest.name, family);
+    }
+    let faces = std::fs::read(data.join("models/2.7_80x80_MiniFASNetV2.onnx")).unwrap();
+    let mut liveness = ModelProto::decode(faces.as_slice()).unwrap();
+    liveness.producer_name = Some("another exporter".into());
+    let error = store::add(&bench.state, &bench.file("liveness.onnx", &liveness.encode_to_vec()), &AddOptions::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Unknown { .. }), "{error}");
+}
+
+#[test]
+fn known_models_are_listed_with_what_is_needed_to_fetch_them_and_whether_they_are_here() {
+    let Some(data) = support::test_data() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_placard"));
+        let output = command.arg("--state").arg(directory.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let file = data.join("models").join(FILE);
+    run(&["model", "add", file.to_str().unwrap(), "--name", "small"]);
+    let lines: Vec<serde_json::Value> = run(&["model", "known", "--json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), known::all().count());
+    for line in &lines {
+        for key in ["name", "task", "licence", "publisher", "sha256", "published_as"] {
+            assert!(line[key].as_str().is_some_and(|text| !text.is_empty() && !text.contains("://")), "{key}: {line}");
+        }
+        let here = if line["name"] == NAME { serde_json::Value::from("small") } else { serde_json::Value::Null };
+        assert_eq!(line["in_store"], here, "{line}");
+    }
+    let text = run(&["model", "known"]);
+    assert!(text.contains("in the store as `small`") && text.contains("face_recognition_sface_2021dec.onnx"), "{text}");
+    let listed = run(&["model", "list"]);
+    assert!(listed.lines().any(|l| l.starts_with("small") && l.contains("added") && l.contains("operational")), "{listed}");
+    for name in bundled::names() {
+        assert!(
+            listed.lines().any(|l| l.starts_with(name) && l.contains("part of the program") && l.contains("commissioning")),
+            "{listed}"
+        );
+    }
 }

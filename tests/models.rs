@@ -100,7 +100,7 @@ fn prepared_models_compute_what_the_published_ones_do() {
     for (file, name) in MODELS {
         let bytes = std::fs::read(data.join("models").join(file)).unwrap();
         let candidate = import::read(&bytes).unwrap();
-        let (manifest, by) = candidate.recognise().unwrap();
+        let known::Recognised { manifest, by, .. } = candidate.recognise().unwrap();
         assert_eq!((manifest.name.as_str(), by), (name, known::By::Digest));
         let prepared = candidate.prepare(&manifest).unwrap();
         let report = &prepared.report;
@@ -123,7 +123,7 @@ fn known_rewrites_are_counted() {
     let report = |file: &str| {
         let bytes = std::fs::read(data.join("models").join(file)).unwrap();
         let candidate = import::read(&bytes).unwrap();
-        let manifest = candidate.recognise().unwrap().0;
+        let manifest = candidate.recognise().unwrap().manifest;
         let prepared = candidate.prepare(&manifest).unwrap();
         let model = ModelProto::decode(prepared.bytes.as_slice()).unwrap();
         let graph = model.graph.unwrap();

@@ -39,7 +39,7 @@ enum Action {
         /// Of the program, of the store, or one that is known.
         name: String,
     },
-    /// List the models that need no manifest.
+    /// List the published models that need no manifest: what to fetch, from whom, and under which licence.
     Known,
 }
 
@@ -67,8 +67,9 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             }
         }
         Action::Known => {
+            let stored = store::list(&context.state).map_err(store_failed)?;
             for manifest in known::all() {
-                show_line(&mut out, context.json, &manifest, None)?;
+                show_known(&mut out, context.json, &manifest, &stored)?;
             }
         }
     }
@@ -97,7 +98,7 @@ impl Origin {
 fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
     for name in bundled::names() {
         let (manifest, _) = store::open(&context.state, name).map_err(store_failed)?;
-        show_line(out, context.json, &manifest, Some(Origin::Program))?;
+        show_line(out, context.json, &manifest, Origin::Program)?;
     }
     let models = store::list(&context.state).map_err(store_failed)?;
     if models.is_empty() && !context.json {
@@ -106,7 +107,7 @@ fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
     for Listed { name, manifest } in models {
         // A file that was changed since it was added is of no use, however good its manifest.
         match manifest.and_then(|_| store::open(&context.state, &name)) {
-            Ok((manifest, _)) => show_line(out, context.json, &manifest, Some(Origin::Store))?,
+            Ok((manifest, _)) => show_line(out, context.json, &manifest, Origin::Store)?,
             Err(error) if context.json => writeln!(out, "{}", json!({ "name": name, "error": error.to_string() }))?,
             Err(error) => writeln!(out, "{name:<20} unusable: {error}")?,
         }
@@ -114,23 +115,44 @@ fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
     Ok(())
 }
 
-fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest, origin: Option<Origin>) -> Result<(), Failed> {
+fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest, origin: Origin) -> Result<(), Failed> {
     if as_json {
         let mut object = serde_json::to_value(manifest)?;
-        if let (Some(object), Some(origin)) = (object.as_object_mut(), origin) {
+        if let Some(object) = object.as_object_mut() {
             object.insert("origin".into(), serde_json::to_value(origin)?);
         }
         writeln!(out, "{object}")?;
     } else {
         let (task, input) = (task_name(manifest.task), input_text(&manifest.input));
-        let origin = origin.map_or_else(String::new, |origin| format!("{:<20} {:<14} ", origin.text(), use_name(manifest.intended_use)));
-        writeln!(out, "{:<20} {task:<16} {input:<34} {origin}{}", manifest.name, manifest.licence)?;
+        let (origin, intended_use) = (origin.text(), use_name(manifest.intended_use));
+        writeln!(out, "{:<20} {task:<16} {input:<34} {origin:<20} {intended_use:<14} {}", manifest.name, manifest.licence)?;
+    }
+    Ok(())
+}
+
+/// What somebody who wants a known model has to look for, and whether the store has it, under which name.
+fn show_known(out: &mut impl Write, as_json: bool, manifest: &Manifest, stored: &[Listed]) -> Result<(), Failed> {
+    let is_it = |listed: &&Listed| listed.manifest.as_ref().is_ok_and(|m| m.sha256 == manifest.sha256);
+    let in_store = stored.iter().find(is_it).map(|listed| &listed.name);
+    let published_as = known::published_as(&manifest.name);
+    if as_json {
+        let mut object = serde_json::to_value(manifest)?;
+        if let Some(object) = object.as_object_mut() {
+            object.insert("published_as".into(), published_as.into());
+            object.insert("in_store".into(), serde_json::to_value(in_store)?);
+        }
+        writeln!(out, "{object}")?;
+    } else {
+        let there = in_store.map_or_else(|| "not in the store".to_owned(), |name| format!("in the store as `{name}`"));
+        writeln!(out, "{:<20} {:<16} {}; {there}", manifest.name, task_name(manifest.task), manifest.licence)?;
+        writeln!(out, "{:<20} {}: {}", "", manifest.publisher, published_as.unwrap_or_default())?;
+        writeln!(out, "{:<20} sha256 {}", "", manifest.sha256)?;
     }
     Ok(())
 }
 
 fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), Failed> {
-    let Added { manifest, report, recognised_by, already_there, kin_of, trial_ms, directory } = added;
+    let Added { manifest, report, recognised_by, assumed, already_there, kin_of, trial_ms, directory } = added;
     if as_json {
         let recognised_by = match recognised_by {
             Some(By::Digest) => "digest",
@@ -139,7 +161,7 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
         };
         let object = json!({
             "name": manifest.name, "recognised_by": recognised_by, "digest_known": recognised_by == "digest", "already_there": already_there, "trial_ms": trial_ms,
-            "kin_of": kin_of, "directory": directory, "report": report, "manifest": manifest,
+            "assumed": assumed, "kin_of": kin_of, "directory": directory, "report": report, "manifest": manifest,
         });
         writeln!(out, "{object}")?;
         return Ok(());
@@ -163,6 +185,9 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
     writeln!(out, "  licence    {}", manifest.licence)?;
     writeln!(out, "  use        {use_text}")?;
     writeln!(out, "  input      {}", input_text(&manifest.input))?;
+    if let Some(assumed) = assumed {
+        writeln!(out, "  fed        {assumed}")?;
+    }
     writeln!(out, "  prepared   {prepared}")?;
     if let Some(name) = kin_of.as_ref().filter(|_| directory.is_some()) {
         writeln!(out, "  weights    those of the bundled `{name}`, whatever a manifest says")?;

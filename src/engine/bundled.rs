@@ -167,7 +167,7 @@ mod tests {
             let manifest = &by_name(name).unwrap().as_ref().unwrap().manifest;
             assert!(known::by_digest(&manifest.sha256).is_none(), "{name}");
             let candidate = import::read(by_name(name).unwrap().as_ref().unwrap().file).unwrap();
-            assert!(candidate.recognise().is_none_or(|(_, by)| by == By::Signature), "{name}");
+            assert!(candidate.recognise().is_none_or(|found| found.by == By::Signature), "{name}");
         }
     }
 }

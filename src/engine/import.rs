@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::known::{self, By};
+use super::known::{self, Recognised};
 use super::manifest::{Manifest, ManifestError};
 use super::onnx::{MAX_FILE_BYTES, ModelProto, TensorProto, element};
 
@@ -125,7 +125,7 @@ impl Candidate {
     }
 
     /// The manifest that this program has for the file, if it knows it.
-    pub fn recognise(&self) -> Option<(Manifest, By)> {
+    pub fn recognise(&self) -> Option<Recognised> {
         known::recognise(&self.sha256, self.model.graph.as_ref()?)
     }
 

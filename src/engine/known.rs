@@ -1,11 +1,13 @@
 //! Models that need no manifest from the operator: recognised by digest, or by the signature of their graph.
 //!
-//! A digest says everything (licence, pre-processing, what was measured). A signature, that is names and shapes of inputs and outputs, says
-//! how a detector is fed and read, but not who trained it: the licence is then unknown and the manifest says so. Embedders are never
-//! recognised by signature, because nothing in a graph tells how its input must be normalised.
+//! A digest says everything (licence, pre-processing, what was measured). A signature, that is names and shapes of inputs and outputs and
+//! the first nodes of the graph (`known/signature.rs`), says how a model is read, but not who trained it: the licence is then unknown and the
+//! manifest says so. What a graph does not tell of its pre-processing is taken from the family's custom, and said to be assumed.
+
+mod signature;
 
 use super::manifest::{ChannelOrder, Decode, Input, IntendedUse, Manifest, Resize, Task};
-use super::onnx::{GraphProto, ValueInfoProto, element};
+use super::onnx::GraphProto;
 
 /// One published file.
 struct Published {
@@ -13,6 +15,8 @@ struct Published {
     sha256: &'static str,
     licence: &'static str,
     publisher: &'static str,
+    /// Which file of the publisher's project it is, or was made of.
+    file: &'static str,
     kind: Kind,
     accuracy: &'static [&'static str],
 }
@@ -32,7 +36,6 @@ const YUNET: &str = "Shiqi Yu, libfacedetection.train";
 const RFB: &str = "Linzaer, Ultra-Light-Fast-Generic-Face-Detector-1MB";
 const MOBILEFACE: &str = "becauseofAI, MobileFace";
 const ZOO: &str = "OpenCV Zoo";
-const UNKNOWN_LICENCE: &str = "unknown: recognised by its graph only; ask its publisher before use";
 
 const YUNET_N: &[&str] = &[
     "1232 of 1232 portraits found at confidence 0.6 (size 640)",
@@ -44,46 +47,84 @@ const YUNET_S: &[&str] =
 #[rustfmt::skip]
 const PUBLISHED: &[Published] = &[
     Published { name: "yunet-n-320", sha256: "81dbde155e982455488235acb8ec2dec5d647edf7cf7080d33e4abb69b93a0d2",
-        licence: "Apache-2.0", publisher: YUNET, kind: Kind::Yunet(Some(320)), accuracy: YUNET_N },
+        licence: "Apache-2.0", publisher: YUNET,
+        file: "onnx/yunet_n_320_320.onnx",
+        kind: Kind::Yunet(Some(320)), accuracy: YUNET_N },
     Published { name: "yunet-n-640", sha256: "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
-        licence: "Apache-2.0", publisher: YUNET, kind: Kind::Yunet(Some(640)), accuracy: YUNET_N },
+        licence: "Apache-2.0", publisher: YUNET,
+        file: "onnx/yunet_n_640_640.onnx",
+        kind: Kind::Yunet(Some(640)), accuracy: YUNET_N },
     Published { name: "yunet-n-dynamic", sha256: "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
-        licence: "Apache-2.0", publisher: YUNET, kind: Kind::Yunet(None), accuracy: YUNET_N },
+        licence: "Apache-2.0", publisher: YUNET,
+        file: "onnx/yunet_n_dynamic.onnx",
+        kind: Kind::Yunet(None), accuracy: YUNET_N },
     Published { name: "yunet-s-320", sha256: "beb05bf2378aee45cd7c41056da07265b7bb91041ed1b06f923819a9c744ec36",
-        licence: "Apache-2.0", publisher: YUNET, kind: Kind::Yunet(Some(320)), accuracy: YUNET_S },
+        licence: "Apache-2.0", publisher: YUNET,
+        file: "onnx/yunet_s_320_320.onnx",
+        kind: Kind::Yunet(Some(320)), accuracy: YUNET_S },
     Published { name: "yunet-s-640", sha256: "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         licence: "Apache-2.0; published by OpenCV Zoo as face_detection_yunet_2023mar.onnx under MIT", publisher: YUNET,
+        file: "onnx/yunet_s_640_640.onnx; the same in OpenCV Zoo as face_detection_yunet_2023mar.onnx",
         kind: Kind::Yunet(Some(640)),
         accuracy: &[YUNET_S[0], "published: WIDER FACE easy/medium/hard .884/.866/.750"] },
     Published { name: "yunet-s-dynamic", sha256: "daede24002cc8590f457998cc5e6c9e8b82f45f6bd969506a8913cd4ed10a2d3",
-        licence: "Apache-2.0", publisher: YUNET, kind: Kind::Yunet(None), accuracy: YUNET_S },
+        licence: "Apache-2.0", publisher: YUNET,
+        file: "onnx/yunet_s_dynamic.onnx",
+        kind: Kind::Yunet(None), accuracy: YUNET_S },
     Published { name: "yunet-s-640-int8bq", sha256: "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
-        licence: "MIT", publisher: ZOO, kind: Kind::Yunet(Some(640)),
+        licence: "MIT", publisher: ZOO,
+        file: "face_detection_yunet_2023mar_int8bq.onnx",
+        kind: Kind::Yunet(Some(640)),
         accuracy: &["published: WIDER FACE easy/medium/hard .885/.865/.750"] },
     Published { name: "rfb-320", sha256: "34cd7e60aeff28744c657de7a3dc64e872d506741de66987f3426f2b79f88017",
-        licence: "MIT", publisher: RFB, kind: Kind::Rfb(320, 240),
+        licence: "MIT", publisher: RFB,
+        file: "models/onnx/version-RFB-320.onnx",
+        kind: Kind::Rfb(320, 240),
         accuracy: &["recall on faces pasted into a 1280x720 frame: 24 px .23, 32 px .25, 40 px .88, 48 px .98; no landmarks"] },
     Published { name: "rfb-640", sha256: "8f4c659275977e7a3bfbfa339a9c769ad793df50f9c0baa8c14b11baa1646430",
-        licence: "MIT", publisher: RFB, kind: Kind::Rfb(640, 480),
+        licence: "MIT", publisher: RFB,
+        file: "models/onnx/version-RFB-640.onnx",
+        kind: Kind::Rfb(640, 480),
         accuracy: &["recall on faces pasted into a 1280x720 frame: 16 px .17, 20 px .71, 24 px .85, 32 px .98, 40 px 1.00; no landmarks"] },
     Published { name: "rfb-640-mask", sha256: "27ca3e5985f722e91efea7993f625716de627303c4bafb40bb26f456286beca8",
-        licence: "MIT", publisher: RFB, kind: Kind::RfbMask(640, 480),
+        licence: "MIT", publisher: RFB,
+        file: "masked_face/pretrained/RFB-640-masked_face-v2.onnx",
+        kind: Kind::RfbMask(640, 480),
         accuracy: &["2 masked faces .997, 6 bare faces up to .97; classes: 0 background, 1 bare, 2 masked"] },
     Published { name: "mobileface-v2", sha256: "cf6ef65b9d28ed177d2e68b33a498fd467d1ed13678e37657520de1210a6f860",
-        licence: "MIT", publisher: MOBILEFACE, kind: Kind::MobileFace,
+        licence: "MIT", publisher: MOBILEFACE,
+        file: "converted to ONNX from MobileFace_Identification/MobileFace_Identification_V2-0000.params",
+        kind: Kind::MobileFace,
         accuracy: &["rank-1 of 225: 100 %; TAR 99.1 % at FAR 1e-3 (cosine .415), 97.4 % at 1e-4 (.484); portraits, own alignment",
             "video, one template a track: same person min .70, different max .59"] },
     Published { name: "mobileface-v3", sha256: "bdefa0562320ba1b899e04fc4e331853bf6fb7d1bb977aaed6ac9d135a7410f4",
-        licence: "MIT", publisher: MOBILEFACE, kind: Kind::MobileFace,
+        licence: "MIT", publisher: MOBILEFACE,
+        file: "converted to ONNX from MobileFace_Identification/MobileFace_Identification_V3-0000.params",
+        kind: Kind::MobileFace,
         accuracy: &["weak: EER 5.2 %, TAR 66 % at FAR 1e-3 (cosine .471), rank-1 of 874: 80 %"] },
     Published { name: "sface", sha256: "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
-        licence: "Apache-2.0", publisher: ZOO, kind: Kind::Sface, accuracy: &["published: LFW .9940"] },
+        licence: "Apache-2.0", publisher: ZOO,
+        file: "face_recognition_sface_2021dec.onnx",
+        kind: Kind::Sface, accuracy: &["published: LFW .9940"] },
     Published { name: "sface-int8bq", sha256: "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
-        licence: "Apache-2.0", publisher: ZOO, kind: Kind::Sface, accuracy: &["published: LFW .9942"] },
+        licence: "Apache-2.0", publisher: ZOO,
+        file: "face_recognition_sface_2021dec_int8bq.onnx",
+        kind: Kind::Sface, accuracy: &["published: LFW .9942"] },
     Published { name: "minifasnet-v2", sha256: "baf389dd02a257385d5173c8b8a1c554473985f436e3f90373e488bc72aed522",
-        licence: "Apache-2.0", publisher: "minivision-ai, Silent-Face-Anti-Spoofing", kind: Kind::MiniFasNet,
+        licence: "Apache-2.0", publisher: "minivision-ai, Silent-Face-Anti-Spoofing",
+        file: "converted to ONNX from resources/anti_spoof_models/2.7_80x80_MiniFASNetV2.pth",
+        kind: Kind::MiniFasNet,
         accuracy: &["3 of 3 photographs; a hint, not a security control", "crop: the face box enlarged 2.7 times about its centre"] },
 ];
+
+/// A model that was recognised.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    pub manifest: Manifest,
+    pub by: By,
+    /// What was taken from the family's custom, because the graph does not tell it. It stands in the manifest's `accuracy` too.
+    pub assumed: Option<String>,
+}
 
 /// How a file was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,14 +148,20 @@ pub fn by_digest(sha256: &str) -> Option<Manifest> {
     PUBLISHED.iter().find(|p| p.sha256 == sha256).map(manifest_of)
 }
 
+/// Which file of its publisher's project a known model is, or was made of.
+pub fn published_as(name: &str) -> Option<&'static str> {
+    PUBLISHED.iter().find(|p| p.name == name).map(|p| p.file)
+}
+
 /// The manifest of a file: by its digest, else by its graph.
-pub fn recognise(sha256: &str, graph: &GraphProto) -> Option<(Manifest, By)> {
+pub fn recognise(sha256: &str, graph: &GraphProto) -> Option<Recognised> {
     if let Some(manifest) = by_digest(sha256) {
-        return Some((manifest, By::Digest));
+        return Some(Recognised { manifest, by: By::Digest, assumed: None });
     }
-    let mut manifest = by_signature(graph)?;
+    let (mut manifest, assumed) = signature::recognise(graph)?;
     manifest.sha256 = sha256.to_owned();
-    Some((manifest, By::Signature))
+    manifest.accuracy = vec![format!("not measured; {assumed}")];
+    Some(Recognised { manifest, by: By::Signature, assumed: Some(assumed) })
 }
 
 fn manifest_of(published: &Published) -> Manifest {
@@ -168,90 +215,9 @@ impl Kind {
     }
 }
 
-/// A detector of a known family by its graph: input sizes and the names and shapes of all outputs must fit.
-fn by_signature(graph: &GraphProto) -> Option<Manifest> {
-    let inputs = graph.fed_inputs();
-    let [input] = inputs.as_slice() else { return None };
-    let (element_type, dims) = input.tensor()?;
-    let [_, Some(3), height, width] = *dims.as_slice() else { return None };
-    let size = match (height, width) {
-        (Some(height), Some(width)) => Some((u32::try_from(width).ok()?, u32::try_from(height).ok()?)),
-        (None, None) => None,
-        _ => return None,
-    };
-    if element_type != element::FLOAT {
-        return None;
-    }
-    let (family, kind, decode) = if names_are(graph, &Decode::Yunet) {
-        ("yunet", Kind::Yunet(None), Decode::Yunet)
-    } else if names_are(graph, &Decode::Rfb) && last_dimension(graph.output.iter().find(|o| o.name() == "scores")?) == Some(2) {
-        let (width, height) = size?;
-        ("rfb", Kind::Rfb(width, height), Decode::Rfb)
-    } else {
-        ("scrfd", Kind::Yunet(None), scrfd(graph)?)
-    };
-    let (task, mut fed, _) = kind.describe();
-    fed.name = input.name().into();
-    if let Some((width, height)) = size {
-        (fed.width, fed.height, fed.multiple_of) = (Some(width), Some(height), 1);
-    }
-    if family == "scrfd" {
-        (fed.channels, fed.mean, fed.scale) = (ChannelOrder::Rgb, [127.5; 3], [1.0 / 128.0; 3]);
-    }
-    let size_name = size.map_or_else(|| "dynamic".into(), |(width, height)| format!("{width}x{height}"));
-    Some(Manifest {
-        name: format!("{family}-{size_name}"),
-        task,
-        sha256: String::new(),
-        prepared_sha256: None,
-        licence: UNKNOWN_LICENCE.into(),
-        publisher: "unknown".into(),
-        intended_use: IntendedUse::Operational,
-        input: fed,
-        decode,
-        accuracy: Vec::new(),
-    })
-}
-
-fn names_are(graph: &GraphProto, decode: &Decode) -> bool {
-    let wanted = decode.output_names();
-    graph.output.len() == wanted.len() && wanted.iter().all(|name| graph.output.iter().any(|o| o.name() == &**name))
-}
-
-fn last_dimension(value: &ValueInfoProto) -> Option<i64> {
-    value.tensor()?.1.last().copied().flatten()
-}
-
-/// Nine outputs, three each that end in 1 (scores), 4 (boxes) and 10 (landmarks). Exporters write each kind by rising stride; where counts are
-/// declared, they prove it.
-fn scrfd(graph: &GraphProto) -> Option<Decode> {
-    if graph.output.len() != 9 {
-        return None;
-    }
-    let mut outputs = Vec::with_capacity(9);
-    for width in [1, 4, 10] {
-        let kind: Vec<&ValueInfoProto> = graph.output.iter().filter(|o| last_dimension(o) == Some(width)).collect();
-        let counts: Vec<i64> = kind.iter().filter_map(|o| o.tensor()?.1.iter().rev().nth(1).copied().flatten()).collect();
-        if kind.len() != 3 || counts.windows(2).any(|pair| pair[0] <= pair[1]) {
-            return None;
-        }
-        outputs.extend(kind.iter().map(|o| o.name().to_owned()));
-    }
-    Some(Decode::Scrfd { outputs })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::onnx::{Dimension, DimensionValue, TensorShapeProto, TensorType, TypeProto, TypeValue};
-
-    fn value(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
-        let dim = |d: &Option<i64>| Dimension { value: d.map(DimensionValue::Value), denotation: None };
-        let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
-        let tensor = TensorType { elem_type: Some(element::FLOAT), shape };
-        let r#type = Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), denotation: None });
-        ValueInfoProto { name: Some(name.into()), r#type, ..Default::default() }
-    }
 
     #[test]
     fn digests_and_names_are_unique_and_well_formed() {
@@ -259,35 +225,8 @@ mod tests {
             assert!(published.sha256.len() == 64 && published.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
             assert!(PUBLISHED[..place].iter().all(|p| p.sha256 != published.sha256 && p.name != published.name), "{}", published.name);
             assert_eq!(by_digest(published.sha256).unwrap().name, published.name);
+            let file = published_as(published.name).unwrap();
+            assert!(!file.contains("://") && !file.is_empty(), "{file}: a project's own name for it, no address");
         }
-    }
-
-    #[test]
-    fn scrfd_is_told_by_its_nine_outputs_in_rising_stride() {
-        let output = |name: &str, count, width| value(name, &[Some(count), Some(width)]);
-        let mut graph = GraphProto { input: vec![value("input.1", &[Some(1), Some(3), None, None])], ..Default::default() };
-        let counts = [12800, 3200, 800];
-        graph.output = [(1, ["443", "468", "493"]), (4, ["446", "471", "496"]), (10, ["449", "474", "499"])]
-            .iter()
-            .flat_map(|(width, names)| std::iter::zip(names, counts).map(move |(name, count)| output(name, count, *width)))
-            .collect();
-        let (manifest, by) = recognise("00", &graph).unwrap();
-        assert_eq!((by, manifest.name.as_str(), manifest.input.mean), (By::Signature, "scrfd-dynamic", [127.5; 3]));
-        assert_eq!(manifest.licence, UNKNOWN_LICENCE);
-        let Decode::Scrfd { outputs } = manifest.decode else { panic!("not SCRFD") };
-        assert_eq!(outputs, ["443", "468", "493", "446", "471", "496", "449", "474", "499"]);
-
-        graph.output.swap(0, 1);
-        assert!(recognise("00", &graph).is_none(), "strides must rise");
-        graph.output.swap(0, 1);
-        graph.output.push(output("age", 800, 1));
-        assert!(recognise("00", &graph).is_none(), "a tenth head");
-    }
-
-    #[test]
-    fn an_embedder_is_never_guessed() {
-        let input = vec![value("data", &[None, Some(3), Some(112), Some(112)])];
-        let graph = GraphProto { input, output: vec![value("embedding", &[None, Some(256)])], ..Default::default() };
-        assert!(recognise("00", &graph).is_none());
     }
 }

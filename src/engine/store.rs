@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::bundled::{self, Bundled};
 use super::import::{self, ImportError, ImportReport};
-use super::known::By;
+use super::known::{By, Recognised};
 use super::manifest::{IntendedUse, Manifest, ManifestError, Task, check_name};
 use super::onnx::MAX_FILE_BYTES;
 use super::onnxruntime::{OnnxNetwork, initialise, library_path};
@@ -99,6 +99,8 @@ pub struct Added {
     pub report: ImportReport,
     /// `None`: described by the operator.
     pub recognised_by: Option<By>,
+    /// What the graph does not tell of how the model is fed, and was taken from its family's custom.
+    pub assumed: Option<String>,
     /// The store had exactly this model already, or it is part of the program.
     pub already_there: bool,
     /// The bundled model whose weights it has: whatever else it says, it is for commissioning.
@@ -116,6 +118,7 @@ impl Added {
             manifest: model.manifest.clone(),
             report: model.report.clone(),
             recognised_by: Some(By::Digest),
+            assumed: None,
             already_there: true,
             kin_of: Some(model.manifest.name.clone()),
             trial_ms: None,
@@ -139,10 +142,10 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
         let as_it_is = options.manifest.is_none() && options.name.as_ref().is_none_or(|name| *name == bundled);
         return if as_it_is { Ok(Added::bundled(model)) } else { Err(StoreError::IsBundled { path: file.into(), bundled }) };
     }
-    let (mut manifest, recognised_by) = match &options.manifest {
-        Some(path) => (read_manifest(path)?, None),
+    let (mut manifest, recognised_by, assumed) = match &options.manifest {
+        Some(path) => (read_manifest(path)?, None, None),
         None => match candidate.recognise() {
-            Some((manifest, by)) => (manifest, Some(by)),
+            Some(Recognised { manifest, by, assumed }) => (manifest, Some(by), assumed),
             None => return Err(StoreError::Unknown { path: file.into(), sha256: candidate.sha256().into() }),
         },
     };
@@ -166,7 +169,7 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
     initialise(&library_path(options.onnxruntime.as_deref()))?;
     let trial_ms = Some(try_out(&prepared.bytes, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?);
     let (directory, already_there) = write(state, &manifest, &prepared.bytes)?;
-    Ok(Added { manifest, report: prepared.report, recognised_by, already_there, kin_of, trial_ms, directory: Some(directory) })
+    Ok(Added { manifest, report: prepared.report, recognised_by, assumed, already_there, kin_of, trial_ms, directory: Some(directory) })
 }
 
 /// `None`: no bundled model has this name.
