@@ -141,6 +141,59 @@ fn one_portrait_enrols_is_found_and_is_not_enrolled_twice() {
 }
 
 #[test]
+fn a_deleted_subject_is_found_nowhere_and_may_be_enrolled_again() {
+    let Some(site) = Site::new() else { return };
+    let (portrait, other) = (site.portrait("A000369", 'a'), site.portrait("A000369", 'b'));
+    let people = site.people(4);
+    let neighbour = people.iter().find(|p| *p != "A000369").unwrap();
+    let enrolled = site.enrol(&["--name", "Somebody", portrait.to_str().unwrap()]);
+    let subject = text(&enrolled.lines[0]["subject"]).to_owned();
+    assert_eq!(site.enrol(&["--name", "Neighbour", site.portrait(neighbour, 'a').to_str().unwrap()]).exit, 0);
+
+    // Nobody can be asked: standard input is no terminal.
+    let asked = site.run(&["delete", &subject]);
+    assert!(asked.exit == 4 && asked.errors.contains("--yes"), "{} {}", asked.exit, asked.errors);
+    assert_eq!(site.subjects_in_vault(), 2);
+    for (id, words) in [("Somebody", "not a subject id"), ("0123456789abcdef0123456789abcdef", "there is no subject")] {
+        let unknown = site.run(&["delete", id, "--yes"]);
+        assert!(unknown.exit == 2 && unknown.errors.contains(words), "{} {}", unknown.exit, unknown.errors);
+    }
+    let deleted = site.run(&["delete", &subject, "--yes"]);
+    assert_eq!(deleted.exit, 0, "{}", deleted.errors);
+    let answer = &deleted.lines[0];
+    assert_eq!((text(&answer["outcome"]), text(&answer["subject"]), text(&answer["service"])), ("deleted", &*subject, "not-running"));
+    assert_eq!((&answer["name"], &answer["traces"]), (&true.into(), &false.into()));
+    let sought = &answer["sought"][0];
+    assert_eq!(
+        (text(&sought["purpose"]), &sought["searched"], &sought["found"], sought["templates"].as_u64()),
+        (PURPOSE, &true.into(), &false.into(), Some(1))
+    );
+    assert!(!deleted.errors.contains("Somebody"), "no name in the log: {}", deleted.errors);
+
+    let found = site.search(&other);
+    assert!(found.lines[0]["results"].as_array().unwrap().iter().all(|r| text(&r["subject"]) != subject), "{:?}", found.lines);
+    assert_eq!(site.subjects_in_vault(), 1);
+    for file in ["gallery/vault.redb", "gallery/identities.redb"] {
+        let bytes = std::fs::read(site.directory.path().join(file)).unwrap();
+        assert!(!bytes.windows(subject.len()).any(|w| w == subject.as_bytes()), "{file}");
+    }
+    assert_eq!(site.run(&["delete", &subject, "--yes"]).exit, 2, "there is nobody left to delete");
+    assert_eq!(site.enrol(&[portrait.to_str().unwrap()]).exit, 0, "whoever was deleted is no duplicate");
+
+    // No purpose, sign or basis stands in the way of a deletion.
+    let register = site.directory.path().join("register.toml");
+    std::fs::write(&register, "").unwrap();
+    let remaining =
+        Vault::open(&StateDirectory::new(site.directory.path()), &SiteKey::load(&StateDirectory::new(site.directory.path())).unwrap());
+    let remaining = remaining.unwrap().subjects().unwrap();
+    for subject in remaining {
+        let deleted = site.run(&["delete", &subject.to_string(), "--yes"]);
+        assert_eq!((deleted.exit, &deleted.lines[0]["sought"][0]["searched"]), (0, &false.into()), "{}", deleted.errors);
+    }
+    assert_eq!(site.subjects_in_vault(), 0);
+}
+
+#[test]
 fn every_refusal_names_reason_and_value_and_leaves_nothing_behind() {
     let Some(site) = Site::new() else { return };
     let portrait = image::open(site.portrait("A000369", 'a')).unwrap();

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use placard::clock::{Clock, SystemClock, format_utc};
+use placard::console::view::StatusView;
 use placard::policy::facts::{Register, Sign};
 use placard::render::stills;
 use serde_json::Value;
@@ -158,4 +159,31 @@ fn a_withdrawal_that_could_not_be_written_is_told_and_outlives_a_reload() {
     site.reload(&service);
     assert_eq!(site.sign().withdrawn.map(|w| w.by).as_deref(), Some("l.wu"));
     service.wait_until("nothing is wrong any more", |status| !status.alarms.iter().any(|a| a.contains("hall-sign")));
+}
+
+#[test]
+fn a_deleted_subject_is_hit_no_more_while_the_service_runs_on() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(data) = support::test_data() else { return };
+    let site = site(&data);
+    let service = site.start();
+    service.wait_until("the subject is hit", |_| !site.events().is_empty());
+    let subject = site.events()[0].candidates[0].subject.clone();
+    service.wait_until("the service says what it searches", |status| status.galleries.iter().any(|g| g.templates == 1));
+    let output = site.command(&["--json", "delete", &subject, "--yes"]).output().expect("runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    assert!(output.status.success(), "{answer} {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((answer["outcome"].as_str(), answer["service"].as_str()), (Some("deleted"), Some("loaded")));
+    service.wait_until("nobody is left to search", |status| status.galleries.iter().all(|g| g.templates == 0));
+    // What was decided before the answer may still be on its way to the journal; after one more track has been searched it is not.
+    let searched = |status: &StatusView| counter(status, "match", "queries");
+    let mut at_deletion = None;
+    service.wait_until("another track was searched in vain", |status| searched(status) > *at_deletion.get_or_insert(searched(status)));
+    let (hits, mut before) = (site.events().len(), None);
+    service.wait_until("and another", |status| searched(status) > *before.get_or_insert(searched(status)));
+    assert_eq!(site.events().len(), hits, "a hit after the deletion was acknowledged");
+}
+
+fn counter(status: &StatusView, component: &str, name: &str) -> u64 {
+    status.counters.iter().filter(|c| c.component == component && c.name == name).map(|c| c.value).sum()
 }

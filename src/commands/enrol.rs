@@ -88,7 +88,7 @@ pub enum Why {
     Picture(#[from] Refusal),
     #[error(
         "already enrolled for this purpose as subject {subject}: similarity {score:.2}, {DUPLICATE} and more is taken for the same person; \
-         leave this picture out: the subject is searched for already. (No command deletes a subject yet; it ends at its `--expires`)"
+         leave this picture out: the subject is searched for already; or `placard delete {subject}` first"
     )]
     AlreadyEnrolled { subject: SubjectId, score: f32 },
     #[error("the pictures show different people: similarity {score:.2}, {UNLIKE} is needed; leave out the one that is somebody else")]

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod commission;
 pub mod completions;
+pub mod delete;
 #[cfg(feature = "rtsp-server")]
 pub mod demo;
 pub mod enrol;
@@ -121,6 +122,8 @@ pub enum Command {
     Commission(commission::Args),
     /// Add a subject to the gallery from image files.
     Enrol(enrol::Args),
+    /// Delete a subject from the gallery, and look for it again to show that it is gone.
+    Delete(delete::Args),
     /// Search the gallery with an image.
     Search(search::Args),
     /// Add, list and show models.
@@ -155,6 +158,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Probe(args) => probe::run(&context, args),
         Command::Commission(args) => commission::run(&context, args),
         Command::Enrol(args) => enrol::run(&context, args),
+        Command::Delete(args) => delete::run(&context, args),
         Command::Search(args) => search::run(&context, args),
         Command::Model(args) => model::run(&context, args),
         Command::Sign(args) => sign::run(&context, args),

@@ -5,11 +5,12 @@
 
 use std::path::PathBuf;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::SubjectId;
+use super::file::{durable_write, open_database, rewrite};
 use super::seal::{SealError, SealingKey, SiteKey};
-use super::vault::{VaultError, durable_write, open_database};
+use super::vault::VaultError;
 use crate::state::StateDirectory;
 
 const NAMES: TableDefinition<&str, &[u8]> = TableDefinition::new("names-1");
@@ -56,6 +57,23 @@ impl Identities {
         let Some(sealed) = table.get(&*subject.0).map_err(|e| storage(e.into()))? else { return Ok(None) };
         let plain = self.key.open(&Self::bound(subject), sealed.value())?;
         String::from_utf8(plain.to_vec()).map(Some).map_err(|_| SealError::NotAuthentic.into())
+    }
+
+    /// Removes one name. True if there was one.
+    pub fn remove(&self, subject: &SubjectId) -> Result<bool, VaultError> {
+        durable_write(&self.database, &self.path, |write| Ok(write.open_table(NAMES)?.remove(&*subject.0)?.is_some()))
+    }
+
+    /// Writes the file anew: no page of it holds a name that was removed before.
+    pub fn rewrite(self) -> Result<(), VaultError> {
+        rewrite(self.database, &self.path, |read, write| {
+            let mut names = write.open_table(NAMES)?;
+            for row in read.open_table(NAMES)?.iter()? {
+                let (subject, sealed) = row?;
+                names.insert(subject.value(), sealed.value())?;
+            }
+            Ok(())
+        })
     }
 
     /// Removes every name that `keep` does not want: after deletions, and after an enrolment that was cut short.

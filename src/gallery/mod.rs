@@ -9,12 +9,15 @@
 //! but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18).
 
 pub mod exact;
+mod file;
 pub mod identities;
 pub mod purge;
 mod record;
 pub mod seal;
 pub mod set;
 pub mod vault;
+
+pub use file::is_mentioned;
 
 use std::fmt;
 use std::str::FromStr;

@@ -8,19 +8,21 @@
 //!
 //! Invariants: what a call acknowledged is on the disk (`Durability::Immediate`). A subject without a key is gone, whatever rows are left
 //! of it: deletion destroys the key first, in a commit of its own. redb writes to new pages, so a freed page may hold the
-//! *wrapped* key until it is used again; it opens nothing without the site key.
+//! *wrapped* key until it is used again (it opens nothing without the site key), or until the file is written anew
+//! ([`Vault::rewrite`]; `placard delete` does so).
 //! One process at a time may have the file open: open, do the work, drop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use zeroize::Zeroizing;
 
+use super::file::{durable_write, open_database, rewrite};
 pub use super::record::Channel;
 use super::record::{FORMAT, Header, Record};
-use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, make_private_directory, random_key};
+use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
@@ -62,44 +64,6 @@ impl VaultError {
             error => Self::Storage { path: path.to_owned(), error: Box::new(error) },
         }
     }
-}
-
-/// Opens or makes a database that its owner alone can read, and its tables. A new file's directory entry is made durable too.
-pub(super) fn open_database(
-    path: &Path,
-    make_tables: impl Fn(&WriteTransaction) -> Result<(), redb::TableError>,
-) -> Result<Database, VaultError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let file_error = |error| VaultError::File { path: path.to_owned(), error };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    make_private_directory(directory).map_err(file_error)?;
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(file_error)?;
-    let backend = redb::backends::FileBackend::new(file).map_err(|e| VaultError::storage(path, e.into()))?;
-    let opened = Database::builder().create_with_backend(backend);
-    let database = opened.map_err(|e: DatabaseError| VaultError::storage(path, e.into()))?;
-    let empty = || Ok(database.begin_read()?.list_tables()?.next().is_none());
-    if empty().map_err(|error: redb::Error| VaultError::storage(path, error))? {
-        durable_write(&database, path, |write| Ok(make_tables(write)?))?;
-        std::fs::File::open(directory).and_then(|d| d.sync_all()).map_err(file_error)?;
-    }
-    Ok(database)
-}
-
-/// One transaction, on the disk when this returns `Ok`; nothing of it when it returns `Err`.
-pub(super) fn durable_write<T>(
-    database: &Database,
-    path: &Path,
-    work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
-) -> Result<T, VaultError> {
-    let attempt = || {
-        let mut write = database.begin_write()?;
-        write.set_durability(Durability::Immediate)?;
-        let done = work(&write)?;
-        write.commit()?;
-        Ok(done)
-    };
-    attempt().map_err(|error: redb::Error| VaultError::storage(path, error))
 }
 
 /// A subject to enrol for one purpose.
@@ -146,6 +110,27 @@ pub struct PurposeTemplates {
     pub other_model: usize,
     /// Left out: rows that do not open. Altered, moved, or written under another site key: an alarm.
     pub damaged: Vec<SubjectId>,
+}
+
+/// What there is of one subject, whether or not it opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    pub key: bool,
+    /// Purpose, as the row has it, and how many rows.
+    pub rows: BTreeMap<String, usize>,
+}
+
+impl Traces {
+    pub fn any(&self) -> bool {
+        self.key || !self.rows.is_empty()
+    }
+}
+
+/// One of a subject's own templates, and what may be compared with it.
+pub(crate) struct OwnTemplate {
+    pub purpose: Purpose,
+    pub model: TemplateModel,
+    pub embedding: Embedding,
 }
 
 pub struct Vault {
@@ -289,7 +274,7 @@ impl Vault {
         };
         let mut all: Vec<Enrolled> = Vec::new();
         for purpose in purposes {
-            self.open_rows(&purpose, &mut |_, opened| {
+            self.open_rows(&purpose, None, &mut |_, opened| {
                 let Ok(Opened { header, .. }) = opened else { return };
                 match all.last_mut().filter(|e| e.subject == header.subject && e.purpose == purpose) {
                     Some(entry) => entry.templates += 1,
@@ -312,7 +297,7 @@ impl Vault {
     pub fn load_purpose(&self, purpose: &Purpose, model: &TemplateModel, now: Stamp<Utc>) -> Result<PurposeTemplates, VaultError> {
         // Read before the rows: a change in between makes the next reload look again.
         let mut loaded = PurposeTemplates { version: self.version(purpose)?, ..PurposeTemplates::default() };
-        self.open_rows(purpose, &mut |subject, opened| match opened {
+        self.open_rows(purpose, None, &mut |subject, opened| match opened {
             Err(_) => loaded.damaged.push(SubjectId(subject.into())),
             Ok(Opened { header, .. }) if header.expires_at_ns <= now.ns() => loaded.expired += 1,
             Ok(Opened { header, .. }) if !header.is_of(model) => loaded.other_model += 1,
@@ -323,14 +308,72 @@ impl Vault {
         Ok(loaded)
     }
 
-    /// Visits every row of `purpose` whose subject still has a key, in the order of subjects and ordinals.
-    fn open_rows(&self, purpose: &Purpose, each: &mut dyn FnMut(&str, Result<Opened, SealError>)) -> Result<(), VaultError> {
+    /// What there is of `subject`: its key, and rows for every purpose, opened or not.
+    pub fn traces(&self, subject: &SubjectId) -> Result<Traces, VaultError> {
+        self.read(|read| {
+            let mut traces = Traces { key: read.open_table(KEYS)?.get(&*subject.0)?.is_some(), ..Traces::default() };
+            for row in read.open_table(TEMPLATES)?.iter()? {
+                let (key, _) = row?;
+                let (purpose, of, _) = key.value();
+                if *of == *subject.0 {
+                    *traces.rows.entry(purpose.to_owned()).or_default() += 1;
+                }
+            }
+            Ok(traces)
+        })
+    }
+
+    /// The subject's own templates, those that open: to look for it by them once it is deleted.
+    pub(crate) fn own_templates(&self, subject: &SubjectId) -> Result<Vec<OwnTemplate>, VaultError> {
+        let mut own = Vec::new();
+        for (purpose, _) in self.purposes()? {
+            self.open_rows(&purpose, Some(subject), &mut |_, opened| {
+                let Ok(Opened { header, mut values }) = opened else { return };
+                let Ok(embedding) = Embedding::normalised(&mut values) else { return };
+                let model = TemplateModel { name: header.model.into(), sha256: header.model_sha256.into(), dim: header.dim };
+                own.push(OwnTemplate { purpose: purpose.clone(), model, embedding });
+            })?;
+        }
+        Ok(own)
+    }
+
+    /// Writes the file anew, with what is in force and nothing else: no page of it holds what was deleted before. Whoever waits for the
+    /// vault finds the new file.
+    pub fn rewrite(self) -> Result<(), VaultError> {
+        rewrite(self.database, &self.path, |read, write| {
+            let mut templates = write.open_table(TEMPLATES)?;
+            for row in read.open_table(TEMPLATES)?.iter()? {
+                let (key, record) = row?;
+                templates.insert(key.value(), record.value())?;
+            }
+            let mut keys = write.open_table(KEYS)?;
+            for row in read.open_table(KEYS)?.iter()? {
+                let (subject, wrapped) = row?;
+                keys.insert(subject.value(), wrapped.value())?;
+            }
+            let mut versions = write.open_table(VERSIONS)?;
+            for row in read.open_table(VERSIONS)?.iter()? {
+                let (purpose, version) = row?;
+                versions.insert(purpose.value(), version.value())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Visits every row of `purpose` whose subject still has a key, in the order of subjects and ordinals; of one subject, if it is named.
+    fn open_rows(
+        &self,
+        purpose: &Purpose,
+        of: Option<&SubjectId>,
+        each: &mut dyn FnMut(&str, Result<Opened, SealError>),
+    ) -> Result<(), VaultError> {
         let purpose = purpose.to_string();
+        let (first, last) = of.map_or(("", AFTER_ALL_SUBJECTS), |subject| (&*subject.0, &*subject.0));
         self.read(|read| {
             let (templates, keys) = (read.open_table(TEMPLATES)?, read.open_table(KEYS)?);
             // A subject's rows lie side by side, so its key is unwrapped once.
             let mut unwrapped: Option<(String, Result<SealingKey, SealError>)> = None;
-            for row in templates.range((purpose.as_str(), "", 0)..(purpose.as_str(), AFTER_ALL_SUBJECTS, 0))? {
+            for row in templates.range((purpose.as_str(), first, 0)..=(purpose.as_str(), last, u8::MAX))? {
                 let (key, record) = row?;
                 let (_, subject, _) = key.value();
                 if unwrapped.as_ref().is_none_or(|(of, _)| of != subject) {

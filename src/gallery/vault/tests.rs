@@ -278,3 +278,53 @@ fn a_set_reloads_what_changed_and_keeps_what_did_not() {
     set.retire_expired(END);
     assert_eq!(set.for_purpose(&p).map(|s| s.len()), Some(0), "expired while loaded");
 }
+
+fn holds(path: &Path, what: &str) -> bool {
+    std::fs::read(path).expect("readable").windows(what.len()).any(|w| w == what.as_bytes())
+}
+
+#[test]
+fn a_file_that_was_written_anew_holds_no_byte_of_who_was_deleted_and_all_of_the_others() {
+    let site = site();
+    let (vault, p, q) = (site.vault(), purpose("missing-person:1"), purpose("crime-prevention:1"));
+    let (gone, kept) = (enrol(&vault, &p, &[embedding(0), embedding(1)]), enrol(&vault, &q, &[embedding(2)]));
+    let names = Identities::open(&site.state, &site.key).expect("opens");
+    names.put([(&gone, "Zhang San"), (&kept, "Li Si")]).expect("written");
+    assert_eq!(vault.traces(&gone).expect("reads"), Traces { key: true, rows: BTreeMap::from([(p.to_string(), 2)]) });
+    let own = vault.own_templates(&gone).expect("opens");
+    assert_eq!(own.iter().map(|o| o.embedding.as_slice()).collect::<Vec<_>>(), [embedding(0).as_slice(), embedding(1).as_slice()]);
+    let versions = |vault: &Vault| vault.purposes().expect("reads");
+    vault.delete(&BTreeSet::from([gone.clone()])).expect("deletes");
+    assert!(names.remove(&gone).expect("removes") && !names.remove(&gone).expect("removes"));
+    let before = versions(&vault);
+    let mentioned = |subject: &SubjectId| super::super::is_mentioned(&site.state, subject).expect("readable");
+    assert!(mentioned(&gone), "a freed page keeps what was in it");
+    vault.rewrite().expect("written");
+    names.rewrite().expect("written");
+    for path in [site.state.vault(), site.state.identities()] {
+        assert!(!holds(&path, &gone.0) && holds(&path, &kept.0), "{}", path.display());
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    }
+    assert!(mentioned(&kept) && !mentioned(&gone));
+    let vault = site.vault();
+    assert_eq!((vault.traces(&gone).expect("reads"), versions(&vault)), (Traces::default(), before));
+    assert_eq!(vault.load_purpose(&q, &model(), NOW).expect("loads").templates[0].subject, kept);
+    let names = Identities::open(&site.state, &site.key).expect("opens");
+    assert_eq!((names.name(&gone).expect("reads"), names.name(&kept).expect("reads").as_deref()), (None, Some("Li Si")));
+}
+
+#[test]
+fn what_a_power_cut_left_of_a_new_file_is_removed_and_a_replaced_file_is_not_written_to() {
+    let site = site();
+    drop(site.vault());
+    let leftover = site.state.vault().with_extension("redb.new");
+    std::fs::write(&leftover, "half a database").expect("written");
+    let vault = site.vault();
+    assert!(!leftover.exists());
+    assert!(matches!(Vault::open(&site.state, &site.key), Err(VaultError::Busy { .. })));
+    vault.rewrite().expect("written");
+    // Whoever waited finds the new file, unlocked.
+    enrol(&site.vault(), &purpose("missing-person:1"), &[embedding(0)]);
+    assert_eq!(site.vault().subjects().expect("reads").len(), 1);
+}
