@@ -5,6 +5,7 @@
 //!           │          │         │                          │          │          │         │
 //!           │       Permit<Detect>                      Permit<Embed>  │     Permit<Emit> journal, MQTT,
 //!           │    (mask burned in here)                            Permit<Match>            webhook, console
+//!           │                   └─▶ mask check, Permit<MaskCheck> ──────────▶ Permit<TellMask> ┤
 //!           └────────────── policy thread: facts + rules ──▶ leases (≤ 500 ms) ────────────┘
 //! ```
 //!
@@ -48,6 +49,8 @@ pub mod embed;
 pub mod matching;
 
 pub mod decide;
+
+pub mod mask_check;
 
 pub mod emit;
 

@@ -17,7 +17,7 @@ pub enum PurposeKind {
     AccessVerification,
     /// A public emergency under a numbered order; sub-purpose: the order.
     Emergency,
-    /// Is a mask worn: detection only, never identity.
+    /// Is a mask worn, under an order for a public emergency: never identity.
     MaskCheck,
 }
 
@@ -36,6 +36,10 @@ impl PurposeKind {
     /// Whether the purpose may ever lead to an identity.
     pub const fn identifies(self) -> bool {
         !matches!(self, Self::MaskCheck)
+    }
+    /// Whether it rests on an order for a public emergency, and on nothing else.
+    pub const fn needs_emergency(self) -> bool {
+        matches!(self, Self::Emergency | Self::MaskCheck)
     }
     /// Whether a case or order must be named.
     pub const fn needs_reference(self) -> bool {
@@ -64,6 +68,10 @@ pub enum PurposeError {
 }
 
 impl Purpose {
+    /// `mask-check`, which names no case.
+    pub const fn mask_check() -> Self {
+        Self { kind: PurposeKind::MaskCheck, reference: None }
+    }
     pub const fn kind(&self) -> PurposeKind {
         self.kind
     }

@@ -464,11 +464,22 @@ fn an_event_in_the_journal_is_plain_json_and_fits_its_schema() {
     let line = std::fs::read_to_string(directory.path().join("journal/events-00000001.jsonl")).expect("readable");
     let value: serde_json::Value = serde_json::from_str(line.trim_end()).expect("plain JSON");
     let schema = Event::schema();
-    let known: HashSet<&String> = schema["properties"].as_object().expect("properties").keys().collect();
-    let present = value.as_object().expect("an object");
+    // What every event has, and what its kind has.
+    let kinds = schema["oneOf"].as_array().expect("one of the kinds");
+    let kind = kinds.iter().find(|k| k["properties"]["kind"]["const"] == value["kind"]).expect("a kind that is written down");
+    // The kind's own members stand beside it, or in the definition that it refers to.
+    let own = kind["$ref"].as_str().map_or(kind, |r| &schema["$defs"][r.rsplit('/').next().expect("a name")]);
+    let of = |part: &str| {
+        let keys = |s: &serde_json::Value| match &s[part] {
+            serde_json::Value::Object(properties) => properties.keys().cloned().collect(),
+            serde_json::Value::Array(names) => names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect::<Vec<_>>(),
+            _ => Vec::new(),
+        };
+        [&schema, kind, own].into_iter().flat_map(keys).collect::<HashSet<String>>()
+    };
+    let (known, present) = (of("properties"), value.as_object().expect("an object"));
     assert!(present.keys().filter(|k| *k != "crc").all(|k| known.contains(k)), "{present:?}");
-    let required = schema["required"].as_array().expect("required");
-    assert!(required.iter().all(|k| present.contains_key(k.as_str().expect("a name"))));
+    assert!(of("required").iter().all(|k| present.contains_key(k)));
     assert_eq!(value["Frame"][0]["Object"][0]["Appearance"]["Shape"]["BoundingBox"]["@left"], 10.0);
     let scale = &value["Frame"][0]["Transformation"]["Scale"];
     assert_eq!((&scale["@x"], &scale["@y"]), (&(2.0 / 1_024.0).into(), &(-2.0 / 512.0).into()));

@@ -55,7 +55,7 @@ fn pairs(events: &[Event], people: &BTreeMap<String, String>) -> BTreeSet<(Strin
     let mut by_track: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     let mut pairs = BTreeSet::new();
     for event in events {
-        let subject = &event.candidates[0].subject;
+        let subject = &event.candidates()[0].subject;
         by_track.entry((event.stream.to_string(), event.track().to_owned())).or_default().insert(subject.clone());
         pairs.insert((event.stream.to_string(), people[subject].clone()));
     }
@@ -179,7 +179,7 @@ fn in_a_crowd_of_known_truth_recall_and_precision_are_98_percent() {
     let mut right = BTreeSet::new();
     let mut wrong = 0;
     for event in &events {
-        let named = &subjects[&event.candidates[0].subject];
+        let named = &subjects[&event.candidates()[0].subject];
         let there =
             scene.truth(event.frame_sequence).into_iter().any(|t| t.identity == *named && t.bounding_box.iou(&event.bounding_box()) > 0.4);
         if there {

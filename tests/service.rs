@@ -168,7 +168,7 @@ fn a_deleted_subject_is_hit_no_more_while_the_service_runs_on() {
     let site = site(&data);
     let service = site.start();
     service.wait_until("the subject is hit", |_| !site.events().is_empty());
-    let subject = site.events()[0].candidates[0].subject.clone();
+    let subject = site.events()[0].candidates()[0].subject.clone();
     service.wait_until("the service says what it searches", |status| status.galleries.iter().any(|g| g.templates == 1));
     let output = site.command(&["--json", "delete", &subject, "--yes"]).output().expect("runs");
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -40,6 +40,7 @@ const ORDER: &[&str] = &[
     "embed",
     "matching",
     "decide",
+    "mask_check",
     "emit",
     "console",
     "appliance",

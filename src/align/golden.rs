@@ -13,6 +13,7 @@ use crate::embedding::Embedding;
 use crate::engine::Network;
 use crate::frame::still::frame_from_rgb;
 use crate::frame::{Frame, Landmarks, Point};
+use crate::policy::lease::Embed;
 use crate::policy::lease::testing::Granted;
 
 use super::{Aligner, CROP_LEN};
@@ -39,7 +40,7 @@ impl Journey {
     }
 
     pub(super) fn embed_at(&mut self, frame: &Frame, landmarks: &Landmarks) -> Embedding {
-        self.aligner.align(frame, &permit(&self.granted), landmarks, &mut self.crop).expect("aligns");
+        self.aligner.align(frame, &permit::<Embed>(&self.granted), landmarks, &mut self.crop).expect("aligns");
         self.run()
     }
 
@@ -170,7 +171,7 @@ fn a_pasted_portrait_is_found_and_cut_out_where_it_is() {
     for (found, (x, y)) in found.iter().zip(expected) {
         assert!((found.x - 403.0 - x).abs() < 0.5 && (found.y - 101.0 - y).abs() < 0.5, "{found:?}, expected ({x}, {y}) in the portrait");
     }
-    journey.aligner.align(&frame, &permit(&journey.granted), &moved, &mut journey.crop).expect("aligns");
+    journey.aligner.align(&frame, &permit::<Embed>(&journey.granted), &moved, &mut journey.crop).expect("aligns");
     let cosine = journey.run().cosine(&alone);
     assert!(cosine >= 0.9999, "{cosine}");
 }

@@ -1,6 +1,7 @@
 //! Align: five landmarks → a 112 × 112 crop, warped from the full-resolution frame, area mask applied.
 //!
-//! Reads pixels, hence needs `Permit<Embed>`. Owned by the embed worker; rasters of areas are kept, nothing is allocated per face.
+//! Reads pixels, hence needs a permit of a [`CropStage`]: `Permit<Embed>` or `Permit<MaskCheck>`. Owned by the embed worker, or by the
+//! mask worker; rasters of areas are kept, nothing is allocated per face.
 
 #[cfg(test)]
 mod golden;
@@ -12,7 +13,7 @@ mod warp;
 use crate::detect::mask_cache::MaskCache;
 use crate::engine::manifest::{ChannelOrder, Input, Resize};
 use crate::frame::{Frame, Landmarks, ReadRefused};
-use crate::policy::lease::{Embed, Permit};
+use crate::policy::lease::{CropStage, Permit};
 
 use similarity::{CROP_PX, Similarity, TEMPLATE};
 
@@ -31,7 +32,7 @@ pub enum AlignError {
     Read { stream: u16, frame: u64, source: ReadRefused },
 }
 
-/// Makes an embedder's input of a face in a frame.
+/// Makes a network's input of a face in a frame.
 pub struct Aligner {
     /// Tensor plane, mean and scale of red, green and blue.
     channels: [(usize, f32, f32); 3],
@@ -54,7 +55,13 @@ impl Aligner {
     }
 
     /// Writes the aligned crop, CHW, normalised as the manifest says, to `out` ([`CROP_LEN`] values).
-    pub fn align(&mut self, frame: &Frame, permit: &Permit<Embed>, landmarks: &Landmarks, out: &mut [f32]) -> Result<(), AlignError> {
+    pub fn align<S: CropStage>(
+        &mut self,
+        frame: &Frame,
+        permit: &Permit<S>,
+        landmarks: &Landmarks,
+        out: &mut [f32],
+    ) -> Result<(), AlignError> {
         let (stream, sequence) = (frame.header().stream.0, frame.header().sequence);
         if out.len() != CROP_LEN {
             return Err(AlignError::Room { stream, frame: sequence, have: out.len() });

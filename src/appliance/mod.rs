@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ingest-<stream> ─ring─▶ batch ─▶ detect-N ─▶ track ─▶ embed-M ─▶ decide ─▶ emit ─▶ emit-mqtt, emit-webhook
-//!        └─ one doorbell ─┘           └── one turn a stream ──┘        (match)     (journal first)
+//!        └─ one doorbell ─┘           └── one turn a stream ──┘└─▶ mask (match) ─┘ (journal first)
 //!                             policy ──▶ lease table ──▶ every step asks for its permit
 //! ```
 //!

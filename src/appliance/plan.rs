@@ -72,6 +72,8 @@ pub struct Prepared {
     pub site: Site,
     pub detectors: Vec<Box<dyn Network>>,
     pub embedders: Vec<Box<dyn Network>>,
+    /// Where the pipeline looks at masks.
+    pub mask_classifier: Option<Box<dyn Network>>,
     pub key: Option<SiteKey>,
 }
 
@@ -106,6 +108,7 @@ impl Plan {
         let source = |plan: &Self| {
             let (mut stream, mut limits) = (plan.loaded.pipeline.streams[i].clone(), plan.loaded.limits.streams[i].clone());
             (stream.detect_every, stream.threshold, limits.threshold) = (1, None, 0.0);
+            (stream.mask_threshold, limits.mask_threshold) = (None, 0.0);
             (stream, limits)
         };
         source(self) == source(next)
@@ -124,7 +127,9 @@ impl Plan {
             Some(embed) => (many(&embed.model, Task::FaceEmbedder, limits.embed_workers)?, Some(SiteKey::load(&self.state)?)),
             None => (Vec::new(), None),
         };
-        Ok(Prepared { site, detectors, embedders, key })
+        let mask = pipeline.mask.as_ref();
+        let mask_classifier = mask.map(|mask| self.network(&site, &mask.model, Task::MaskClassifier)).transpose()?;
+        Ok(Prepared { site, detectors, embedders, mask_classifier, key })
     }
 
     fn network(&self, site: &Site, name: &str, task: Task) -> Result<Box<dyn Network>, StartError> {

@@ -26,6 +26,7 @@ use crate::gallery::set::{GallerySet, Reloaded};
 use crate::gallery::vault::Vault;
 use crate::ingest::{HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
 use crate::latency::Latencies;
+use crate::mask_check::MaskCounters;
 use crate::policy::facts::Site;
 use crate::policy::intended_use::SiteGuard;
 use crate::policy::pending::PendingWithdrawals;
@@ -75,10 +76,13 @@ pub struct Plane {
     pub galleries: Option<Arc<GallerySet>>,
     pub last_look: Arc<LastLook>,
     pub decided: Arc<DecideCounters>,
+    /// By stream; none where the pipeline looks at nobody's mask.
+    pub masks: Vec<Arc<MaskCounters>>,
     pub emitter: parking_lot::Mutex<Emitter>,
     pub counters: Vec<Arc<dyn Counters>>,
     key: Option<SiteKey>,
     thresholds: Arc<Thresholds>,
+    mask_thresholds: Arc<Thresholds>,
     running: Running,
     _purging: Option<Purging>,
 }
@@ -156,32 +160,37 @@ impl Drop for Purging {
 impl Plane {
     /// On an error nothing of it is left running.
     pub fn start(plan: &Plan, progress: &ProgressRegistry, lasting: &Lasting) -> Result<Self, StartError> {
-        let Prepared { site, detectors, embedders, key } = plan.prepare()?;
-        let guard = SiteGuard::over(plan.state.site(), detectors.iter().chain(&embedders).map(|network| network.manifest()));
+        let Prepared { site, detectors, embedders, mask_classifier, key } = plan.prepare()?;
+        let networks = detectors.iter().chain(&embedders).chain(&mask_classifier);
+        let guard = SiteGuard::over(plan.state.site(), networks.map(|network| network.manifest()));
         let mut wiring = Wiring::begin(plan, progress, lasting, guard)?;
-        let wired = wiring.connect(detectors, embedders, key.as_ref()).and_then(|wired| {
+        let wired = wiring.connect(detectors, embedders, mask_classifier, key.as_ref()).and_then(|wired| {
             let galleries = wired.galleries.as_ref().filter(|_| matches!(plan.sources, Sources::Configured));
             let purging = galleries.map(|set| Purging::start(plan.clone(), Arc::clone(set))).transpose()?;
             Ok((wired, purging))
         });
         let Wiring { latencies, counters, running, mut emitter, .. } = wiring;
         match (wired, emitter.take()) {
-            (Ok((Wired { streams, galleries, last_look, decided, thresholds }, purging)), Some(emitter)) => Ok(Self {
-                site,
-                pipeline: plan.loaded.pipeline.name.clone(),
-                streams,
-                policy: running.policy.clone(),
-                latencies,
-                galleries,
-                last_look,
-                decided,
-                emitter: parking_lot::Mutex::new(emitter),
-                counters,
-                key,
-                thresholds,
-                running,
-                _purging: purging,
-            }),
+            (Ok((Wired { streams, galleries, last_look, decided, masks, thresholds, mask_thresholds }, purging)), Some(emitter)) => {
+                Ok(Self {
+                    site,
+                    pipeline: plan.loaded.pipeline.name.clone(),
+                    streams,
+                    policy: running.policy.clone(),
+                    latencies,
+                    galleries,
+                    last_look,
+                    decided,
+                    masks,
+                    emitter: parking_lot::Mutex::new(emitter),
+                    counters,
+                    key,
+                    thresholds,
+                    mask_thresholds,
+                    running,
+                    _purging: purging,
+                })
+            }
             (wired, mut emitter) => {
                 // Also lets go of the streams' ends of the queues, so that the workers see them hang up.
                 let error = wired.err().unwrap_or_else(|| StartError::Step("emission was not started".to_owned()));
@@ -219,6 +228,7 @@ impl Plane {
             let (stream, limits) = (&next.loaded.pipeline.streams[i], &next.loaded.limits.streams[i]);
             runtime.detect_every.set(stream.detect_every);
             self.thresholds.set(index(i), limits.threshold);
+            self.mask_thresholds.set(index(i), limits.mask_threshold);
             if old.has_same_source(next, i) {
                 continue;
             }

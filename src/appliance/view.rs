@@ -120,6 +120,10 @@ impl Appliance {
         if plane.decided.shed.get() > 0 {
             alarms.push(format!("{} hits were dropped because the journal's queue was full.", plane.decided.shed.get()));
         }
+        let unheard: u64 = plane.masks.iter().map(|m| m.shed.get()).sum();
+        if unheard > 0 {
+            alarms.push(format!("{unheard} answers of the mask check were dropped because the journal's queue was full."));
+        }
         for (sign, failure) in plane.policy.unwritten_withdrawals() {
             alarms.push(format!("The withdrawal of sign `{sign}` holds, but is not in the register and ends with a restart: {failure}"));
         }

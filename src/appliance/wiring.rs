@@ -15,9 +15,9 @@ use crate::batch::{Batch, BatchCounters, Batcher, DetectEvery, Feed, FreeWorkers
 use crate::clock::SharedClock;
 use crate::config::schema;
 use crate::counters::Counters;
+use crate::decide::Thresholds;
 use crate::decide::once::Once;
 use crate::decide::worker::{DecideCounters, DecideWorker, MatchCounters};
-use crate::decide::{ReviewTask, Thresholds};
 use crate::detect::Detected;
 use crate::detect::detector::{DetectCounters, Detector};
 use crate::detect::worker::{DetectWorker, DetectWorkerCounters, LastLook};
@@ -25,13 +25,15 @@ use crate::embed::gather::{EmbedCounters, Gather};
 use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
 use crate::emit::emitter::{self, Emitter};
-use crate::emit::{self, StreamNames};
+use crate::emit::{self, StreamNames, Telling};
 use crate::engine::Network;
 use crate::frame::StreamIndex;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::ingest::{self, Outlet};
 use crate::latency::{CAPTURE_TO_DONE, Latencies, StepRecorder};
+use crate::mask_check::worker::MaskWorker;
+use crate::mask_check::{MaskClassifier, MaskCounters, Tally};
 use crate::policy::facts::Register;
 use crate::policy::intended_use::SiteGuard;
 use crate::policy::lease::LeaseTable;
@@ -56,6 +58,8 @@ const FORGET_HITS: Duration = Duration::from_secs(600);
 
 /// One for each worker of a step.
 type Networks = Vec<Box<dyn Network>>;
+/// The mask worker's queue, and its counters by stream.
+type MaskBranch = (Option<Sender<Selection>>, Vec<Arc<MaskCounters>>);
 /// What others see of a stream's tracker.
 type Tracked = (Arc<TrackCounters>, Arc<LiveTracks>);
 
@@ -80,7 +84,9 @@ pub(super) struct Wired {
     pub galleries: Option<Arc<GallerySet>>,
     pub last_look: Arc<LastLook>,
     pub decided: Arc<DecideCounters>,
+    pub masks: Vec<Arc<MaskCounters>>,
     pub thresholds: Arc<Thresholds>,
+    pub mask_thresholds: Arc<Thresholds>,
 }
 
 impl<'a> Wiring<'a> {
@@ -105,7 +111,13 @@ impl<'a> Wiring<'a> {
     }
 
     /// Every other thread, from the end of the journey to its beginning. After an error the caller ends what runs already.
-    pub fn connect(&mut self, detectors: Networks, embedders: Networks, key: Option<&SiteKey>) -> Result<Wired, StartError> {
+    pub fn connect(
+        &mut self,
+        detectors: Networks,
+        embedders: Networks,
+        mask_classifier: Option<Box<dyn Network>>,
+        key: Option<&SiteKey>,
+    ) -> Result<Wired, StartError> {
         let names = self.plan.stream_names();
         let galleries = match (embedders.first(), key) {
             (Some(network), Some(key)) => Some(galleries(self.plan, &**network, key, self.leases.id())?),
@@ -114,11 +126,14 @@ impl<'a> Wiring<'a> {
         let tasks = self.emit(&names)?;
         let identified = bounded(IDENTIFIED_QUEUE);
         let decided = self.counted(DecideCounters::default());
-        let thresholds = Arc::new(Thresholds::new(self.plan.loaded.limits.streams.iter().map(|s| s.threshold)));
+        let limits = &self.plan.loaded.limits.streams;
+        let thresholds = Arc::new(Thresholds::new(limits.iter().map(|s| s.threshold)));
+        let mask_thresholds = Arc::new(Thresholds::new(limits.iter().map(|s| s.mask_threshold)));
         let last_look = Arc::new(LastLook::new(names.len()));
+        let (mask_queue, masks) = self.mask_check(&names, mask_classifier, tasks.clone(), &mask_thresholds, &last_look)?;
         let queries = self.decide(galleries.as_ref(), tasks, identified.0, &decided, &thresholds)?;
         let embed_queues = self.embed(embedders, queries, &last_look)?;
-        let (detected, tracked) = self.track(&names, identified.1, embed_queues, detectors.len(), &last_look)?;
+        let (detected, tracked) = self.track(&names, identified.1, (embed_queues, mask_queue), detectors.len(), &last_look)?;
         let free = self.running.detectors.clone();
         let batches = self.detect(detectors, detected, &free, &last_look)?;
         let streams = self.streams(&names, tracked);
@@ -126,7 +141,7 @@ impl<'a> Wiring<'a> {
         for (i, stream) in streams.iter().enumerate() {
             self.running.start_source(self.plan, i, stream.outlet.again())?;
         }
-        Ok(Wired { streams, galleries, last_look, decided, thresholds })
+        Ok(Wired { streams, galleries, last_look, decided, masks, thresholds, mask_thresholds })
     }
 
     fn recorder(&self, step: &str) -> Result<StepRecorder, StartError> {
@@ -151,10 +166,10 @@ impl<'a> Wiring<'a> {
     }
 
     /// The journal, its worker and the sinks.
-    fn emit(&mut self, names: &[Arc<str>]) -> Result<Sender<ReviewTask>, StartError> {
+    fn emit(&mut self, names: &[Arc<str>]) -> Result<Sender<Telling>, StartError> {
         let config = &self.plan.loaded.pipeline.emit;
         let failed = |e: emitter::StartError| StartError::Step(e.to_string());
-        let (sender, tasks) = bounded(config.journal.queue_events);
+        let (sender, tasks) = bounded::<Telling>(config.journal.queue_events);
         // The zones as they are at the start; a reload reads them anew. A register that cannot be read keeps every stream dark anyway.
         let register = Register::load(&self.plan.state.register()).unwrap_or_default();
         let zone = |name: &str| register.areas.iter().find(|a| a.stream == name).map(|a| a.zone.as_str().into());
@@ -181,7 +196,7 @@ impl<'a> Wiring<'a> {
     fn decide(
         &mut self,
         galleries: Option<&Arc<GallerySet>>,
-        tasks: Sender<ReviewTask>,
+        tasks: Sender<Telling>,
         identified: Sender<Identified>,
         decided: &Arc<DecideCounters>,
         thresholds: &Arc<Thresholds>,
@@ -206,6 +221,34 @@ impl<'a> Wiring<'a> {
         };
         self.spawn("decide", move || crate::decide::worker::run(worker))?;
         Ok(sender)
+    }
+
+    /// The mask worker. Without a classifier there is no queue, and nobody's mask is looked at.
+    fn mask_check(
+        &mut self,
+        names: &[Arc<str>],
+        network: Option<Box<dyn Network>>,
+        findings: Sender<Telling>,
+        thresholds: &Arc<Thresholds>,
+        last_look: &Arc<LastLook>,
+    ) -> Result<MaskBranch, StartError> {
+        let (Some(settings), Some(network)) = (&self.plan.loaded.pipeline.mask, network) else { return Ok((None, Vec::new())) };
+        let of_stream = |name: &Arc<str>| MaskCounters { stream: Some(Arc::clone(name)), ..MaskCounters::default() };
+        let counters: Vec<Arc<MaskCounters>> = names.iter().map(|name| self.counted(of_stream(name))).collect();
+        let classifier = MaskClassifier::new(network).map_err(|e| StartError::Step(e.to_string()))?;
+        let (model, clock, leases) = (classifier.model(), Arc::clone(&self.clock), self.leases.clone());
+        let tally = Tally::new(classifier, model, settings, leases, clock, counters.clone(), Arc::clone(thresholds));
+        let (sender, selections) = bounded(SELECTION_QUEUE);
+        let worker = MaskWorker {
+            tally: tally.noting(Arc::clone(last_look)),
+            selections,
+            findings,
+            clock: Arc::clone(&self.clock),
+            recorder: self.recorder("mask-check")?,
+            progress: self.progress.register("mask"),
+        };
+        self.spawn("mask", move || crate::mask_check::worker::run(worker))?;
+        Ok((Some(sender), counters))
     }
 
     fn embed(
@@ -243,7 +286,7 @@ impl<'a> Wiring<'a> {
         &mut self,
         names: &[Arc<str>],
         identified: Receiver<Identified>,
-        embedders: Vec<Sender<Selection>>,
+        (embedders, masks): (Vec<Sender<Selection>>, Option<Sender<Selection>>),
         detectors: usize,
         last_look: &Arc<LastLook>,
     ) -> Result<(Sender<Detected>, Vec<Tracked>), StartError> {
@@ -254,6 +297,7 @@ impl<'a> Wiring<'a> {
             let counters = Arc::new(TrackCounters { stream: Some(Arc::clone(name)), ..TrackCounters::default() });
             let live = Arc::new(LiveTracks { stream: Some(Arc::clone(name)), ..LiveTracks::default() });
             let tracker = Tracker::new(index(i), &pipeline.track, pipeline.embed.as_ref(), Arc::clone(&counters));
+            let tracker = tracker.checking_masks(pipeline.mask.as_ref());
             let lossless = self.is_lossless(i);
             streams.push(TrackedStream::new(tracker, Arc::clone(&counters), Arc::clone(&live)).lossless(lossless));
             seen.push((counters, live));
@@ -264,6 +308,7 @@ impl<'a> Wiring<'a> {
             detected,
             identified,
             embedders,
+            masks,
             last_look: Arc::clone(last_look),
             clock: Arc::clone(&self.clock),
             recorder: self.recorder("track")?,

@@ -183,6 +183,6 @@ mod tests {
             names.push(stem);
         }
         names.sort();
-        assert_eq!(names, ["file-replay", "low-power", "rtsp-wall", "v4l2-gate"]);
+        assert_eq!(names, ["file-replay", "low-power", "mask-check", "rtsp-wall", "v4l2-gate"]);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ranges::{MAX_STREAMS, range_of};
-use super::schema::{Capture, Detect, Embed, Emit, Pipeline, Stream, Track, Transport};
+use super::schema::{Capture, Detect, Embed, Emit, Mask, Pipeline, Stream, Track, Transport};
 use super::source::{self, SourceSpec};
 
 /// Strides of all supported detectors divide this.
@@ -39,6 +39,8 @@ pub struct StreamLimits {
     pub source: SourceSpec,
     /// The stream's own threshold, or the pipeline's.
     pub threshold: f32,
+    /// Likewise, of the mask check. Unused where the pipeline checks no masks.
+    pub mask_threshold: f32,
     pub stall: Duration,
     pub reconnect_max: Duration,
 }
@@ -67,6 +69,9 @@ pub fn derive(pipeline: &mut Pipeline, base: &Path, cores: usize) -> Derived {
     check.track(&pipeline.track);
     if let Some(embed) = &pipeline.embed {
         check.embed(embed);
+    }
+    if let Some(mask) = &pipeline.mask {
+        check.mask(mask);
     }
     check.range("decide.threshold", pipeline.decide.threshold);
     check.range("decide.top_k", pipeline.decide.top_k);
@@ -175,6 +180,16 @@ impl Check<'_> {
         self.range("embed.retry_improvement", embed.retry_improvement);
     }
 
+    fn mask(&mut self, mask: &Mask) {
+        self.model("mask.model", &mask.model);
+        self.range("mask.threshold", mask.threshold);
+        self.range("mask.min_face_width_px", mask.min_face_width_px);
+        self.range("mask.min_frontality", mask.min_frontality);
+        self.range("mask.best_shots", mask.best_shots);
+        self.range("mask.collect_max_ms", mask.collect_max_ms);
+        self.range("mask.shot_spacing_ms", mask.shot_spacing_ms);
+    }
+
     fn emit(&mut self, emit: &mut Emit) {
         self.path("emit.journal.directory", emit.journal.directory.as_mut());
         self.range("emit.journal.rotate_mib", emit.journal.rotate_mib);
@@ -255,6 +270,9 @@ impl Check<'_> {
         self.range(&key("reconnect_max_ms"), stream.reconnect_max_ms);
         if let Some(threshold) = stream.threshold {
             self.range(&key("threshold"), threshold);
+        }
+        if let Some(threshold) = stream.mask_threshold {
+            self.range(&key("mask_threshold"), threshold);
         }
         if let Some(decoder) = &stream.decoder {
             let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -338,10 +356,17 @@ impl Check<'_> {
         if batch.max_batch > max_batch {
             self.note("batch.max_batch", format!("{} is more than there are streams: {max_batch} is used", batch.max_batch));
         }
+        for (i, _) in pipeline.streams.iter().enumerate().filter(|(_, s)| s.mask_threshold.is_some() && pipeline.mask.is_none()) {
+            self.fault(
+                format!("stream[{i}].mask_threshold"),
+                "there is no `[mask]` section, so nobody's mask is looked at: add it, or leave this out",
+            );
+        }
         let streams = pipeline.streams.iter().zip(sources).map(|(stream, source)| StreamLimits {
             name: stream.name.as_str().into(),
             source,
             threshold: stream.threshold.unwrap_or(pipeline.decide.threshold),
+            mask_threshold: stream.mask_threshold.or(pipeline.mask.as_ref().map(|m| m.threshold)).unwrap_or(1.0),
             stall: Duration::from_millis(stream.stall_ms),
             reconnect_max: Duration::from_millis(stream.reconnect_max_ms),
         });

@@ -11,7 +11,7 @@ pub const MAX_WORKERS: usize = 256;
 const _: () = assert!(MAX_STREAMS <= u16::MAX as usize);
 
 /// (key, least, greatest). `stream.x` stands for every stream's `x`.
-const RANGES: [(&str, f64, f64); 33] = [
+const RANGES: [(&str, f64, f64); 40] = [
     ("engine.detect_workers", 0.0, MAX_WORKERS as f64),
     ("engine.embed_workers", 0.0, MAX_WORKERS as f64),
     ("batch.max_batch", 1.0, MAX_STREAMS as f64),
@@ -32,6 +32,12 @@ const RANGES: [(&str, f64, f64); 33] = [
     ("embed.collect_max_ms", 0.0, 60_000.0),
     ("embed.shot_spacing_ms", 0.0, 10_000.0),
     ("embed.retry_improvement", 0.0, 1.0),
+    ("mask.threshold", 0.5, 1.0),
+    ("mask.min_face_width_px", 16.0, 2_048.0),
+    ("mask.min_frontality", 0.0, 1.0),
+    ("mask.best_shots", 1.0, 32.0),
+    ("mask.collect_max_ms", 0.0, 60_000.0),
+    ("mask.shot_spacing_ms", 0.0, 10_000.0),
     ("decide.threshold", -1.0, 1.0),
     ("decide.top_k", 1.0, 100.0),
     ("emit.journal.rotate_mib", 1.0, 4_096.0),
@@ -39,6 +45,7 @@ const RANGES: [(&str, f64, f64); 33] = [
     ("emit.webhook.timeout_ms", 100.0, 60_000.0),
     ("stream.detect_every", 1.0, 30.0),
     ("stream.threshold", -1.0, 1.0),
+    ("stream.mask_threshold", 0.5, 1.0),
     ("stream.jitter_ms", 0.0, 10_000.0),
     ("stream.stall_ms", 100.0, 600_000.0),
     ("stream.reconnect_max_ms", 100.0, 600_000.0),

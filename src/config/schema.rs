@@ -30,6 +30,9 @@ pub struct Pipeline {
     /// Turning best shots into embeddings.
     #[serde(default)]
     pub embed: Option<Embed>,
+    /// Looking whether masks are worn.
+    #[serde(default)]
+    pub mask: Option<Mask>,
     /// Searching and deciding.
     #[serde(default)]
     pub decide: Decide,
@@ -173,6 +176,50 @@ fn default_spacing() -> u64 {
 }
 fn default_improvement() -> f32 {
     0.15
+}
+
+/// `[mask]`. Without this section nobody's mask is looked at. With it, only on streams whose zones have the purpose `mask-check` in force:
+/// one event for each person, with yes or no and nothing that says who it is.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mask {
+    /// Name of a classifier of aligned faces (layout `logits`): a bundled one (`concourse-mask`), or one of the site's model store.
+    pub model: String,
+    /// Least probability of an answer, of yes as of no. A person of whom neither reaches it is counted as undecided, and nothing is told. A
+    /// stream may set its own (`mask_threshold`).
+    #[serde(default = "default_mask_threshold")]
+    pub threshold: f32,
+    /// Faces narrower than this, in pixels of the full-resolution picture, are not looked at.
+    #[serde(default = "default_mask_width")]
+    pub min_face_width_px: f32,
+    /// Least frontality of a shot: 1 faces the camera, 0 is a profile.
+    #[serde(default = "default_frontality")]
+    pub min_frontality: f32,
+    /// Shots whose mean probability is a person's answer.
+    #[serde(default = "default_shots")]
+    pub best_shots: usize,
+    /// A person of whom `best_shots` were not gathered after this long is judged by those there are.
+    #[serde(default = "default_mask_collect")]
+    pub collect_max_ms: u64,
+    /// Least time between two shots of one person.
+    #[serde(default = "default_mask_spacing")]
+    pub shot_spacing_ms: u64,
+}
+
+fn default_mask_threshold() -> f32 {
+    0.8
+}
+fn default_mask_width() -> f32 {
+    32.0
+}
+fn default_frontality() -> f32 {
+    0.4
+}
+fn default_mask_collect() -> u64 {
+    1_500
+}
+fn default_mask_spacing() -> u64 {
+    200
 }
 
 /// `[decide]`
@@ -323,6 +370,9 @@ pub struct Stream {
     /// Least cosine similarity of a hit on this stream; unset: `[decide] threshold`.
     #[serde(default)]
     pub threshold: Option<f32>,
+    /// Least probability of an answer of the mask check on this stream; unset: `[mask] threshold`.
+    #[serde(default)]
+    pub mask_threshold: Option<f32>,
     /// No frame for this long: the source counts as stalled and is opened anew.
     #[serde(default = "default_stall")]
     pub stall_ms: u64,
@@ -348,6 +398,7 @@ impl Stream {
             realtime: default_true(),
             detect_every: default_every(),
             threshold: None,
+            mask_threshold: None,
             stall_ms: default_stall(),
             reconnect_max_ms: default_backoff(),
         }

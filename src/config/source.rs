@@ -11,6 +11,31 @@ use std::path::{Path, PathBuf};
 /// More turns than this are not held in memory, and nobody waits for them to come again.
 const MAX_TURNS: u32 = 64;
 
+/// A share from 0 to 1, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u16);
+
+impl Share {
+    pub fn as_f32(self) -> f32 {
+        f32::from(self.0) / 1_000.0
+    }
+}
+
+impl std::str::FromStr for Share {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let share = text.parse::<f32>().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or(())?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+        Ok(Self((share * 1_000.0).round() as u16))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_f32())
+    }
+}
+
 /// Where a stream's frames come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceSpec {
@@ -22,8 +47,9 @@ pub enum SourceSpec {
     File { path: PathBuf },
     /// A still picture.
     Image { path: PathBuf },
-    /// The rendered concourse. After `turns` turns the same people walk the same ways again; `None`: never.
-    Rendered { scene: String, seed: u64, turns: Option<NonZeroU32> },
+    /// The rendered concourse. After `turns` turns the same people walk the same ways again; `None`: never. `masked`: how many wear a mask;
+    /// `None`: as many as the scene has it.
+    Rendered { scene: String, seed: u64, turns: Option<NonZeroU32>, masked: Option<Share> },
     /// Only the stream's own fragment (`gst = "…"`) says.
     Gst,
 }
@@ -51,7 +77,7 @@ pub enum SourceError {
     #[error("scene `{0}`: 1 to 64 letters, digits, `-`, `_`")]
     Scene(String),
     #[error(
-        "`{0}` is not understood: `?seed=N` (0 to 18446744073709551615) and `turns=N` (1 to {MAX_TURNS}), joined by `&`, may follow a scene"
+        "`{0}` is not understood: `?seed=N` (0 to 18446744073709551615), `turns=N` (1 to {MAX_TURNS}) and `masked=SHARE` (0 to 1), joined by `&`, may follow a scene"
     )]
     Query(String),
 }
@@ -100,9 +126,10 @@ impl fmt::Display for SourceSpec {
             Self::V4l2 { device } => write!(f, "v4l2:{}", device.display()),
             Self::File { path } => write!(f, "file:{}", path.display()),
             Self::Image { path } => write!(f, "image:{}", path.display()),
-            Self::Rendered { scene, seed, turns } => {
+            Self::Rendered { scene, seed, turns, masked } => {
                 write!(f, "rendered:{scene}?seed={seed}")?;
-                turns.iter().try_for_each(|turns| write!(f, "&turns={turns}"))
+                turns.iter().try_for_each(|turns| write!(f, "&turns={turns}"))?;
+                masked.iter().try_for_each(|masked| write!(f, "&masked={masked}"))
             }
             Self::Gst => f.write_str("gst"),
         }
@@ -159,7 +186,7 @@ fn parse_rendered(rest: &str) -> Result<SourceSpec, SourceError> {
     if scene.is_empty() || scene.len() > 64 || !scene.chars().all(good) {
         return Err(SourceError::Scene(shorten(scene)));
     }
-    let (mut seed, mut turns) = (None, None);
+    let (mut seed, mut turns, mut masked) = (None, None, None);
     for part in query.iter().flat_map(|query| query.split('&')) {
         let bad = || SourceError::Query(shorten(part));
         match part.split_once('=') {
@@ -167,10 +194,11 @@ fn parse_rendered(rest: &str) -> Result<SourceSpec, SourceError> {
             Some(("turns", value)) if turns.is_none() => {
                 turns = Some(value.parse().ok().filter(|turns: &NonZeroU32| turns.get() <= MAX_TURNS).ok_or_else(bad)?);
             }
+            Some(("masked", value)) if masked.is_none() => masked = Some(value.parse().map_err(|()| bad())?),
             _ => return Err(bad()),
         }
     }
-    Ok(SourceSpec::Rendered { scene: scene.to_owned(), seed: seed.unwrap_or(0), turns })
+    Ok(SourceSpec::Rendered { scene: scene.to_owned(), seed: seed.unwrap_or(0), turns, masked })
 }
 
 /// What an operator wrote, short enough for one line of an error. An unknown source may still be a mistyped address with a password in
@@ -200,6 +228,8 @@ mod tests {
             "image:/srv/still.jpg",
             "rendered:concourse-1?seed=7",
             "rendered:gates?seed=0&turns=2",
+            "rendered:gates?seed=3&turns=1&masked=0.5",
+            "rendered:gates?seed=3&masked=1",
             "gst",
         ];
         for text in same {
@@ -209,7 +239,7 @@ mod tests {
         }
         assert_eq!(parse("file:clips/a.mkv"), Ok(SourceSpec::File { path: "/etc/placard/clips/a.mkv".into() }));
         assert_eq!(parse("file:///srv/a.mkv"), Ok(SourceSpec::File { path: "/srv/a.mkv".into() }));
-        assert_eq!(parse("rendered:hall"), Ok(SourceSpec::Rendered { scene: "hall".into(), seed: 0, turns: None }));
+        assert_eq!(parse("rendered:hall"), Ok(SourceSpec::Rendered { scene: "hall".into(), seed: 0, turns: None, masked: None }));
     }
 
     #[test]
@@ -247,6 +277,8 @@ mod tests {
             ("rendered:hall?seed=-1", "?seed=N"),
             ("rendered:hall?turns=0", "`turns=0`"),
             ("rendered:hall?turns=1&turns=2", "`turns=2`"),
+            ("rendered:hall?masked=1.01", "`masked=1.01`"),
+            ("rendered:hall?masked=nan", "`masked=nan`"),
         ];
         for (text, reason) in refused {
             let error = parse(text).expect_err(text).to_string();

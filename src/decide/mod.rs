@@ -15,7 +15,8 @@ use crate::gallery::Candidate;
 use crate::purpose::Purpose;
 use crate::track::TrackId;
 
-/// Least cosine similarity of a hit, per stream; a reload may change one while queries come.
+/// Least score per stream that is told: cosine similarity of a hit, or the probability of a mask check's answer. A reload may change one
+/// while queries come.
 #[derive(Debug)]
 pub struct Thresholds(Box<[AtomicU32]>);
 

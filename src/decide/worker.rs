@@ -41,10 +41,10 @@ crate::counters! {
     }
 }
 
-/// Everything the thread needs.
-pub struct DecideWorker {
+/// Everything the thread needs. `T`: what the journal's queue holds.
+pub struct DecideWorker<T = ReviewTask> {
     pub queries: Receiver<Query>,
-    pub tasks: Sender<ReviewTask>,
+    pub tasks: Sender<T>,
     /// Tells the tracker that nothing more of a track need be embedded.
     pub identified: Sender<Identified>,
     pub leases: LeaseTable,
@@ -64,7 +64,7 @@ pub struct DecideWorker {
 }
 
 /// Runs until the embedders hang up, or the journal does.
-pub fn run(mut worker: DecideWorker) {
+pub fn run<T: From<ReviewTask>>(mut worker: DecideWorker<T>) {
     loop {
         worker.progress.rest();
         let query = match worker.queries.recv_timeout(EXPIRY_CHECK) {
@@ -83,7 +83,7 @@ pub fn run(mut worker: DecideWorker) {
     worker.progress.finish();
 }
 
-impl DecideWorker {
+impl<T: From<ReviewTask>> DecideWorker<T> {
     /// False when nobody listens any more.
     fn judge(&mut self, query: Query) -> bool {
         let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
@@ -139,7 +139,7 @@ impl DecideWorker {
         let identified = Identified { stream: task.stream, track: task.track };
         if self.once.is_new(&task, now) {
             // Only a copy can be remembered *after* sending; hits are rare and a task is small.
-            match self.tasks.try_send(task.clone()) {
+            match self.tasks.try_send(task.clone().into()) {
                 Ok(()) => {
                     self.once.remember(&task, now);
                     self.decide_counters.tasks.increment();

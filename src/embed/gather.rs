@@ -22,7 +22,7 @@ use crate::detect::worker::LastLook;
 use crate::embedding::Embedding;
 use crate::frame::{BoundingBox, Frame, Landmarks, StreamIndex};
 use crate::policy::lease::{Embed, LeaseTable, Permit};
-use crate::track::{Selection, Shot, TrackId};
+use crate::track::{Selection, Shot, TrackId, Use};
 
 /// Accumulators per worker: 256 KiB to 6 MiB of embeddings.
 pub const MOST_TRACKS: usize = 1_024;
@@ -100,11 +100,11 @@ impl<E: EmbedShot> Gather<E> {
 
     /// Embeds the selection's shots, then concludes, then wipes what ended. Queries come out in the order of `conclude`.
     pub fn process(&mut self, selection: Selection) -> Vec<Query> {
-        let Selection { stream, lease_epoch, frame, shots, conclude, ended } = selection;
+        let Selection { of, stream, lease_epoch, frame, shots, conclude, ended } = selection;
         let mut queries = Vec::new();
         match self.leases.permit::<Embed>(stream, self.clock.monotonic()) {
             // What was seen under a lease that has ended is not embedded under the one that followed it; ends come without a lease.
-            Ok(permit) if permit.epoch() == lease_epoch || (shots.is_empty() && conclude.is_empty()) => {
+            Ok(permit) if of == Use::Embedding && (permit.epoch() == lease_epoch || (shots.is_empty() && conclude.is_empty())) => {
                 self.wipe(|a| a.stream == stream && a.epoch != permit.epoch());
                 if let Some(frame) = &frame {
                     self.embed_shots(frame, &permit, &shots);

@@ -14,7 +14,7 @@ use super::mqtt::{MqttError, MqttSink};
 use super::sink::{Sink, SinkSettings, SinkThread};
 use super::webhook::{WebhookError, WebhookSink};
 use super::worker::{self, EmitCounters, EmitWorker, Recent};
-use super::{Context, Draft};
+use super::{Context, Telling};
 use crate::clock::SharedClock;
 use crate::config::schema;
 use crate::counters::Counters;
@@ -100,7 +100,7 @@ pub struct Emitter {
 
 impl Emitter {
     /// Opens the journal and starts the threads. `tasks`: a bounded queue of `[emit.journal] queue_events`.
-    pub fn start<T: Into<Draft> + Send + 'static>(tasks: Receiver<T>, settings: Settings) -> Result<Self, StartError> {
+    pub fn start<T: Into<Telling> + Send + 'static>(tasks: Receiver<T>, settings: Settings) -> Result<Self, StartError> {
         let (journal, recovery) = Journal::open(&settings.directory, settings.rotate_mib)?;
         for corrupt in &recovery.corrupt {
             tracing::warn!(%corrupt, "damage in the journal; the lines around it are intact");

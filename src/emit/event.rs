@@ -12,9 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, StreamNames};
-use crate::clock::{Now, format_utc};
+use crate::clock::{CaptureTime, Now, format_utc};
 use crate::frame::BoundingBox;
-use crate::policy::lease::{Emit, Permit};
+use crate::mask_check::Finding;
+use crate::policy::lease::{Emit, Permit, PurposeStage, TellMask};
 
 /// 128 random bits as 32 hex digits: the id by which receivers recognise a repeated delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -36,14 +37,6 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum EventKind {
-    /// A face on a stream resembles an enrolled subject. ONVIF topic: `tns1:RuleEngine/Recognition/Face`.
-    FaceMatch,
 }
 
 /// Where the human check of a hit stands. Placard itself only ever writes `pending`: a hit is a task for a human.
@@ -70,25 +63,9 @@ pub struct Picture {
     pub height_px: u32,
 }
 
-/// A hit, told.
+/// A face on a stream resembles an enrolled subject. ONVIF topic: `tns1:RuleEngine/Recognition/Face`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Event {
-    /// Random, unique: receivers drop an event whose id they have seen (delivery is at least once).
-    pub id: EventId,
-    pub kind: EventKind,
-    /// The stream's name in the pipeline file.
-    pub stream: Arc<str>,
-    /// The zone that the stream's area belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<Arc<str>>,
-    /// `crime-prevention:CASE`, `missing-person:CASE`, `access-verification` or `emergency:ORDER`.
-    pub purpose: String,
-    /// Statute and authority, as the register has them.
-    pub basis: Arc<str>,
-    /// SHA-256 digest of the permit under which the event was emitted, hex.
-    pub permit: String,
-    /// SHA-256 of the register (facts and rules) that the permit was decided from, hex.
-    pub profile: String,
+pub struct FaceMatch {
     /// Subjects at or above the threshold, best first; at least one.
     pub candidates: Vec<EventCandidate>,
     /// The least score that makes a hit on this stream.
@@ -97,15 +74,59 @@ pub struct Event {
     pub model: Arc<str>,
     /// Version of the gallery that was searched.
     pub gallery_version: u64,
-    /// How many shots of the track went into the embedding.
-    pub shots: u64,
     /// Quality of the best shot, 0 to 1.
     pub quality: f32,
+    pub review: Review,
+}
+
+/// Somebody was seen with, or without, a mask. There is no member that could say who.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MaskAnswer {
+    pub mask_worn: bool,
+    /// Probability of the answer, 0.5 to 1: the mean over the shots.
+    pub confidence: f32,
+    /// The least probability that is told on this stream.
+    pub threshold: f32,
+    /// Name of the classifier, and the SHA-256 of its prepared file, hex.
+    pub model: Arc<str>,
+    pub model_sha256: Arc<str>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum What {
+    FaceMatch(FaceMatch),
+    MaskCheck(MaskAnswer),
+}
+
+/// What was seen, told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Random, unique: receivers drop an event whose id they have seen (delivery is at least once).
+    pub id: EventId,
+    #[serde(flatten)]
+    pub what: What,
+    /// The stream's name in the pipeline file.
+    pub stream: Arc<str>,
+    /// The zone that the stream's area belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
+    /// `crime-prevention:CASE`, `missing-person:CASE`, `access-verification`, `emergency:ORDER` or `mask-check`.
+    pub purpose: String,
+    /// Statute and authority, as the register has them.
+    pub basis: Arc<str>,
+    /// SHA-256 digest of the permit under which the event was emitted, hex.
+    pub permit: String,
+    /// SHA-256 of the register (facts and rules) that the permit was decided from, hex.
+    pub profile: String,
+    /// How many shots of the track the answer comes from.
+    pub shots: u64,
     /// When the light of the deciding frame was captured (RFC 3339, UTC).
     pub captured_at: String,
     /// Whose clock `captured_at` comes from: `driver`, `sender`, `arrival` or `scheduled`.
     pub captured_clock: String,
-    /// When the match was decided (RFC 3339, UTC).
+    /// When it was decided (RFC 3339, UTC).
     pub decided_at: String,
     /// From capture to the moment the event was handed to the journal. Negative where the capturing clock runs ahead of ours.
     pub latency_ms: f64,
@@ -113,7 +134,6 @@ pub struct Event {
     pub frame_sequence: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<Picture>,
-    pub review: Review,
     /// The scene description of the deciding frame, as ONVIF writes it in JSON. Exactly one.
     #[serde(rename = "Frame")]
     pub frame: Vec<OnvifFrame>,
@@ -125,7 +145,7 @@ pub struct OnvifFrame {
     /// Equal to `captured_at`.
     #[serde(rename = "@UtcTime")]
     pub utc_time: String,
-    /// Name of the analytics module: the detector and embedder of this appliance.
+    /// Name of the analytics module: the networks of this appliance.
     #[serde(rename = "@Source")]
     pub source: String,
     /// From pixels to ONVIF's normalised coordinates. Absent where the picture's size is not known.
@@ -202,35 +222,101 @@ pub struct OnvifClass {
     pub class_type: String,
 }
 
+/// What every kind of event says of the deciding frame.
+struct Sighting<'a> {
+    track: String,
+    captured_at: CaptureTime,
+    decided_at: Now,
+    frame_sequence: u64,
+    bounding_box: BoundingBox,
+    picture_px: Option<(u32, u32)>,
+    shots: usize,
+    names: &'a StreamNames,
+}
+
 impl Event {
-    pub(in crate::emit) fn new(id: EventId, draft: &Draft, permit: &Permit<Emit>, names: &StreamNames, now: Now) -> Self {
-        let captured = draft.captured_at.not_after(draft.decided_at);
-        let captured_at = format_utc(captured.utc(now));
+    pub(in crate::emit) fn hit(id: EventId, draft: &Draft, permit: &Permit<Emit>, names: &StreamNames, now: Now) -> Self {
         let candidates = draft.candidates.iter().map(|c| EventCandidate { subject: c.subject.to_string(), score: c.score }).collect();
-        Self {
-            id,
-            kind: EventKind::FaceMatch,
-            stream: Arc::clone(&names.name),
-            zone: names.zone.clone(),
-            purpose: draft.purpose.to_string(),
-            basis: Arc::clone(permit.basis()),
-            permit: hex(&permit.digest()),
-            profile: hex(permit.profile_hash()),
+        let what = What::FaceMatch(FaceMatch {
             candidates,
             threshold: draft.threshold,
             model: Arc::clone(&draft.model),
             gallery_version: draft.gallery_version,
-            shots: draft.shots as u64,
             quality: draft.quality,
+            review: Review::Pending,
+        });
+        let seen = Sighting {
+            track: draft.track.clone(),
+            captured_at: draft.captured_at,
+            decided_at: draft.decided_at,
+            frame_sequence: draft.frame_sequence,
+            bounding_box: draft.bounding_box,
+            picture_px: draft.picture_px,
+            shots: draft.shots,
+            names,
+        };
+        Self::new(id, what, seen, permit, now)
+    }
+
+    pub(in crate::emit) fn mask(id: EventId, finding: &Finding, permit: &Permit<TellMask>, names: &StreamNames, now: Now) -> Self {
+        let what = What::MaskCheck(MaskAnswer {
+            mask_worn: finding.worn,
+            confidence: finding.confidence,
+            threshold: finding.threshold,
+            model: Arc::clone(&finding.model.name),
+            model_sha256: Arc::clone(&finding.model.sha256),
+        });
+        let seen = Sighting {
+            track: finding.track.to_string(),
+            captured_at: finding.captured_at,
+            decided_at: finding.decided_at,
+            frame_sequence: finding.frame_sequence,
+            bounding_box: finding.bounding_box,
+            picture_px: Some(finding.picture_px),
+            shots: finding.shots,
+            names,
+        };
+        Self::new(id, what, seen, permit, now)
+    }
+
+    /// Purpose, basis and permit are the permit's own.
+    fn new<S: PurposeStage>(id: EventId, what: What, seen: Sighting<'_>, permit: &Permit<S>, now: Now) -> Self {
+        let captured = seen.captured_at.not_after(seen.decided_at);
+        let captured_at = format_utc(captured.utc(now));
+        Self {
+            id,
+            what,
+            stream: Arc::clone(&seen.names.name),
+            zone: seen.names.zone.clone(),
+            purpose: permit.purpose().to_string(),
+            basis: Arc::clone(permit.basis()),
+            permit: hex(&permit.digest()),
+            profile: hex(permit.profile_hash()),
+            shots: seen.shots as u64,
             captured_at: captured_at.clone(),
-            captured_clock: draft.captured_at.clock_name().to_owned(),
-            decided_at: format_utc(draft.decided_at.utc),
+            captured_clock: seen.captured_at.clock_name().to_owned(),
+            decided_at: format_utc(seen.decided_at.utc),
             // Microseconds are as fine as any of the clocks deserves.
             latency_ms: (captured.latency_ns(now) as f64 / 1e3).round() / 1e3,
-            frame_sequence: draft.frame_sequence,
-            picture: draft.picture_px.map(|(width_px, height_px)| Picture { width_px, height_px }),
-            review: Review::Pending,
-            frame: vec![scene(draft, captured_at)],
+            frame_sequence: seen.frame_sequence,
+            picture: seen.picture_px.map(|(width_px, height_px)| Picture { width_px, height_px }),
+            frame: vec![scene(seen, captured_at)],
+        }
+    }
+
+    /// Who may have been seen, best first. Nobody, unless it is a hit.
+    pub fn candidates(&self) -> &[EventCandidate] {
+        match &self.what {
+            What::FaceMatch(hit) => &hit.candidates,
+            What::MaskCheck(_) => &[],
+        }
+    }
+
+    /// Whether a mask was worn, if that is what it tells.
+    pub fn mask_answer(&self) -> Option<&MaskAnswer> {
+        match &self.what {
+            What::FaceMatch(_) => None,
+            What::MaskCheck(answer) => Some(answer),
         }
     }
 
@@ -251,17 +337,17 @@ impl Event {
     }
 }
 
-fn scene(draft: &Draft, utc_time: String) -> OnvifFrame {
-    let b = draft.bounding_box;
+fn scene(seen: Sighting<'_>, utc_time: String) -> OnvifFrame {
+    let b = seen.bounding_box;
     let bounding_box = OnvifRectangle { left: b.x0, top: b.y0, right: b.x1, bottom: b.y1 };
     let centre = OnvifVector { x: f64::from(b.centre().x), y: f64::from(b.centre().y) };
-    let transformation = draft.picture_px.filter(|(w, h)| *w > 0 && *h > 0).map(|(w, h)| OnvifTransformation {
+    let transformation = seen.picture_px.filter(|(w, h)| *w > 0 && *h > 0).map(|(w, h)| OnvifTransformation {
         translate: OnvifVector { x: -1.0, y: 1.0 },
         scale: OnvifVector { x: 2.0 / f64::from(w), y: -2.0 / f64::from(h) },
     });
     let shape = OnvifShape { bounding_box, centre };
     let appearance = OnvifAppearance { shape, class: OnvifClass { class_type: "HumanFace".to_owned() } };
-    let object = vec![OnvifObject { object_id: draft.track.clone(), appearance }];
+    let object = vec![OnvifObject { object_id: seen.track, appearance }];
     OnvifFrame { utc_time, source: "placard".to_owned(), transformation, object }
 }
 

@@ -1,12 +1,13 @@
 //! Emit: hits → journal (durable, first) → sinks (at least once).
 //!
 //! ```text
-//! decide ──try_send──▶ worker ──seal, group commit──▶ journal ──▶ thread emit-mqtt      (its own cursor)
-//!          (full: shed     (asks Permit<Emit> at        (acknowledged └▶ thread emit-webhook
-//!          and counted)     each attempt)                after fdatasync)
+//! decide, mask ──try_send──▶ worker ──seal, group commit──▶ journal ──▶ thread emit-mqtt      (its own cursor)
+//!                (full: shed     (asks Permit<Emit>, or       (acknowledged └▶ thread emit-webhook
+//!                and counted)     TellMask, at each attempt)   after fdatasync)
 //! ```
 //!
-//! Invariants: nothing is emitted without a [`Permit<Emit>`] that is live at that moment; nothing is acknowledged before it is durable;
+//! Invariants: no hit is emitted without a [`Permit<Emit>`], and no mask check's answer without a [`Permit<TellMask>`], that is live at that
+//! moment; nothing is acknowledged before it is durable;
 //! sinks read the journal, never the frame path, so no sink can slow a frame. The worker and every sink are threads of their own.
 
 pub mod backoff;
@@ -24,13 +25,72 @@ use crate::clock::{CaptureTime, Clock, Now};
 use crate::decide::ReviewTask;
 use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::Candidate;
-use crate::policy::lease::{Emit, Permit};
+use crate::mask_check::Finding;
+use crate::policy::lease::{Emit, Permit, PurposeStage, TellMask};
 use crate::purpose::Purpose;
 
 use event::{Event, EventId};
 use journal::{Journal, JournalError, Position};
 
-/// What is to be told, before it has a permit, an id or a name for its stream.
+/// What is to be told, before it has a permit.
+#[derive(Clone, Debug)]
+pub enum Telling {
+    Hit(Draft),
+    Mask(Finding),
+}
+
+impl From<Draft> for Telling {
+    fn from(draft: Draft) -> Self {
+        Self::Hit(draft)
+    }
+}
+
+impl From<ReviewTask> for Telling {
+    fn from(task: ReviewTask) -> Self {
+        Self::Hit(task.into())
+    }
+}
+
+impl From<Finding> for Telling {
+    fn from(finding: Finding) -> Self {
+        Self::Mask(finding)
+    }
+}
+
+impl Telling {
+    pub const fn stream(&self) -> StreamIndex {
+        match self {
+            Self::Hit(Draft { stream, .. }) | Self::Mask(Finding { stream, .. }) => *stream,
+        }
+    }
+    const fn lease_epoch(&self) -> u64 {
+        match self {
+            Self::Hit(Draft { lease_epoch, .. }) | Self::Mask(Finding { lease_epoch, .. }) => *lease_epoch,
+        }
+    }
+    const fn purpose(&self) -> &Purpose {
+        match self {
+            Self::Hit(Draft { purpose, .. }) | Self::Mask(Finding { purpose, .. }) => purpose,
+        }
+    }
+    /// Capture time and moment of the decision.
+    const fn times(&self) -> (CaptureTime, Now) {
+        match self {
+            Self::Hit(Draft { captured_at, decided_at, .. }) | Self::Mask(Finding { captured_at, decided_at, .. }) => {
+                (*captured_at, *decided_at)
+            }
+        }
+    }
+}
+
+/// Each kind of telling with the permit that it takes, and no other.
+#[derive(Clone, Copy, Debug)]
+pub enum Permitted<'a> {
+    Hit(&'a Draft, &'a Permit<Emit>),
+    Mask(&'a Finding, &'a Permit<TellMask>),
+}
+
+/// A hit that is to be told, before it has a permit, an id or a name for its stream.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub stream: StreamIndex,
@@ -107,9 +167,11 @@ pub struct Acknowledged {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
-    #[error("event {index}: the permit to emit has ended, or is another than the hit was found under: the event is withheld")]
+    #[error("event {index}: the permit to emit has ended, or is another than it was found under: the event is withheld")]
     NotLive { index: usize },
-    #[error("event {index}: the permit is for stream {permit_stream} and `{permit_purpose}`, the hit for stream {stream} and `{purpose}`")]
+    #[error(
+        "event {index}: the permit is for stream {permit_stream} and `{permit_purpose}`, the event for stream {stream} and `{purpose}`"
+    )]
     Mismatch { index: usize, permit_stream: u16, permit_purpose: String, stream: u16, purpose: String },
     #[error(
         "event {index}: the permit to emit is of another lease table than the appliance's, so another register may have granted it: nothing was \
@@ -135,28 +197,47 @@ pub fn emit(
     clock: &dyn Clock,
     journal: &mut Journal,
 ) -> Result<Acknowledged, EmitError> {
-    let mut acknowledged = emit_group(&[(draft, permit)], context, clock, journal)?;
+    emit_one(Permitted::Hit(draft, permit), context, clock, journal)
+}
+
+/// As [`emit`], for the answer of a mask check.
+pub fn emit_mask(
+    finding: &Finding,
+    permit: &Permit<TellMask>,
+    context: &Context,
+    clock: &dyn Clock,
+    journal: &mut Journal,
+) -> Result<Acknowledged, EmitError> {
+    emit_one(Permitted::Mask(finding, permit), context, clock, journal)
+}
+
+fn emit_one(one: Permitted<'_>, context: &Context, clock: &dyn Clock, journal: &mut Journal) -> Result<Acknowledged, EmitError> {
+    let mut acknowledged = emit_group(&[one], context, clock, journal)?;
     acknowledged.pop().ok_or(EmitError::NotLive { index: 0 })
 }
 
-/// As [`emit`], for several hits with one fdatasync: all are acknowledged or none.
+/// As [`emit`] and [`emit_mask`], for several with one fdatasync: all are acknowledged or none.
 pub fn emit_group(
-    hits: &[(&Draft, &Permit<Emit>)],
+    tellings: &[Permitted<'_>],
     context: &Context,
     clock: &dyn Clock,
     journal: &mut Journal,
 ) -> Result<Vec<Acknowledged>, EmitError> {
-    let mut lines = Vec::with_capacity(hits.len() * 1_024);
-    let mut events = Vec::with_capacity(hits.len());
+    let mut lines = Vec::with_capacity(tellings.len() * 1_024);
+    let mut events = Vec::with_capacity(tellings.len());
     let now = clock.now();
-    for (index, (draft, permit)) in hits.iter().enumerate() {
-        let event = seal(index, draft, permit, context, now)?;
+    for (index, telling) in tellings.iter().enumerate() {
+        let event = seal(index, telling, context, now)?;
         let json = serde_json::to_vec(&event).map_err(|source| EmitError::Unwritable { index, source })?;
         journal::line::seal(&json, &mut lines);
         events.push(Arc::new(event));
     }
     // The last look at the law before anything leaves this thread, by the granting thread's clock.
-    if let Some(index) = hits.iter().position(|(draft, permit)| permit.epoch() != draft.lease_epoch || !permit.stands()) {
+    let stands = |telling: &Permitted<'_>| match telling {
+        Permitted::Hit(draft, permit) => permit.epoch() == draft.lease_epoch && permit.stands(),
+        Permitted::Mask(finding, permit) => permit.epoch() == finding.lease_epoch && permit.stands(),
+    };
+    if let Some(index) = tellings.iter().position(|telling| !stands(telling)) {
         return Err(EmitError::NotLive { index });
     }
     let position = journal.append(&lines)?;
@@ -164,22 +245,40 @@ pub fn emit_group(
     Ok(events.into_iter().map(|event| Acknowledged { event, position, at }).collect())
 }
 
-fn seal(index: usize, draft: &Draft, permit: &Permit<Emit>, context: &Context, now: Now) -> Result<Event, EmitError> {
-    let stream = draft.stream;
+fn seal(index: usize, telling: &Permitted<'_>, context: &Context, now: Now) -> Result<Event, EmitError> {
+    let id = || EventId::random().map_err(|e| EmitError::Random(e.to_string()));
+    match telling {
+        Permitted::Hit(draft, permit) => {
+            let names = names(index, draft.stream, &draft.purpose, permit, context)?;
+            Ok(Event::hit(id()?, draft, permit, names, now))
+        }
+        Permitted::Mask(finding, permit) => {
+            let names = names(index, finding.stream, &finding.purpose, permit, context)?;
+            Ok(Event::mask(id()?, finding, permit, names, now))
+        }
+    }
+}
+
+/// What the stream is called, if the permit is for it, for the purpose, and of the appliance's own table.
+fn names<'a, S: PurposeStage>(
+    index: usize,
+    stream: StreamIndex,
+    purpose: &Purpose,
+    permit: &Permit<S>,
+    context: &'a Context,
+) -> Result<&'a StreamNames, EmitError> {
     if permit.table() != context.table {
         return Err(EmitError::OtherTable { index });
     }
-    if permit.stream() != stream || *permit.purpose() != draft.purpose {
+    if permit.stream() != stream || permit.purpose() != purpose {
         return Err(EmitError::Mismatch {
             index,
             permit_stream: permit.stream().0,
             permit_purpose: permit.purpose().to_string(),
             stream: stream.0,
-            purpose: draft.purpose.to_string(),
+            purpose: purpose.to_string(),
         });
     }
     let count = context.streams.len();
-    let names = context.streams.get(stream.index()).ok_or(EmitError::UnknownStream { index, stream: stream.0, count })?;
-    let id = EventId::random().map_err(|e| EmitError::Random(e.to_string()))?;
-    Ok(Event::new(id, draft, permit, names, now))
+    context.streams.get(stream.index()).ok_or(EmitError::UnknownStream { index, stream: stream.0, count })
 }

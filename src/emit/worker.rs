@@ -1,4 +1,4 @@
-//! The emit worker: review tasks in, acknowledged events out. One thread, `emit`.
+//! The emit worker: review tasks and mask checks' answers in, acknowledged events out. One thread, `emit`.
 //!
 //! It takes what is queued (at most [`GROUP_EVENTS`]), asks a fresh permit for each, and commits the group with one fdatasync. While
 //! the journal fails, the group stays here, the queue fills behind it, and the sender sheds (and counts): back-pressure ends at the queue.
@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 use super::backoff::{Backoff, Pauses};
 use super::event::Event;
 use super::journal::Journal;
-use super::{Context, Draft, EmitError, emit_group};
-use crate::clock::SharedClock;
+use super::{Context, EmitError, Permitted, Telling, emit_group};
+use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::latency::StepRecorder;
-use crate::policy::lease::{Emit, LeaseTable, Permit};
+use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, Withheld};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 
@@ -35,8 +35,8 @@ crate::counters! {
     pub struct EmitCounters for "emit" {
         events: "Events acknowledged: durable in the journal.",
         groups: "Groups of events made durable together.",
-        withheld: "Hits told to nobody because no permit to emit was live at that moment, or another than they were found under.",
-        rejected: "Hits that could not be written as an event: always a fault in this program.",
+        withheld: "Hits and mask checks' answers told to nobody because no permit to tell them was live at that moment, or another than they were found under.",
+        rejected: "Hits and answers that could not be written as an event: always a fault in this program.",
         journal_errors: "Attempts to write the journal that failed; the events stayed queued.",
         abandoned: "Events not acknowledged when the service stopped while the journal failed.",
     }
@@ -76,7 +76,7 @@ impl Recent {
     }
 }
 
-/// Everything the thread needs. `T`: the review task (tests send [`Draft`]s).
+/// Everything the thread needs. `T`: what is to be told ([`Telling`]; tests send drafts).
 pub struct EmitWorker<T> {
     pub tasks: Receiver<T>,
     pub journal: Journal,
@@ -94,7 +94,7 @@ pub struct EmitWorker<T> {
 }
 
 /// Runs until the sender hangs up.
-pub fn run<T: Into<Draft>>(worker: EmitWorker<T>) {
+pub fn run<T: Into<Telling>>(worker: EmitWorker<T>) {
     let mut runner = Runner { worker, pending: VecDeque::new(), backoff: Backoff::new(JOURNAL_PAUSES) };
     while runner.gather() {
         if runner.commit_all() {
@@ -108,13 +108,43 @@ pub fn run<T: Into<Draft>>(worker: EmitWorker<T>) {
     runner.worker.progress.finish();
 }
 
+/// Leave to tell one thing.
+enum Leave {
+    Hit(Permit<Emit>),
+    Mask(Permit<TellMask>),
+}
+
+impl Leave {
+    fn ask(leases: &LeaseTable, telling: &Telling, now: Stamp<Monotonic>) -> Result<Self, Withheld> {
+        let (stream, purpose) = (telling.stream(), telling.purpose());
+        match telling {
+            Telling::Hit(_) => leases.permit_for(stream, purpose, now).map(Self::Hit),
+            Telling::Mask(_) => leases.permit_for(stream, purpose, now).map(Self::Mask),
+        }
+    }
+    fn epoch(&self) -> u64 {
+        match self {
+            Self::Hit(permit) => permit.epoch(),
+            Self::Mask(permit) => permit.epoch(),
+        }
+    }
+    /// `None` where the two are not of one kind, which [`Leave::ask`] never makes.
+    const fn with<'a>(&'a self, telling: &'a Telling) -> Option<Permitted<'a>> {
+        match (telling, self) {
+            (Telling::Hit(draft), Self::Hit(permit)) => Some(Permitted::Hit(draft, permit)),
+            (Telling::Mask(finding), Self::Mask(permit)) => Some(Permitted::Mask(finding, permit)),
+            _ => None,
+        }
+    }
+}
+
 struct Runner<T> {
     worker: EmitWorker<T>,
-    pending: VecDeque<Draft>,
+    pending: VecDeque<Telling>,
     backoff: Backoff,
 }
 
-impl<T: Into<Draft>> Runner<T> {
+impl<T: Into<Telling>> Runner<T> {
     /// Waits for a task and takes what else is queued; false when the sender has hung up and nothing is left.
     fn gather(&mut self) -> bool {
         if self.pending.is_empty() {
@@ -170,15 +200,16 @@ impl<T: Into<Draft>> Runner<T> {
         if count == 0 {
             return Ok(());
         }
-        let hits: Vec<(&Draft, &Permit<Emit>)> = self.pending.iter().zip(&permits).take(count).collect();
+        let permitted: Vec<Permitted<'_>> = self.pending.iter().zip(&permits).take(count).filter_map(|(t, leave)| leave.with(t)).collect();
         let EmitWorker { context, clock, journal, .. } = &mut self.worker;
-        match emit_group(&hits, context, &**clock, journal) {
+        match emit_group(&permitted, context, &**clock, journal) {
             Ok(acknowledged) => {
                 self.worker.counters.groups.increment();
-                for (draft, acknowledged) in self.pending.drain(..count).zip(acknowledged) {
+                for (telling, acknowledged) in self.pending.drain(..count).zip(acknowledged) {
+                    let (captured_at, decided_at) = telling.times();
                     self.worker.counters.events.increment();
-                    self.worker.recorder.record_ns(acknowledged.at.monotonic.since_ns(draft.decided_at.monotonic));
-                    self.worker.journey_recorder.record_ns(draft.captured_at.latency_ns(acknowledged.at));
+                    self.worker.recorder.record_ns(acknowledged.at.monotonic.since_ns(decided_at.monotonic));
+                    self.worker.journey_recorder.record_ns(captured_at.latency_ns(acknowledged.at));
                     self.worker.recent.publish(&acknowledged.event);
                 }
                 Ok(())
@@ -195,7 +226,7 @@ impl<T: Into<Draft>> Runner<T> {
                 | EmitError::UnknownStream { index, .. }
                 | EmitError::Unwritable { index, .. }),
             ) => {
-                tracing::error!(%error, "hit dropped");
+                tracing::error!(%error, "event dropped");
                 self.pending.remove(index);
                 self.worker.counters.rejected.increment();
                 Ok(())
@@ -203,19 +234,19 @@ impl<T: Into<Draft>> Runner<T> {
         }
     }
 
-    /// A fresh permit for each pending hit, in order; hits without one leave.
-    fn permits(&mut self) -> Vec<Permit<Emit>> {
+    /// A fresh permit for each pending telling, in order; those without one leave.
+    fn permits(&mut self) -> Vec<Leave> {
         let now = self.worker.clock.monotonic();
         let (leases, counters) = (&self.worker.leases, &self.worker.counters);
         let mut permits = Vec::with_capacity(self.pending.len());
-        self.pending.retain(|draft| match leases.permit_for::<Emit>(draft.stream, &draft.purpose, now) {
-            Ok(permit) if permit.epoch() == draft.lease_epoch => {
+        self.pending.retain(|telling| match Leave::ask(leases, telling, now) {
+            Ok(permit) if permit.epoch() == telling.lease_epoch() => {
                 permits.push(permit);
                 true
             }
             refused => {
                 let reason = refused.err().map_or_else(|| "its lease ended and another began".to_owned(), |e| e.to_string());
-                tracing::warn!(stream = draft.stream.0, %reason, "hit withheld at the moment of emission");
+                tracing::warn!(stream = telling.stream().0, %reason, "withheld at the moment of emission");
                 counters.withheld.increment();
                 false
             }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::{Delivery, End, IngestError, Outlet, Source};
 use crate::clock::{CaptureTime, Monotonic, Stamp};
 use crate::config::schema::Stream;
-use crate::config::source::SourceSpec;
+use crate::config::source::{Share, SourceSpec};
 use crate::frame::{Colorimetry, ColourMatrix, FrameBuffer, FrameHeader, PixelLayout};
 use crate::render::scene::{Scene, SceneError};
 use crate::render::sprite::Planes;
@@ -39,6 +39,7 @@ pub struct RenderedSource {
     scene: String,
     seed: u64,
     turns: Option<NonZeroU32>,
+    masked: Option<Share>,
     spec: SourceSpec,
     realtime: bool,
     /// Pixels.
@@ -73,11 +74,18 @@ impl RenderedSource {
             scene: scene.to_owned(),
             seed,
             turns,
+            masked: None,
             spec: spec.clone(),
             realtime: stream.realtime,
             width: WIDTH,
             height: HEIGHT,
         }
+    }
+
+    /// This share of the scene's people wear a mask; `None`: as many as the scene has it.
+    pub const fn wearing_masks(mut self, masked: Option<Share>) -> Self {
+        self.masked = masked;
+        self
     }
 
     fn header(&self, outlet: &Outlet) -> FrameHeader {
@@ -112,6 +120,9 @@ impl Source for RenderedSource {
             }
         };
         let first = outlet.arrived();
+        if let Some(share) = self.masked {
+            scene.wear_masks(share.as_f32());
+        }
         scene.repeat_after(self.turns.map_or(0, NonZeroU32::get));
         // The first people, or all; one drawing at a time: stopping must not wait for them.
         let ready = scene.period_s().map_or(1, |period_s| (period_s * f64::from(FPS)).ceil() as u64);
@@ -170,7 +181,7 @@ mod tests {
         let mut stream = Stream::new("hall", text);
         stream.realtime = false;
         let spec = SourceSpec::parse(text, Path::new("/")).expect("a source");
-        let SourceSpec::Rendered { scene, seed, turns } = &spec else { panic!("a rendered one") };
+        let SourceSpec::Rendered { scene, seed, turns, .. } = &spec else { panic!("a rendered one") };
         RenderedSource { width: 320, height: 180, ..RenderedSource::new(&stream, &spec, scene, (*seed, *turns)) }
     }
 

@@ -34,7 +34,7 @@ use sha2::{Digest, Sha256};
 use crate::area::Area;
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::frame::{MayRead, StreamIndex, TableId, sealed};
-use crate::purpose::Purpose;
+use crate::purpose::{Purpose, PurposeKind};
 
 /// No lease runs longer than this beyond the moment it was renewed.
 pub const MAX_LEASE: Duration = Duration::from_millis(500);
@@ -83,6 +83,19 @@ pub struct LeaseTerms {
     pub profile_hash: [u8; 32],
 }
 
+impl LeaseTerms {
+    /// Where in `grants` the first purpose stands that stage `S` serves, if the state includes the stage.
+    fn grant_for<S: Stage>(&self) -> Result<usize, Withheld> {
+        if self.state < S::NEEDS {
+            return Err(Withheld::State { state: self.state });
+        }
+        self.grants.iter().position(|g| S::serves(g.purpose.kind())).ok_or(Withheld::Purpose)
+    }
+    fn includes<S: Stage>(&self) -> bool {
+        self.grant_for::<S>().is_ok()
+    }
+}
+
 /// Why there is no permit. Shown as it is to operators; the code is what metrics count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
@@ -101,6 +114,8 @@ pub trait Stage: stage::Sealed + 'static {
     const NAME: &'static str;
     /// The least state that includes the stage.
     const NEEDS: StreamState;
+    /// Whether a purpose of this kind is served by the stage: a lease without any such purpose gives no permit for it.
+    fn serves(kind: PurposeKind) -> bool;
 }
 
 mod stage {
@@ -119,24 +134,51 @@ pub enum Match {}
 /// Telling anyone about a match, for one purpose.
 #[derive(Debug)]
 pub enum Emit {}
+/// Reading pixels to say whether a mask is worn. It opens no embedder and no gallery, and no other purpose than `mask-check` gives it.
+#[derive(Debug)]
+pub enum MaskCheck {}
+/// Telling anyone whether a mask was worn.
+#[derive(Debug)]
+pub enum TellMask {}
 
 macro_rules! stages {
-    ($($stage:ident $name:literal $needs:ident),*) => {$(
+    ($($stage:ident $name:literal $needs:ident $serves:expr),*) => {$(
         impl stage::Sealed for $stage {}
-        impl Stage for $stage { const NAME: &'static str = $name; const NEEDS: StreamState = StreamState::$needs; }
+        impl Stage for $stage {
+            const NAME: &'static str = $name;
+            const NEEDS: StreamState = StreamState::$needs;
+            fn serves(kind: PurposeKind) -> bool {
+                let serves: fn(PurposeKind) -> bool = $serves;
+                serves(kind)
+            }
+        }
     )*};
 }
-stages!(Detect "detect" Detect, Embed "embed" Recognise, Match "match" Recognise, Emit "emit" Recognise);
+stages!(
+    Detect "detect" Detect |_| true,
+    Embed "embed" Recognise PurposeKind::identifies,
+    Match "match" Recognise PurposeKind::identifies,
+    Emit "emit" Recognise PurposeKind::identifies,
+    MaskCheck "mask-check" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
+    TellMask "tell-mask" Detect |kind| matches!(kind, PurposeKind::MaskCheck)
+);
 
 /// A stage whose permit opens pixels.
 pub trait PixelStage: Stage {}
 impl PixelStage for Detect {}
 impl PixelStage for Embed {}
+impl PixelStage for MaskCheck {}
+
+/// A stage whose permit lets one face be cut out of a picture and aligned.
+pub trait CropStage: PixelStage {}
+impl CropStage for Embed {}
+impl CropStage for MaskCheck {}
 
 /// A stage whose permit is bound to one purpose.
 pub trait PurposeStage: Stage {}
 impl PurposeStage for Match {}
 impl PurposeStage for Emit {}
+impl PurposeStage for TellMask {}
 
 /// Terms, and the epoch that they came with.
 type Stamped = Arc<(u64, LeaseTerms)>;
@@ -180,6 +222,10 @@ impl<S: Stage> Permit<S> {
         // Not-after first: read the other way round, a publication in between could pair the old epoch with the new not-after.
         let not_after_ns = slot.not_after_ns.load(Acquire);
         now.ns() < not_after_ns && slot.epoch.load(Acquire) == self.terms.0
+    }
+    /// Whether the lease behind this permit gives permits of stage `T` too. Tells what is worth asking for; opens nothing.
+    pub fn lease_includes<T: Stage>(&self) -> bool {
+        self.terms.1.includes::<T>()
     }
     /// [`is_live`](Self::is_live) at this moment, by the clock of the policy thread that granted it: what opens pixels and galleries asks
     /// this, so that no caller can hold up a clock of its own.
@@ -257,41 +303,40 @@ impl LeaseTable {
         self.slots.get(stream.index().checked_sub(self.first.index())?)
     }
 
-    fn live<S: Stage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<(&Arc<Slot>, Stamped), Withheld> {
+    /// The slot and terms in force, and the first grant that the stage serves.
+    fn live<S: Stage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<(&Arc<Slot>, Stamped, usize), Withheld> {
         let slot = self.slot(stream).ok_or(Withheld::NoLease)?;
         let terms = slot.terms.load_full().ok_or(Withheld::NoLease)?;
         if now.ns() >= slot.not_after_ns.load(Acquire) || slot.epoch.load(Acquire) != terms.0 {
             return Err(Withheld::Expired);
         }
-        if terms.1.state < S::NEEDS {
-            return Err(Withheld::State { state: terms.1.state });
-        }
-        Ok((slot, terms))
+        let grant = terms.1.grant_for::<S>()?;
+        Ok((slot, terms, grant))
     }
 
     /// Leave to read pixels of `stream` for stage `S`.
     pub fn permit<S: PixelStage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Permit<S>, Withheld> {
-        let (slot, terms) = self.live::<S>(stream, now)?;
-        Ok(Permit { terms, slot: Arc::clone(slot), grant: 0, stage: PhantomData })
+        let (slot, terms, grant) = self.live::<S>(stream, now)?;
+        Ok(Permit { terms, slot: Arc::clone(slot), grant, stage: PhantomData })
     }
 
-    /// Leave to match or emit for `purpose` on `stream`.
+    /// Leave to match, emit or tell for `purpose` on `stream`.
     pub fn permit_for<S: PurposeStage>(
         &self,
         stream: StreamIndex,
         purpose: &Purpose,
         now: Stamp<Monotonic>,
     ) -> Result<Permit<S>, Withheld> {
-        let (slot, terms) = self.live::<S>(stream, now)?;
-        let identifying = |g: &Grant| g.purpose == *purpose && purpose.kind().identifies();
-        let grant = terms.1.grants.iter().position(identifying).ok_or(Withheld::Purpose)?;
+        let (slot, terms, _) = self.live::<S>(stream, now)?;
+        let served = |g: &Grant| g.purpose == *purpose && S::serves(purpose.kind());
+        let grant = terms.1.grants.iter().position(served).ok_or(Withheld::Purpose)?;
         Ok(Permit { terms, slot: Arc::clone(slot), grant, stage: PhantomData })
     }
 
     /// Leave to match for every identifying purpose that the lease grants on `stream`.
     pub fn match_permits(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Vec<Permit<Match>>, Withheld> {
-        let (slot, terms) = self.live::<Match>(stream, now)?;
-        let granted = terms.1.grants.iter().enumerate().filter(|(_, g)| g.purpose.kind().identifies());
+        let (slot, terms, _) = self.live::<Match>(stream, now)?;
+        let granted = terms.1.grants.iter().enumerate().filter(|(_, g)| Match::serves(g.purpose.kind()));
         Ok(granted.map(|(grant, _)| Permit { terms: Arc::clone(&terms), slot: Arc::clone(slot), grant, stage: PhantomData }).collect())
     }
 
@@ -416,70 +461,4 @@ pub(crate) mod testing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::testing::grant;
-    use super::*;
-
-    const T0: Stamp<Monotonic> = Stamp::from_ns(1_000_000_000);
-
-    #[test]
-    fn a_lease_runs_out_by_itself() {
-        let g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
-        let permit = g.table.permit::<Detect>(StreamIndex(0), T0).expect("live");
-        let end = T0.plus(MAX_LEASE);
-        assert!(permit.is_live(Stamp::from_ns(end.ns() - 1)));
-        assert!(!permit.is_live(end));
-        assert_eq!(g.table.permit::<Detect>(StreamIndex(0), end).err(), Some(Withheld::Expired));
-        assert_eq!(g.table.state(StreamIndex(0), end), StreamState::Off);
-    }
-
-    #[test]
-    fn revoking_ends_permits_already_handed_out() {
-        let mut g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
-        let permit = g.table.permit::<Embed>(StreamIndex(0), T0).expect("live");
-        g.writer.revoke(StreamIndex(0));
-        assert!(!permit.is_live(T0));
-        assert_eq!(g.table.permit::<Embed>(StreamIndex(0), T0).err(), Some(Withheld::NoLease));
-    }
-
-    #[test]
-    fn a_change_of_terms_ends_old_permits_and_a_renewal_does_not() {
-        let mut g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
-        let permit = g.table.permit::<Detect>(StreamIndex(0), T0).expect("live");
-        let mut terms = permit.terms.1.clone();
-        g.writer.publish(&terms, T0.plus(Duration::from_millis(400)));
-        assert!(permit.is_live(T0.plus(Duration::from_millis(800))));
-        terms.area = Area::new(vec![vec![[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]]).expect("valid");
-        g.writer.publish(&terms, T0.plus(Duration::from_millis(500)));
-        assert!(!permit.is_live(T0.plus(Duration::from_millis(501))));
-    }
-
-    #[test]
-    fn a_lapsed_lease_does_not_come_back_to_life_and_none_runs_past_its_end() {
-        let mut g = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), T0);
-        let old = g.table.permit::<Detect>(StreamIndex(0), T0).expect("live");
-        let later = T0.plus(Duration::from_secs(3));
-        let terms = old.terms.1.clone();
-        g.writer.publish_until(&terms, later, later.plus(Duration::from_millis(30)));
-        assert!(!old.is_live(later), "handed out under the lease that lapsed");
-        let new = g.table.permit::<Detect>(StreamIndex(0), later).expect("live");
-        assert!(new.is_live(later.plus(Duration::from_millis(29))) && !new.is_live(later.plus(Duration::from_millis(30))));
-        g.writer.publish_until(&terms, later, later.plus(Duration::from_secs(9)));
-        assert!(!new.is_live(later.plus(MAX_LEASE)), "nobody grants more than MAX_LEASE");
-    }
-
-    #[test]
-    fn each_stage_needs_its_state_and_each_purpose_its_grant() {
-        let g = grant(StreamState::Detect, &["mask-check"], Area::whole(), T0);
-        let s = StreamIndex(0);
-        assert!(g.table.permit::<Detect>(s, T0).is_ok());
-        assert_eq!(g.table.permit::<Embed>(s, T0).err(), Some(Withheld::State { state: StreamState::Detect }));
-        let g = grant(StreamState::Recognise, &["missing-person:1", "mask-check"], Area::whole(), T0);
-        let ask = |p: &str| g.table.permit_for::<Match>(s, &p.parse().expect("purpose"), T0);
-        assert_eq!(ask("missing-person:1").expect("granted").purpose().to_string(), "missing-person:1");
-        assert_eq!(ask("missing-person:2").err(), Some(Withheld::Purpose));
-        assert_eq!(ask("mask-check").err(), Some(Withheld::Purpose), "a mask check never identifies");
-        assert_eq!(g.table.match_permits(s, T0).expect("granted").len(), 1);
-        assert_eq!(g.table.permit::<Detect>(StreamIndex(9), T0).err(), Some(Withheld::NoLease));
-    }
-}
+mod tests;

@@ -219,9 +219,9 @@ pub(super) fn purpose_holds(fact: &PurposeFact, now: Stamp<Utc>) -> Result<Stamp
     let Some(basis) = &fact.basis else {
         return no(Rule::BasisInForce, format!("purpose `{purpose}` has no legal basis"), "record its `basis`");
     };
-    if (purpose.kind() == PurposeKind::Emergency) != (basis.kind == BasisKind::Emergency) {
+    if purpose.kind().needs_emergency() != (basis.kind == BasisKind::Emergency) {
         let text = format!("purpose `{purpose}` and the kind of its basis do not go together");
-        return no(Rule::BasisInForce, text, "an emergency, and nothing else, rests on a basis of kind `emergency`");
+        return no(Rule::BasisInForce, text, "an emergency and a mask check, and nothing else, rest on a basis of kind `emergency`");
     }
     if basis.kind == BasisKind::SeparateConsent {
         let text = format!("purpose `{purpose}` rests on separate consent, and this version records nobody's consent");

@@ -48,6 +48,8 @@ const YAW_STEPS: f32 = 24.0;
 /// Turns of the body.
 const BODY_STEPS: f32 = 12.0;
 const PHASES: f32 = 8.0;
+/// Share of a scene's people who wear a mask, where nobody says otherwise.
+const MASKED: f32 = 0.12;
 /// Sprites are kept until they fill this; then those not used again since half of it was drawn go.
 const CACHE_BYTES: usize = 96 << 20;
 /// Eye height of somebody of mean height, cm.
@@ -112,7 +114,7 @@ impl Scene {
         }
         let (hall, traffic) = halls::hall(name, seed, width, height).ok_or_else(|| SceneError::Unknown(name.to_owned()))?;
         let (background, occluders) = hall.draw(stop).ok_or(SceneError::Interrupted)?;
-        let cast = (0..traffic.cast).map(|i| Member::draw(seed, i)).collect();
+        let cast = (0..traffic.cast).map(|i| Member::draw(seed, i, MASKED)).collect();
         let areas = vec![NamedArea { name: "signed".to_owned(), polygon: area_polygon(&hall) }];
         let mut r = Random::new(seed, "sensor");
         let noise = (0..NOISE_TILE * NOISE_TILE).map(|_| r.around(0.0, 1.7) as i8).collect();
@@ -133,6 +135,14 @@ impl Scene {
             older_sprites: HashMap::new(),
             cached_bytes: 0,
         })
+    }
+
+    /// From now on this share of the cast wears a mask (the same people for the same share); who they are stays the same.
+    pub fn wear_masks(&mut self, share: f32) {
+        self.cast = (0..self.traffic.cast).map(|i| Member::draw(self.seed, i, share)).collect();
+        self.sprites.clear();
+        self.older_sprites.clear();
+        self.cached_bytes = 0;
     }
 
     /// From now on the same people walk the same ways again after `turns` turns (of [`Scene::turn_s`]): frame by frame without a seam.
@@ -394,11 +404,11 @@ fn keys(standing: &Standing) -> [Key; 2] {
 }
 
 impl Member {
-    fn draw(scene_seed: u64, index: usize) -> Self {
+    fn draw(scene_seed: u64, index: usize, masked: f32) -> Self {
         let mut r = Random::new(scene_seed.wrapping_add((index as u64) << 20), "cast");
         let identity = Identity::from_seed(r.draw());
         let look = Look::of(&identity, 0);
-        let look = if r.chance(0.12) { look.with_mask(&mut r) } else { look };
+        let look = if r.chance(masked) { look.with_mask(&mut r) } else { look };
         let expression =
             Expression { smile: r.around(0.1, 0.3), blink: r.within(0.0, 0.2), gaze: (r.around(0.0, 0.1), 0.0), ..Expression::default() };
         let height = r.around(0.985 + 0.05 * (identity.robustness - 0.5), 0.03);

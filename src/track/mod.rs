@@ -42,24 +42,43 @@ impl std::fmt::Debug for TrackId {
     }
 }
 
-/// A face that is worth an embedding.
+/// What shots are chosen for. Each use has its own permit, its own rule of choice, its own queue and its own worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To be embedded and searched.
+    Embedding,
+    /// To say whether a mask is worn.
+    MaskCheck,
+}
+
+impl Use {
+    pub const ALL: [Self; 2] = [Self::Embedding, Self::MaskCheck];
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A face that is worth looking at closely.
 #[derive(Clone, Debug)]
 pub struct Shot {
     pub track: TrackId,
     pub face: Face,
-    /// 0…1: size, sharpness, pose.
+    /// 0…1: size, sharpness and pose of a face to be embedded; pose alone of one whose mask is looked at.
     pub quality: f32,
 }
 
 /// What the tracker sends on for one frame. Sent only when `shots`, `conclude` or `ended` holds something.
 pub struct Selection {
+    /// Whoever takes it does that with it, or nothing.
+    pub of: Use,
     pub stream: StreamIndex,
     /// The lease under which all of it was seen ([`Permit::epoch`](crate::policy::lease::Permit::epoch)); it says nothing under another.
     pub lease_epoch: u64,
-    /// The frame the shots are in; `None` when there are only tracks to conclude.
-    pub frame: Option<Frame>,
+    /// The frame the shots are in; `None` when there are only tracks to conclude. Shared where both uses have shots in it.
+    pub frame: Option<Arc<Frame>>,
     pub shots: Vec<Shot>,
-    /// Tracks whose gathered shots are to be averaged and searched now (after `shots` were embedded).
+    /// Tracks whose gathered shots are to be averaged and searched, or judged, now (after `shots` were looked at).
     pub conclude: Vec<TrackId>,
     /// Ids under which nothing more will come (track over or identified, id replaced, lease gone): whatever was gathered for them and
     /// not concluded is wiped. Only ids that had a collection open are named.
@@ -88,6 +107,10 @@ crate::counters! {
         too_small: "Sightings that were due but narrower than the least face width",
         low_quality: "Sightings that were due but below the least quality",
         concluded: "Collections completed",
+        mask_shots: "Sightings chosen for a mask check",
+        mask_shots_shed: "Of those, dropped because the mask worker was behind",
+        mask_unfit: "Sightings that were due for a mask check but too narrow or turned away",
+        mask_concluded: "Collections for a mask check completed",
         identified: "Tracks reported as recognised",
         no_randomness: "Tracks refused because the kernel gave no random id",
     }

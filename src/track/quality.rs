@@ -77,7 +77,7 @@ impl Assessor {
         Quality {
             width_px: face.bounding_box.width(),
             sharpness: sharpness(laplacian_over_contrast(pixels, &mask, &face.bounding_box)),
-            frontality: face.landmarks.as_ref().map_or(0.0, frontality),
+            frontality: frontality_of(face),
         }
     }
 }
@@ -177,6 +177,11 @@ impl Sums {
         // Below one grey level of contrast there is no face, only noise.
         if variance < 1.0 { 0.0 } else { (self.laplacian_squared as f64 / count / variance).sqrt() as f32 }
     }
+}
+
+/// 0…1 as in [`Quality::frontality`]; reads no pixel.
+pub(super) fn frontality_of(face: &Face) -> f32 {
+    face.landmarks.as_ref().map_or(0.0, frontality)
 }
 
 /// 1 for a face that looks into the camera, falling to 0 as it turns to profile, looks down or up, or lies on its side.

@@ -17,7 +17,7 @@
 
 use crate::config::schema;
 
-/// `[embed]`, in the units used here.
+/// `[embed]` or `[mask]`, in the units used here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub min_face_width_px: f32,
@@ -37,6 +37,18 @@ impl Rules {
             collect_max_ns: ns(embed.collect_max_ms),
             shot_spacing_ns: ns(embed.shot_spacing_ms),
             retry_improvement: embed.retry_improvement,
+        }
+    }
+
+    /// For a mask check a shot's quality is how frontal it is, and no shot reopens a collection: one answer a track.
+    pub(super) fn of_mask(mask: &schema::Mask) -> Self {
+        Self {
+            min_face_width_px: mask.min_face_width_px,
+            min_quality: mask.min_frontality,
+            best_shots: mask.best_shots.max(1),
+            collect_max_ns: ns(mask.collect_max_ms),
+            shot_spacing_ns: ns(mask.shot_spacing_ms),
+            retry_improvement: f32::INFINITY,
         }
     }
 }

@@ -7,6 +7,8 @@
 //! * A tracker's memory lives under one lease: when a frame comes with other terms, or the lease ran out, every track ends, nothing is
 //!   concluded, and whoever comes back is a new track with a new id.
 //! * No pixel is read but through a live `Permit<Detect>`, and only of a face that could be a shot by everything else.
+//! * Shots are chosen only for uses that the same lease includes: none to embed where nobody may be identified, none for a mask check where
+//!   that purpose is not in force. The two are chosen apart from each other; one says nothing about the other.
 //! * A public id is replaced after `rotate_id_s`. An open collection is concluded under the old id first, so nothing gathered crosses
 //!   over; what the track has been searched for in vain, or that it was identified, it keeps in mind under the new one (otherwise
 //!   rotation would cause the searches that it is to make unnecessary).
@@ -20,14 +22,14 @@ use super::associate::{Association, Predicted, Standing, Thresholds};
 use super::ids::IdSource;
 use super::kalman::Motion;
 use super::pace::Pace;
-use super::quality::Assessor;
+use super::quality::{Assessor, frontality_of};
 use super::selection::{Collector, Rules, Verdict, ns};
-use super::{Selection, Shot, TrackCounters, TrackId};
+use super::{Selection, Shot, TrackCounters, TrackId, Use};
 use crate::clock::{Monotonic, Stamp};
 use crate::config::schema;
 use crate::detect::{Detected, Face};
 use crate::frame::{Frame, StreamIndex};
-use crate::policy::lease::{Detect, Permit};
+use crate::policy::lease::{Detect, Embed, MaskCheck, Permit};
 
 /// Tracks and faces a stream may have at once; faces beyond are counted and left alone. Bounds the cost of a hostile picture.
 pub const MOST_TRACKS: usize = 256;
@@ -47,15 +49,52 @@ struct Track {
     seen_ns: i64,
     /// Index of the face that continued it in the present frame.
     face: Option<usize>,
-    collector: Collector,
+    /// One for each [`Use`].
+    collectors: [Collector; 2],
 }
 
-/// What a frame leads to, before it becomes a [`Selection`].
+impl Track {
+    const fn collector(&mut self, of: Use) -> &mut Collector {
+        &mut self.collectors[of.index()]
+    }
+}
+
+/// What a frame leads to for one use, before it becomes a [`Selection`].
 #[derive(Default)]
-struct Draft {
+struct Chosen {
     shots: Vec<Shot>,
     conclude: Vec<TrackId>,
     ended: Vec<TrackId>,
+}
+
+/// One for each [`Use`].
+#[derive(Default)]
+struct Draft([Chosen; 2]);
+
+impl Draft {
+    const fn of(&mut self, of: Use) -> &mut Chosen {
+        &mut self.0[of.index()]
+    }
+
+    /// Ends `track`'s open collections with what they have.
+    fn conclude(&mut self, track: &mut Track, counters: &TrackCounters) {
+        for of in Use::ALL {
+            if track.collector(of).conclude() {
+                self.of(of).conclude.push(track.id);
+                self.of(of).ended.push(track.id);
+                counters.count_conclusion(of);
+            }
+        }
+    }
+}
+
+impl TrackCounters {
+    fn count_conclusion(&self, of: Use) {
+        match of {
+            Use::Embedding => self.concluded.increment(),
+            Use::MaskCheck => self.mask_concluded.increment(),
+        }
+    }
 }
 
 /// The tracker of one stream.
@@ -65,8 +104,8 @@ pub struct Tracker {
     confirm_hits: u32,
     lost_ns: i64,
     rotate_ns: i64,
-    /// Absent: this pipeline identifies nobody, no shot is ever chosen.
-    rules: Option<Rules>,
+    /// One for each [`Use`]. Absent: this pipeline has nobody to do it, and no shot is ever chosen for it.
+    rules: [Option<Rules>; 2],
     counters: Arc<TrackCounters>,
     ids: IdSource,
     pace: Pace,
@@ -75,10 +114,11 @@ pub struct Tracker {
     predicted: Vec<Predicted>,
     association: Association,
     assessor: Assessor,
-    /// Tracks whose open collection was abandoned since the last selection.
+    /// Tracks whose open collection for embedding was abandoned since the last selection.
     abandoned: Vec<TrackId>,
     /// The last update opened its frame.
     read_pixels: bool,
+    for_masks: Option<Selection>,
 }
 
 impl Tracker {
@@ -89,7 +129,7 @@ impl Tracker {
             confirm_hits: track.confirm_hits.max(1),
             lost_ns: ns(track.lost_ms),
             rotate_ns: ns(track.rotate_id_s.saturating_mul(1_000)),
-            rules: embed.map(Rules::new),
+            rules: [embed.map(Rules::new), None],
             counters,
             ids: IdSource::default(),
             pace: Pace::default(),
@@ -100,7 +140,20 @@ impl Tracker {
             assessor: Assessor::default(),
             abandoned: Vec::new(),
             read_pixels: false,
+            for_masks: None,
         }
+    }
+
+    /// Chooses shots for a mask check too, where the lease says so; [`Tracker::take_for_masks`] gives them.
+    pub fn checking_masks(mut self, mask: Option<&schema::Mask>) -> Self {
+        self.rules[Use::MaskCheck.index()] = mask.map(Rules::of_mask);
+        self
+    }
+
+    /// What the last call of [`update`](Self::update), [`tick`](Self::tick) or [`end_all`](Self::end_all) chose for the mask check. (They
+    /// return what is to be embedded.)
+    pub const fn take_for_masks(&mut self) -> Option<Selection> {
+        self.for_masks.take()
     }
 
     /// Whether the last [`update`](Self::update) opened its frame.
@@ -168,17 +221,17 @@ impl Tracker {
         let known = |t: &&mut Track| t.id == track || t.former.is_some_and(|(id, until)| id == track && time_ns <= until);
         let Some(found) = self.tracks.iter_mut().find(known) else { return };
         self.counters.identified.increment();
-        if found.collector.identified() {
+        if found.collector(Use::Embedding).identified() {
             self.abandoned.push(found.id);
         }
     }
 
-    /// The selection of the last update was shed (the embedder is behind): its shots count as not taken, and conclusions that waited
+    /// The selection of the last update was shed (its worker is behind): its shots count as not taken, and conclusions that waited
     /// for one of them are withdrawn from it. Conclusions and ends that remain in `selection` must still be delivered.
     pub fn shots_shed(&mut self, selection: &mut Selection) {
         for shot in selection.shots.drain(..) {
             if let Some(track) = self.tracks.iter_mut().find(|t| t.id == shot.track) {
-                track.collector.undo_shot();
+                track.collector(selection.of).undo_shot();
                 selection.conclude.retain(|id| *id != shot.track);
             }
         }
@@ -242,10 +295,8 @@ impl Tracker {
         self.tracks.retain_mut(|track| {
             let missed = track.standing == Standing::Tentative && track.face.is_none();
             let gone = time_ns.saturating_sub(track.seen_ns) >= lost_ns;
-            if gone && track.collector.conclude() {
-                draft.conclude.push(track.id);
-                draft.ended.push(track.id);
-                counters.concluded.increment();
+            if gone {
+                draft.conclude(track, counters);
             }
             if gone && track.standing != Standing::Tentative {
                 counters.ended.increment();
@@ -277,7 +328,7 @@ impl Tracker {
                 hits: 1,
                 seen_ns: time_ns,
                 face: Some(index),
-                collector: Collector::new(),
+                collectors: [Collector::new(); 2],
             });
         }
     }
@@ -292,11 +343,7 @@ impl Tracker {
             if time_ns.saturating_sub(track.named_ns) < rotate_ns {
                 return true;
             }
-            if track.collector.conclude() {
-                draft.conclude.push(track.id);
-                draft.ended.push(track.id);
-                counters.concluded.increment();
-            }
+            draft.conclude(track, counters);
             let Some(id) = ids.next() else {
                 counters.no_randomness.increment();
                 return false;
@@ -310,37 +357,56 @@ impl Tracker {
     }
 
     fn choose_shots(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &[Face], time_ns: i64, draft: &mut Draft) {
-        let Some(rules) = &self.rules else { return };
-        let Ok(pixels) = frame.read(permit) else { return };
-        self.read_pixels = true;
+        let [to_embed, masks] = &self.rules;
+        let to_embed = to_embed.as_ref().filter(|_| permit.lease_includes::<Embed>());
+        let masks = masks.as_ref().filter(|_| permit.lease_includes::<MaskCheck>());
+        let pixels = to_embed.and_then(|_| frame.read(permit).ok());
+        self.read_pixels = pixels.is_some();
         for track in self.tracks.iter_mut().filter(|t| t.standing == Standing::Tracked) {
             let Some(face) = track.face.map(|f| faces[f]) else { continue };
-            let fit = face.landmarks.is_some() && face.score >= self.thresholds.high_score;
-            if !fit || !track.collector.wants(rules, time_ns) {
+            if face.landmarks.is_none() || face.score < self.thresholds.high_score {
                 continue;
             }
-            if face.bounding_box.width() < rules.min_face_width_px {
-                self.counters.too_small.increment();
-                continue;
-            }
-            let quality = self.assessor.assess(&pixels, &face).score();
-            match track.collector.offer(rules, time_ns, quality) {
-                Verdict::Taken => {
-                    self.counters.shots.increment();
-                    draft.shots.push(Shot { track: track.id, face, quality });
+            let width_px = face.bounding_box.width();
+            if let (Some(rules), Some(pixels)) = (to_embed, &pixels)
+                && track.collector(Use::Embedding).wants(rules, time_ns)
+            {
+                if width_px < rules.min_face_width_px {
+                    self.counters.too_small.increment();
+                } else {
+                    let quality = self.assessor.assess(pixels, &face).score();
+                    match track.collector(Use::Embedding).offer(rules, time_ns, quality) {
+                        Verdict::Taken => {
+                            self.counters.shots.increment();
+                            draft.of(Use::Embedding).shots.push(Shot { track: track.id, face, quality });
+                        }
+                        Verdict::TooPoor => self.counters.low_quality.increment(),
+                        Verdict::NoBetter => {}
+                    }
                 }
-                Verdict::TooPoor => self.counters.low_quality.increment(),
-                Verdict::NoBetter => {}
+            }
+            if let Some(rules) = masks
+                && track.collector(Use::MaskCheck).wants(rules, time_ns)
+            {
+                let quality = frontality_of(&face);
+                if width_px >= rules.min_face_width_px && track.collector(Use::MaskCheck).offer(rules, time_ns, quality) == Verdict::Taken {
+                    self.counters.mask_shots.increment();
+                    draft.of(Use::MaskCheck).shots.push(Shot { track: track.id, face, quality });
+                } else {
+                    self.counters.mask_unfit.increment();
+                }
             }
         }
     }
 
     fn conclude_due(&mut self, time_ns: i64, draft: &mut Draft) {
-        let Some(rules) = &self.rules else { return };
-        for track in &mut self.tracks {
-            if track.collector.conclude_if_due(rules, time_ns) {
-                self.counters.concluded.increment();
-                draft.conclude.push(track.id);
+        for of in Use::ALL {
+            let Some(rules) = &self.rules[of.index()] else { continue };
+            for track in &mut self.tracks {
+                if track.collector(of).conclude_if_due(rules, time_ns) {
+                    self.counters.count_conclusion(of);
+                    draft.of(of).conclude.push(track.id);
+                }
             }
         }
     }
@@ -348,22 +414,33 @@ impl Tracker {
     /// Ends every track without a conclusion: the lease they were followed under is gone.
     fn forget(&mut self, draft: &mut Draft) {
         for track in self.tracks.drain(..) {
-            if track.collector.is_collecting() {
-                draft.ended.push(track.id);
+            for of in Use::ALL {
+                if track.collectors[of.index()].is_collecting() {
+                    draft.of(of).ended.push(track.id);
+                }
             }
             self.counters.ended.add(u64::from(track.standing != Standing::Tentative));
         }
     }
 
     fn finish(&mut self, mut draft: Draft, frame: Option<Frame>) -> Option<Selection> {
-        draft.ended.append(&mut self.abandoned);
-        if draft.shots.is_empty() && draft.conclude.is_empty() && draft.ended.is_empty() {
+        draft.of(Use::Embedding).ended.append(&mut self.abandoned);
+        // Where nothing goes on, which is nearly every frame, the frame is released here and nothing is allocated.
+        let frame = frame.filter(|_| draft.0.iter().any(|chosen| !chosen.shots.is_empty())).map(Arc::new);
+        let Draft([to_embed, for_masks]) = draft;
+        self.for_masks = self.selection(Use::MaskCheck, for_masks, frame.as_ref());
+        self.selection(Use::Embedding, to_embed, frame.as_ref())
+    }
+
+    fn selection(&self, of: Use, chosen: Chosen, frame: Option<&Arc<Frame>>) -> Option<Selection> {
+        let Chosen { shots, conclude, ended } = chosen;
+        if shots.is_empty() && conclude.is_empty() && ended.is_empty() {
             return None;
         }
-        let frame = frame.filter(|_| !draft.shots.is_empty());
+        let frame = frame.filter(|_| !shots.is_empty()).map(Arc::clone);
         // Without a permit there are only ends to tell of, and those are told under any lease.
         let lease_epoch = self.permit.as_ref().map_or(0, Permit::epoch);
-        Some(Selection { stream: self.stream, lease_epoch, frame, shots: draft.shots, conclude: draft.conclude, ended: draft.ended })
+        Some(Selection { of, stream: self.stream, lease_epoch, frame, shots, conclude, ended })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The track worker: one thread for all streams, a [`Tracker`] each.
 //!
-//! It never waits for the embedder: a selection that its queue has no room for is shed (frame and shots dropped, counted, the shots
-//! taken back in the tracker). What must not get lost with it, conclusions and ended ids, waits here and goes first when there is room,
-//! so that the embedder sees every stream's selections in order.
+//! It never waits for the embedder, nor for the mask worker: a selection that its queue has no room for is shed (frame and shots dropped,
+//! counted, the shots taken back in the tracker). What must not get lost with it, conclusions and ended ids, waits here and goes first when
+//! there is room, so that each of them sees every stream's selections in order.
 //!
 //! Ticks at least every [`TICK`], frames or not: lost tracks end, late collections conclude, and a lease that ran out is noticed.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use super::{Identified, LiveTracks, Selection, TrackCounters, Tracker};
+use super::{Identified, LiveTracks, Selection, TrackCounters, Tracker, Use};
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::detect::Detected;
 use crate::detect::worker::LastLook;
@@ -22,7 +22,7 @@ use crate::shutdown::Shutdown;
 
 /// Longest time between two looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
-/// Conclusions and ends kept per stream for an embedder that does not read. Beyond it the oldest go; the embedder's own age limit wipes
+/// Conclusions and ends kept per stream for a worker that does not read. Beyond it the oldest go; the worker's own age limit wipes
 /// what they were about.
 const MOST_WAITING: usize = 1_024;
 
@@ -33,13 +33,13 @@ pub struct TrackedStream {
     pub live: Arc<LiveTracks>,
     /// A replay that must lose nothing: the embedder is waited for instead.
     lossless: bool,
-    /// What could not be delivered yet.
-    waiting: Option<Selection>,
+    /// What could not be delivered yet, for each use.
+    waiting: [Option<Selection>; 2],
 }
 
 impl TrackedStream {
     pub fn new(tracker: Tracker, counters: Arc<TrackCounters>, live: Arc<LiveTracks>) -> Self {
-        Self { tracker, counters, live, lossless: false, waiting: None }
+        Self { tracker, counters, live, lossless: false, waiting: [None, None] }
     }
 
     /// Waits for the embedder rather than shedding: for replays as fast as the machine can.
@@ -56,6 +56,8 @@ pub struct TrackWorker {
     pub identified: Receiver<Identified>,
     /// One queue per embed worker; a stream always goes to number `index % workers`. Empty: this pipeline identifies nobody.
     pub embedders: Vec<Sender<Selection>>,
+    /// The mask worker's queue. `None`: this pipeline looks at nobody's mask.
+    pub masks: Option<Sender<Selection>>,
     pub last_look: Arc<LastLook>,
     pub clock: SharedClock,
     /// Tracking alone, per frame.
@@ -104,6 +106,7 @@ impl TrackWorker {
             }
             ends_here = selection.as_ref().is_none_or(|s| s.shots.is_empty());
             deliver(stream, index, selection, &self.embedders);
+            deliver_for_masks(stream, self.masks.as_ref());
         }
         let now = self.clock.now();
         self.recorder.record_ns(now.monotonic.since_ns(began));
@@ -119,6 +122,7 @@ impl TrackWorker {
             stream.lossless = true;
             let selection = stream.tracker.end_all(now);
             deliver(stream, index, selection, &self.embedders);
+            deliver_for_masks(stream, self.masks.as_ref());
         }
     }
 
@@ -135,33 +139,49 @@ impl TrackWorker {
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let selection = stream.tracker.tick(now);
             deliver(stream, index, selection, &self.embedders);
+            deliver_for_masks(stream, self.masks.as_ref());
         }
     }
 }
 
-/// Sends what waited, then `selection`; never blocks, unless the stream is to lose nothing.
+/// Sends what is to be embedded.
 fn deliver(stream: &mut TrackedStream, index: usize, selection: Option<Selection>, embedders: &[Sender<Selection>]) {
     stream.live.tracks.set(stream.tracker.live_tracks() as u64);
-    let queue = embedders.get(index % embedders.len().max(1));
-    // Without an embedder nothing is ever gathered, so there is nothing to conclude either.
+    hand_on(stream, Use::Embedding, selection, embedders.get(index % embedders.len().max(1)));
+}
+
+/// Sends what the tracker's last call chose for the mask check.
+fn deliver_for_masks(stream: &mut TrackedStream, queue: Option<&Sender<Selection>>) {
+    let selection = stream.tracker.take_for_masks();
+    hand_on(stream, Use::MaskCheck, selection, queue);
+}
+
+/// Sends what waited, then `selection`; never blocks, unless the stream is to lose nothing.
+fn hand_on(stream: &mut TrackedStream, of: Use, selection: Option<Selection>, queue: Option<&Sender<Selection>>) {
+    // Without a worker nothing is ever gathered, so there is nothing to conclude either.
     let Some(queue) = queue else { return };
+    let waiting = &mut stream.waiting[of.index()];
     if stream.lossless {
-        for selection in stream.waiting.take().into_iter().chain(selection) {
-            // An embedder that is gone takes what it is sent with it: nothing is gathered any more.
+        for selection in waiting.take().into_iter().chain(selection) {
+            // A worker that is gone takes what it is sent with it: nothing is gathered any more.
             let _gone = queue.send(selection);
         }
         return;
     }
-    if let Some(waiting) = stream.waiting.take() {
-        stream.waiting = refused(queue.try_send(waiting));
+    if let Some(earlier) = waiting.take() {
+        *waiting = refused(queue.try_send(earlier));
     }
     let Some(selection) = selection else { return };
-    let turned_away = if stream.waiting.is_none() { refused(queue.try_send(selection)) } else { Some(selection) };
+    let turned_away = if waiting.is_none() { refused(queue.try_send(selection)) } else { Some(selection) };
     let Some(mut selection) = turned_away else { return };
-    stream.counters.shots_shed.add(selection.shots.len() as u64);
+    let shed = match of {
+        Use::Embedding => &stream.counters.shots_shed,
+        Use::MaskCheck => &stream.counters.mask_shots_shed,
+    };
+    shed.add(selection.shots.len() as u64);
     stream.tracker.shots_shed(&mut selection);
-    match &mut stream.waiting {
-        None => stream.waiting = Some(selection).filter(|s| !s.conclude.is_empty() || !s.ended.is_empty()),
+    match waiting {
+        None => *waiting = Some(selection).filter(|s| !s.conclude.is_empty() || !s.ended.is_empty()),
         Some(waiting) => {
             append_newest(&mut waiting.conclude, selection.conclude);
             append_newest(&mut waiting.ended, selection.ended);
@@ -175,7 +195,7 @@ fn append_newest<T>(waiting: &mut Vec<T>, newer: Vec<T>) {
     waiting.drain(..excess);
 }
 
-/// The selection, if the queue had no room. An embedder that is gone takes what it is sent with it: nothing is gathered any more.
+/// The selection, if the queue had no room. A worker that is gone takes what it is sent with it: nothing is gathered any more.
 fn refused(sent: Result<(), TrySendError<Selection>>) -> Option<Selection> {
     match sent {
         Err(TrySendError::Full(selection)) => Some(selection),

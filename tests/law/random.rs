@@ -125,7 +125,7 @@ fn allowed(r: &Register, zone: &str) -> BTreeSet<String> {
         let name = p.purpose.to_string();
         let in_force = ns(&b.from).is_some_and(|f| f <= t) && ns(&b.until).is_some_and(|u| t < u);
         let assessed = p.assessment.is_some() && ns(&p.review_on).is_some_and(|d| t < d);
-        let kind_fits = name.starts_with("emergency") == (b.kind == BasisKind::Emergency);
+        let kind_fits = (name.starts_with("emergency") || name == "mask-check") == (b.kind == BasisKind::Emergency);
         let consented = b.kind != BasisKind::SeparateConsent;
         if in_force && assessed && kind_fits && consented && name != "access-verification" {
             set.insert("detect".to_owned());

@@ -78,10 +78,11 @@ impl Site {
             writeln!(text, "[[area]]\nstream = \"{}\"\nzone = \"hall\"\npolygon = {whole}\n", stream.name).expect("a String");
         }
         for purpose in purposes {
+            let kind = if ["mask-check", "emergency"].iter().any(|p| purpose.starts_with(p)) { "emergency" } else { "public-safety" };
             writeln!(
                 text,
                 "[[purpose]]\npurpose = \"{purpose}\"\nzones = [\"hall\"]\nassessment = \"pia\"\nreview_on = {}\n\
-                 basis = {{ kind = \"public-safety\", statute = \"PIPL Art. 26\", authority = \"test\", from = {}, until = {} }}\n",
+                 basis = {{ kind = \"{kind}\", statute = \"PIPL Art. 26\", authority = \"test\", from = {}, until = {} }}\n",
                 &day(90)[..10],
                 &day(-20)[..10],
                 &day(30)[..10],

@@ -15,10 +15,12 @@ use crate::config::schema::{Capture, Stream};
 use crate::config::source::SourceSpec;
 use crate::engine::manifest::{Decode, IntendedUse, Manifest, Task};
 use crate::engine::{onnxruntime, store};
+use crate::mask_check::classifier::unfit;
 use crate::policy::facts::{Register, Site};
 use crate::policy::intended_use;
 use crate::policy::lease::StreamState;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules, Reason, Rule};
+use crate::purpose::PurposeKind;
 use crate::render::halls;
 use crate::state::StateDirectory;
 
@@ -106,6 +108,7 @@ impl Look<'_> {
     /// What the policy thread would decide for each stream if it were asked now.
     fn states(&mut self, register: &Register) {
         let now = SystemClock.utc();
+        let (mask, mut in_force) = (self.loaded.pipeline.mask.is_some(), false);
         for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
             let decision = PlainRules.decide(register, &stream.name, now).unwrap_or_else(|error| {
                 let remedy = "mend the facts that the rules stumble over";
@@ -115,8 +118,20 @@ impl Look<'_> {
                 let message = format!("the stream would be {} now: {}", decision.state.name(), decision.reason);
                 self.doubtful(&format!("stream[{i}].name"), message);
             }
+            let checks_masks = decision.grants.iter().any(|g| g.purpose.kind() == PurposeKind::MaskCheck);
+            in_force |= checks_masks;
+            if checks_masks && !mask {
+                let message = "its zone has the purpose `mask-check`, but the file has no `[mask]` section: faces are counted and nobody's mask is \
+                               looked at; name a classifier (`[mask] model = \"concourse-mask\"`), or take the purpose out of the register";
+                self.doubtful(&format!("stream[{i}].name"), message);
+            }
             let (name, reason) = (stream.name.clone(), decision.reason.to_string());
             self.around.streams.push(StreamNow { name, state: decision.state, reason });
+        }
+        if mask && !in_force {
+            let message = "no stream's zone has the purpose `mask-check` in force, so nobody's mask is looked at: it takes a `[[purpose]]` \
+                           `mask-check` whose basis is of kind `emergency` (the order), with assessment and dates";
+            self.doubtful("mask.model", message);
         }
     }
 
@@ -130,11 +145,18 @@ impl Look<'_> {
         }
         if let Some(embed) = embed {
             self.model("embed.model", &embed.model, Task::FaceEmbedder);
-            if matches!(detector.map(|m| m.decode), Some(Decode::Rfb)) {
-                let message =
-                    format!("detector `{}` gives no landmarks, so nobody is ever embedded: use a YuNet or SCRFD model", detect.model);
-                self.doubtful("detect.model", message);
+        }
+        let mask = &self.loaded.pipeline.mask;
+        if let Some(mask) = mask {
+            let classifier = self.model("mask.model", &mask.model, Task::MaskClassifier);
+            if let Some(reason) = classifier.filter(|m| m.task == Task::MaskClassifier).and_then(|m| unfit(&m.decode, m.task)) {
+                self.missing("mask.model", format!("model `{}`: {reason}", mask.model));
             }
+        }
+        if matches!(detector.map(|m| m.decode), Some(Decode::Rfb)) && (embed.is_some() || mask.is_some()) {
+            let what = if embed.is_some() { "nobody is ever embedded" } else { "nobody's mask is ever looked at" };
+            let message = format!("detector `{}` gives no landmarks, so {what}: use a YuNet or SCRFD model", detect.model);
+            self.doubtful("detect.model", message);
         }
         let library = onnxruntime::library_path(self.loaded.pipeline.engine.onnxruntime.as_deref());
         if !library.is_file() {
@@ -152,10 +174,13 @@ impl Look<'_> {
             }
         };
         if manifest.task != task {
-            self.missing(
-                key,
-                format!("model `{name}` is no {}", if task == Task::FaceDetector { "face detector" } else { "face embedder" }),
-            );
+            let wanted = match task {
+                Task::FaceDetector => "face detector",
+                Task::FaceEmbedder => "face embedder",
+                Task::MaskClassifier => "mask classifier",
+                Task::Liveness => "liveness model",
+            };
+            self.missing(key, format!("model `{name}` is no {wanted}"));
         }
         let site = Site::load(&self.state.site());
         match intended_use::check(&manifest, site.as_ref().ok()) {

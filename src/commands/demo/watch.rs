@@ -206,13 +206,14 @@ fn summarise(
     let mut false_hits = 0;
     let dark_from = crate::clock::format_utc(crate::clock::Stamp::from_ns(withdrawal.asked_at_utc_ns + 1_000_000_000));
     for event in read_events(&StateDirectory::new(demo.state()).journal())? {
-        let subject = event.candidates.first().map_or("", |c| c.subject.as_str());
+        let Some(best) = event.candidates().first() else { continue };
+        let subject = best.subject.as_str();
         let pair = (event.stream.to_string(), names.get(subject).cloned().unwrap_or_else(|| subject.to_owned()));
         let in_the_dark = *event.stream == *WITHDRAWN_STREAM && event.decided_at > dark_from;
         if expected.contains(&pair) && !in_the_dark {
             found.insert(pair);
         } else {
-            demo.say(&format!("· false hit: {} on {} (score {:.2})", pair.1, pair.0, event.candidates.first().map_or(0.0, |c| c.score)));
+            demo.say(&format!("· false hit: {} on {} (score {:.2})", pair.1, pair.0, best.score));
             false_hits += 1;
         }
     }

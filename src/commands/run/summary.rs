@@ -30,6 +30,8 @@ pub(super) struct Summary {
     embed_s: f64,
     embeddings: u64,
     events: u64,
+    /// People of whom the mask check gave an answer.
+    masks: u64,
     /// [stream, subject], once each.
     hits: Vec<(String, String)>,
     capture_to_done_ms: PercentilesMs,
@@ -65,11 +67,8 @@ pub(super) fn of(plane: &Plane, policies: &[StreamPolicy], begin: &Usage) -> any
     let step = |name: &str| steps.iter().find(|s| &*s.name == name);
     let seconds = |name: &str| step(name).map_or(0.0, |s| s.histogram.mean() * s.histogram.len() as f64 / 1e9);
     let emitter = plane.emitter.lock();
-    let mut hits: Vec<(String, String)> = emitter
-        .recent(usize::MAX)
-        .iter()
-        .map(|e| (e.stream.to_string(), e.candidates.first().map_or(String::new(), |c| c.subject.clone())))
-        .collect();
+    let mut hits: Vec<(String, String)> =
+        emitter.recent(usize::MAX).iter().filter_map(|e| Some((e.stream.to_string(), e.candidates().first()?.subject.clone()))).collect();
     hits.sort();
     hits.dedup();
     let streams: Vec<StreamSummary> = plane.streams.iter().zip(policies).enumerate().map(|(i, (s, p))| stream(plane, i, s, p)).collect();
@@ -86,6 +85,7 @@ pub(super) fn of(plane: &Plane, policies: &[StreamPolicy], begin: &Usage) -> any
         embed_s: seconds("embed"),
         embeddings: total(&|s| s.track.shots.get()),
         events: emitter.counters.events.get(),
+        masks: plane.masks.iter().map(|m| m.bare.get() + m.masked.get()).sum(),
         hits,
         capture_to_done_ms: step(CAPTURE_TO_DONE).map(StepSnapshot::percentiles_ms).unwrap_or_default(),
         streams,
@@ -118,6 +118,9 @@ impl Summary {
             self.frames, self.frames_detected, self.frames_withheld, self.frames_overwritten
         )?;
         writeln!(out, "people     {} shots embedded, {} events, {} different hits", self.embeddings, self.events, self.hits.len())?;
+        if self.masks > 0 {
+            writeln!(out, "masks      {} people answered for", self.masks)?;
+        }
         writeln!(out, "processor  {:.2} s in {:.2} s: {:.1} frames per CPU-second", self.cpu_s, self.wall_s, self.frames_per_cpu_s)?;
         writeln!(out, "of which   {:.2} s detection, {:.2} s alignment and embedding", self.detect_s, self.embed_s)?;
         for s in &self.streams {

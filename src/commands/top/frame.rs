@@ -200,17 +200,19 @@ fn draw_steps(frame: &mut Frame<'_>, area: Rect, shot: &Shot) {
     frame.render_widget(table(&NARROW_STEPS, body).block(block("Steps ")), area);
 }
 
-/// Time, stream, purpose and score: enough to see that something happens. Who it may be is for the person whose task it is.
+/// Time, stream, purpose and score (or a mask check's answer): enough to see that something happens. Who it may be is for the person whose task it is.
 fn draw_events(frame: &mut Frame<'_>, area: Rect, shot: &Shot) {
     let text = |event: &serde_json::Value, name: &str| rows::plain(event[name].as_str().unwrap_or_default());
     let line = |event: &serde_json::Value| {
         let at = text(event, "decided_at");
         let clock = at.get(11..19).unwrap_or_default();
-        let score = event["candidates"][0]["score"].as_f64().unwrap_or_default();
+        let score = event["candidates"][0]["score"].as_f64().or(event["confidence"].as_f64()).unwrap_or_default();
+        let answer = event["mask_worn"].as_bool().map_or("", |worn| if worn { " masked" } else { " bare" });
         Line::from(vec![
             Span::styled(format!("{clock} "), Style::new().fg(Color::DarkGray)),
             Span::raw(format!("{score:.2} {} ", text(event, "stream"))),
             Span::styled(text(event, "purpose"), Style::new().fg(Color::Green)),
+            Span::raw(answer),
         ])
     };
     let newest_first: Vec<Line<'_>> = shot.events.iter().rev().map(line).collect();

@@ -61,9 +61,10 @@ impl Bench {
         let ids = |of: &[u64]| of.iter().copied().map(TrackId::for_test).collect();
         let ms = self.now().since_ns(at_ms(0)) / 1_000_000;
         let shot = |&(track, quality): &(u64, f32)| Shot { track: TrackId::for_test(track), face: face(quality * 500.0, 200.0), quality };
-        let frame = (!shots.is_empty()).then(|| self.street.frame(ms));
+        let frame = (!shots.is_empty()).then(|| Arc::new(self.street.frame(ms)));
         let shots = shots.iter().map(shot).collect();
         self.gather.process(Selection {
+            of: Use::Embedding,
             stream: StreamIndex(0),
             lease_epoch: self.street.granted.table.epoch(StreamIndex(0)),
             frame,
@@ -221,8 +222,9 @@ fn a_failed_shot_is_left_out_and_the_rest_goes_on() {
     let queries = b.send(&[(1, 0.6)], &[1], &[]);
     assert_eq!((queries[0].shots, queries[0].quality, b.counters.errors.get()), (2, 0.6, 1));
     let blind = Shot { track: TrackId::for_test(4), face: crate::detect::Face { landmarks: None, ..face(1.0, 1.0) }, quality: 1.0 };
-    let frame = Some(b.street.frame(0));
+    let frame = Some(Arc::new(b.street.frame(0)));
     let selection = Selection {
+        of: Use::Embedding,
         stream: StreamIndex(0),
         lease_epoch: b.street.granted.table.epoch(StreamIndex(0)),
         frame,
@@ -252,9 +254,9 @@ fn neither_tracks_nor_shots_grow_without_bound() {
 #[test]
 fn a_selection_of_an_unknown_stream_is_withheld() {
     let mut b = bench();
-    let frame = Some(b.street.frame(0));
+    let frame = Some(Arc::new(b.street.frame(0)));
     let shots = vec![Shot { track: TrackId::for_test(1), face: face(100.0, 100.0), quality: 0.9 }];
-    let selection = Selection { stream: StreamIndex(9), lease_epoch: 1, frame, shots, conclude: vec![], ended: vec![] };
+    let selection = Selection { of: Use::Embedding, stream: StreamIndex(9), lease_epoch: 1, frame, shots, conclude: vec![], ended: vec![] };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!((b.gather.embedder.calls, b.counters.withheld.get()), (0, 1));
 }
@@ -267,11 +269,18 @@ fn what_was_chosen_under_an_ended_lease_is_not_embedded_under_the_next() {
     b.street.granted.renew(b.clock.monotonic());
     assert_ne!(b.street.granted.table.epoch(StreamIndex(0)), old);
     let shots = vec![Shot { track: TrackId::for_test(1), face: face(100.0, 100.0), quality: 0.9 }];
-    let frame = Some(b.street.frame(0));
+    let frame = Some(Arc::new(b.street.frame(0)));
     let conclude = vec![TrackId::for_test(1)];
-    let selection = Selection { stream: StreamIndex(0), lease_epoch: old, frame, shots, conclude, ended: vec![] };
+    let selection = Selection { of: Use::Embedding, stream: StreamIndex(0), lease_epoch: old, frame, shots, conclude, ended: vec![] };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!((b.gather.embedder.calls, b.counters.withheld.get(), b.gather.held_tracks()), (0, 2, 0));
+    // Nor is what was chosen for a mask check, whatever the lease says.
+    let shots = vec![Shot { track: TrackId::for_test(3), face: face(100.0, 100.0), quality: 0.9 }];
+    let lease_epoch = b.street.granted.table.epoch(StreamIndex(0));
+    let (frame, conclude) = (Some(Arc::new(b.street.frame(0))), vec![TrackId::for_test(3)]);
+    let selection = Selection { of: Use::MaskCheck, stream: StreamIndex(0), lease_epoch, frame, shots, conclude, ended: vec![] };
+    assert!(b.gather.process(selection).is_empty());
+    assert_eq!((b.gather.embedder.calls, b.counters.withheld.get()), (0, 4));
     // The new lease's own go on.
     b.send(&[(2, 0.5)], &[], &[]);
     assert_eq!(b.send(&[], &[2], &[]).len(), 1);

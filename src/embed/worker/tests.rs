@@ -13,7 +13,7 @@ use crate::latency::Latencies;
 use crate::policy::lease::{Embed, Permit};
 use crate::progress::ProgressRegistry;
 use crate::track::testing::{Street, embed_settings, face};
-use crate::track::{Shot, TrackId};
+use crate::track::{Shot, TrackId, Use};
 
 struct Constant;
 
@@ -50,9 +50,10 @@ fn queries_come_out_and_what_finds_no_room_is_shed() {
         let track = TrackId::for_test(track);
         let shots = vec![Shot { track, face: face(300.0, 200.0), quality: 0.9 }];
         let selection = Selection {
+            of: Use::Embedding,
             stream: StreamIndex(0),
             lease_epoch: street.granted.table.epoch(StreamIndex(0)),
-            frame: Some(street.frame(0)),
+            frame: Some(Arc::new(street.frame(0))),
             shots,
             conclude: vec![track],
             ended: vec![],

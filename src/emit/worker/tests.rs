@@ -8,16 +8,19 @@ use crossbeam::channel::bounded;
 use super::*;
 use crate::area::Area;
 use crate::clock::{CaptureTime, Clock, Now, SimulatedClock, Stamp};
-use crate::emit::StreamNames;
 use crate::emit::journal::Position;
 use crate::emit::journal::faulty::{Faults, FaultyDisk};
 use crate::emit::journal::reader::{Item, JournalReader, Record};
 use crate::emit::sink::{Sink, SinkError, SinkSettings, SinkThread};
+use crate::emit::{Draft, StreamNames};
 use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::{Candidate, SubjectId};
 use crate::latency::Latencies;
+use crate::mask_check::{Finding, MaskModel};
 use crate::policy::lease::{StreamState, testing};
 use crate::progress::ProgressRegistry;
+use crate::purpose::Purpose;
+use crate::track::TrackId;
 
 const PURPOSE: &str = "missing-person:mp-7";
 /// What `testing::grant` numbers its lease.
@@ -55,7 +58,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let clock = SimulatedClock::starting_at(Stamp::from_ns(1_795_292_218_123_000_000));
-        let granted = testing::grant(StreamState::Recognise, &[PURPOSE], Area::whole(), clock.monotonic());
+        let granted = Self::granted(StreamState::Recognise, &[PURPOSE]);
         Self {
             clock,
             granted,
@@ -66,15 +69,25 @@ impl Rig {
         }
     }
 
+    /// A lease from the moment on that every rig's clock begins at.
+    fn granted(state: StreamState, purposes: &[&str]) -> testing::Granted {
+        let clock = SimulatedClock::starting_at(Stamp::from_ns(1_795_292_218_123_000_000));
+        testing::grant(state, purposes, Area::whole(), clock.monotonic())
+    }
+
     /// Runs the worker over `drafts` until they are used up.
     fn run(&self, drafts: Vec<Draft>) {
+        self.run_all(drafts);
+    }
+
+    fn run_all<T: Into<Telling>>(&self, drafts: Vec<T>) {
         let (sender, tasks) = bounded(drafts.len().max(1));
         drafts.into_iter().for_each(|d| sender.send(d).expect("room"));
         drop(sender);
         run(self.worker(tasks, Journal::open(self.directory.path(), 1).expect("journal").0, Shutdown::new()));
     }
 
-    fn worker(&self, tasks: Receiver<Draft>, journal: Journal, shutdown: Shutdown) -> EmitWorker<Draft> {
+    fn worker<T>(&self, tasks: Receiver<T>, journal: Journal, shutdown: Shutdown) -> EmitWorker<T> {
         let names = StreamNames { name: "north".into(), zone: Some("hall".into()) };
         EmitWorker {
             tasks,
@@ -158,6 +171,50 @@ fn a_hit_whose_lease_ended_is_withheld_and_counted() {
     rig.run(vec![draft(now, "a")]);
     assert_eq!((rig.counters.withheld.get(), rig.counters.events.get()), (1, 0), "the lease ran out");
     assert!(read(rig.directory.path()).is_empty());
+}
+
+fn finding(now: Now) -> Finding {
+    Finding {
+        stream: StreamIndex(0),
+        track: TrackId::for_test(0xab),
+        purpose: Purpose::mask_check(),
+        lease_epoch: FIRST_LEASE,
+        worn: true,
+        confidence: 0.93,
+        threshold: 0.8,
+        model: MaskModel { name: "masks".into(), sha256: "ab".repeat(32).into() },
+        captured_at: CaptureTime::Driver(Stamp::from_ns(now.monotonic.ns() - 40_000_000)),
+        frame_sequence: 99,
+        bounding_box: BoundingBox { x0: 10.0, y0: 20.5, x1: 50.0, y1: 70.0 },
+        picture_px: (640, 480),
+        shots: 3,
+        decided_at: now,
+    }
+}
+
+#[test]
+fn an_answer_of_a_mask_check_is_told_without_anybody_s_identity_and_under_its_own_permit_alone() {
+    let rig = Rig { granted: Rig::granted(StreamState::Detect, &["mask-check"]), ..Rig::new() };
+    let now = rig.clock.now();
+    rig.run_all(vec![Telling::from(finding(now)), Telling::from(draft(now, "a"))]);
+    assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (1, 1), "nobody is recognised under a mask check");
+    let event = read(rig.directory.path()).pop().expect("one event");
+    let answer = event.mask_answer().expect("an answer");
+    assert_eq!((answer.mask_worn, answer.confidence, &*answer.model, answer.model_sha256.len()), (true, 0.93, "masks", 64));
+    assert_eq!((event.purpose.as_str(), event.track(), event.candidates().len()), ("mask-check", "00000000000000ab", 0));
+    let purpose = Purpose::mask_check();
+    let permit = rig.granted.table.permit_for::<TellMask>(StreamIndex(0), &purpose, now.monotonic).expect("live");
+    assert_eq!(event.permit, crate::emit::event::hex(&permit.digest()));
+    let json = serde_json::to_value(&event).expect("plain JSON");
+    assert_eq!(json["kind"], "mask-check");
+    let said: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+    for identity in ["candidates", "subject", "embedding", "gallery_version", "quality", "review", "name"] {
+        assert!(!said.contains(&identity), "{said:?}");
+    }
+    // And where people are looked for, nobody tells of masks.
+    let rig = Rig::new();
+    rig.run_all(vec![Telling::from(finding(rig.clock.now()))]);
+    assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (0, 1));
 }
 
 #[test]

@@ -109,7 +109,12 @@ fn nothing_rests_on_consent_while_no_consent_is_recorded() {
 fn a_mask_check_alone_detects_and_never_identifies() {
     let mut register = good();
     register.purposes[0].purpose = "mask-check".parse().expect("purpose");
-    assert_eq!(decide(&register, NOW).state, StreamState::Detect);
+    let refused = decide(&register, NOW);
+    assert_eq!((refused.state, refused.reason.rule), (StreamState::CaptureOnly, Rule::BasisInForce), "not for daily management");
+    register.purposes[0].basis.as_mut().expect("basis").kind = BasisKind::Emergency;
+    let decision = decide(&register, NOW);
+    assert_eq!((decision.state, decision.grants.len()), (StreamState::Detect, 1), "{}", decision.reason);
+    assert_eq!(decide(&register, "2026-12-15").state, StreamState::CaptureOnly, "the order has ended");
 }
 
 fn with_second_zone(polygon: Vec<[f64; 2]>) -> Register {

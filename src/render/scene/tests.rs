@@ -108,3 +108,17 @@ fn what_cannot_be_drawn_says_so() {
     assert!(unknown.contains("`concours`") && unknown.contains("concourse, gates, corridor"), "{unknown}");
     assert_eq!(Scene::open("gates", 1, 321, 180).err(), Some(SceneError::Size(321, 180)));
 }
+
+#[test]
+fn as_many_wear_masks_as_was_asked_and_they_stay_who_they_are() {
+    let (mut scene, usual) = (open("gates", 3), open("gates", 3));
+    let masked = |scene: &Scene| scene.cast.iter().filter(|m| m.look.mask.is_some()).count();
+    for (share, least, most) in [(0.0, 0, 0), (0.5, 7, 17), (1.0, 24, 24)] {
+        scene.wear_masks(share);
+        assert!((least..=most).contains(&masked(&scene)), "{share}: {} of 24", masked(&scene));
+        assert!(scene.cast().eq(usual.cast()), "the same people");
+    }
+    let mut planes = Planes::default();
+    let truth: Vec<bool> = (0..60).flat_map(|frame| scene.draw(frame * 5, 15.0, &mut planes)).map(|face| face.mask).collect();
+    assert!(!truth.is_empty() && truth.iter().all(|mask| *mask));
+}

@@ -215,7 +215,7 @@ fn without_a_live_permit_no_pixel_is_read_and_everything_is_forgotten() {
     for step in 0..3 {
         tracker.update(street.detected(step * 33, vec![face(300.0, 200.0)]), at_ms(step * 33));
     }
-    assert!(tracker.tracks[0].collector.is_collecting());
+    assert!(tracker.tracks[0].collector(Use::Embedding).is_collecting());
     assert!(street.reads.load(SeqCst) > 0, "a shot was measured");
     let before = id_at(&tracker, 300.0, 200.0).expect("confirmed");
     let late = street.detected(200, vec![face(300.0, 200.0)]);
@@ -369,4 +369,69 @@ fn without_an_embed_section_nothing_is_ever_read() {
         assert_eq!(street.reads.load(SeqCst), 0);
     }
     assert_eq!(tracker.live_tracks(), 1);
+}
+
+/// A street under another lease.
+fn street_of(state: crate::policy::lease::StreamState, purposes: &[&str]) -> Street {
+    let mut street = Street::new();
+    let until = at_ms(0).plus(std::time::Duration::from_secs(600));
+    street.granted = crate::policy::lease::testing::grant(state, purposes, crate::area::Area::whole(), until);
+    street
+}
+
+#[test]
+fn each_use_gets_its_shots_where_the_lease_includes_it_and_a_mask_check_one_answer_a_person() {
+    use crate::policy::lease::StreamState::{Detect, Recognise};
+    let cases = [
+        (Recognise, &["missing-person:1"][..], true, false),
+        (Detect, &["mask-check"], false, true),
+        (Recognise, &["missing-person:1", "mask-check"], true, true),
+    ];
+    let mask: schema::Mask = toml::from_str("model = \"masks\"").expect("all else has a default");
+    for (state, purposes, embeds, checks) in cases {
+        let (mut street, counters) = (street_of(state, purposes), Arc::<TrackCounters>::default());
+        let mut tracker = Tracker::new(StreamIndex(0), &schema::Track::default(), Some(&embed_settings()), Arc::clone(&counters));
+        tracker = tracker.checking_masks(Some(&mask));
+        let (mut shots, mut concluded) = ([0, 0], [0, 0]);
+        let mut take = |selection: Option<Selection>, of: Use| {
+            let Some(selection) = selection else { return };
+            assert_eq!((selection.of, selection.frame.is_some()), (of, !selection.shots.is_empty()));
+            shots[of.index()] += selection.shots.len();
+            concluded[of.index()] += selection.conclude.len();
+        };
+        for step in 0..90 {
+            // Comes ever nearer: a search in vain would be tried again, an answer is not.
+            let seen = vec![face_of(300.0, 200.0, 60.0 + step as f32, 0.9)];
+            take(tracker.update(street.detected(step * 33, seen), at_ms(step * 33 + 20)), Use::Embedding);
+            take(tracker.take_for_masks(), Use::MaskCheck);
+            let turned = tracker.tick(at_ms(step * 33 + 21));
+            take(turned, Use::Embedding);
+            take(tracker.take_for_masks(), Use::MaskCheck);
+        }
+        assert_eq!((shots[0] > 0, concluded[0] > 0), (embeds, embeds), "{purposes:?}");
+        assert_eq!((shots[1], concluded[1]), if checks { (3, 1) } else { (0, 0) }, "{purposes:?}");
+        assert_eq!((counters.mask_shots.get(), counters.mask_concluded.get()), (shots[1] as u64, concluded[1] as u64));
+        // How frontal a face is, its landmarks say: a mask check alone reads no pixel here.
+        assert_eq!(street.reads.load(SeqCst) > 0, embeds, "{purposes:?}");
+    }
+}
+
+#[test]
+fn a_mask_is_not_looked_at_from_the_side_nor_from_afar() {
+    let mask: schema::Mask = toml::from_str("model = \"masks\"\nmin_face_width_px = 80.0").expect("a section");
+    let mut street = street_of(crate::policy::lease::StreamState::Detect, &["mask-check"]);
+    let counters = Arc::<TrackCounters>::default();
+    let mut tracker = Tracker::new(StreamIndex(0), &schema::Track::default(), None, Arc::clone(&counters)).checking_masks(Some(&mask));
+    for step in 0..20 {
+        let mut seen = face_of(300.0, 200.0, if step < 10 { 60.0 } else { 160.0 }, 0.9);
+        if step >= 10 {
+            // The nose beyond the eye: a profile.
+            if let Some(landmarks) = &mut seen.landmarks {
+                landmarks[2].x = landmarks[1].x + 20.0;
+            }
+        }
+        assert!(tracker.update(street.detected(step * 33, vec![seen]), at_ms(step * 33)).is_none());
+        assert!(tracker.take_for_masks().is_none());
+    }
+    assert!(counters.mask_unfit.get() >= 15 && counters.mask_shots.get() == 0, "{}", counters.mask_unfit.get());
 }

@@ -20,7 +20,7 @@ fn stream() -> TrackedStream {
 
 fn ends(ids: &[u64]) -> Selection {
     let ids: Vec<TrackId> = ids.iter().copied().map(TrackId::for_test).collect();
-    Selection { stream: StreamIndex(0), lease_epoch: 0, frame: None, shots: vec![], conclude: ids.clone(), ended: ids }
+    Selection { of: Use::Embedding, stream: StreamIndex(0), lease_epoch: 0, frame: None, shots: vec![], conclude: ids.clone(), ended: ids }
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn conclusions_wait_for_room_and_keep_their_order() {
     deliver(&mut stream, 0, None, &queues);
     assert_eq!(embedder.try_recv().map(of).ok(), Some(vec![TrackId::for_test(2), TrackId::for_test(3)]));
     deliver(&mut stream, 0, None, &queues);
-    assert!(embedder.try_recv().is_err() && stream.waiting.is_none());
+    assert!(embedder.try_recv().is_err() && stream.waiting[0].is_none());
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn an_embedder_that_never_reads_costs_bounded_memory() {
     for id in 0..5_000 {
         deliver(&mut stream, 0, Some(ends(&[id])), &queues);
     }
-    let waiting = stream.waiting.as_ref().expect("waiting");
+    let waiting = stream.waiting[0].as_ref().expect("waiting");
     assert_eq!((waiting.conclude.len(), waiting.ended.len()), (MOST_WAITING, MOST_WAITING));
     assert_eq!(waiting.conclude.last(), Some(&TrackId::for_test(4_999)), "the newest are kept");
 }
@@ -63,7 +63,7 @@ fn a_full_queue_sheds_shots_counts_them_and_they_are_taken_again() {
     };
     (0..6).for_each(|_| go_on(&mut stream, &mut street));
     assert!(stream.counters.shots_shed.get() >= 2, "{}", stream.counters.shots_shed.get());
-    assert!(stream.waiting.is_none(), "shed shots leave nothing to tell");
+    assert!(stream.waiting[0].is_none(), "shed shots leave nothing to tell");
     assert_eq!(embedder.try_recv().map(|s| s.conclude).ok(), Some(vec![TrackId::for_test(9)]));
     let (mut shots, mut concluded) = (0, 0);
     for _ in 0..20 {
@@ -81,11 +81,11 @@ fn a_full_queue_sheds_shots_counts_them_and_they_are_taken_again() {
 fn without_embedders_nothing_is_kept_for_them() {
     let mut stream = stream();
     deliver(&mut stream, 3, Some(ends(&[1])), &[]);
-    assert!(stream.waiting.is_none());
+    assert!(stream.waiting[0].is_none());
     let (queue, embedder) = bounded(1);
     drop(embedder);
     deliver(&mut stream, 0, Some(ends(&[1])), &[queue]);
-    assert!(stream.waiting.is_none());
+    assert!(stream.waiting[0].is_none());
 }
 
 #[test]
@@ -111,6 +111,7 @@ fn the_loop_feeds_the_embedder_takes_feedback_and_ends_with_its_detectors() {
         detected,
         identified,
         embedders: vec![queue],
+        masks: None,
         last_look: Arc::clone(&last_look),
         clock,
         recorder: latencies.recorder("track").expect("bounds are valid"),

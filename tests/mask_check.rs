@@ -1,0 +1,256 @@
+//! A mask check from camera to journal, on people who do not exist: the truth is known, nobody is recognised, and the order's end is its end.
+//!
+//! The classifier is a single linear layer that a test can write down: it compares the colours below the eyes with those around them. The
+//! detector is a published one (`PLACARD_TEST_DATA`, else `../shared/data`).
+
+#![allow(clippy::print_stdout, reason = "a skipped test must say so")]
+
+#[path = "support/site.rs"]
+mod site;
+mod support;
+
+use std::collections::HashMap;
+
+use placard::clock::{Clock, SystemClock};
+use placard::console::view::StatusView;
+use placard::emit::event::Event;
+use placard::engine::import::sha256_hex;
+use placard::engine::known;
+use placard::engine::manifest::{Decode, IntendedUse, Manifest, Task};
+use placard::engine::onnx::{
+    AttributeProto, Dimension, DimensionValue, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TensorType, TypeProto, TypeValue, ValueInfoProto, element,
+};
+use placard::render::scene::Scene;
+use placard::render::sprite::Planes;
+use placard::render::truth::FaceTruth;
+use prost::Message;
+use site::{Service, Site, Stream};
+
+/// Each of these keeps a core busy.
+static ONE_AT_A_TIME: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+const SIDE: usize = 112;
+const SEED: u64 = 3;
+const FPS: f64 = 15.0;
+
+fn value(name: &str, dims: &[Option<i64>]) -> ValueInfoProto {
+    let dim = |d: &Option<i64>| {
+        let value = d.map_or_else(|| DimensionValue::Parameter("n".into()), DimensionValue::Value);
+        Dimension { value: Some(value), denotation: None }
+    };
+    let tensor = TensorType { elem_type: Some(element::FLOAT), shape: Some(TensorShapeProto { dim: dims.iter().map(dim).collect() }) };
+    let r#type = Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), denotation: None });
+    ValueInfoProto { name: Some(name.into()), r#type, ..Default::default() }
+}
+
+fn tensor(name: &str, dims: &[i64], values: Vec<f32>) -> TensorProto {
+    TensorProto { name: Some(name.into()), dims: dims.to_vec(), data_type: Some(element::FLOAT), float_data: values, ..Default::default() }
+}
+
+/// Weight of a channel (red, green, blue) at a place of the crop: skin is redder than blue all over; cloth over mouth and nose is not.
+fn weight(channel: usize, x: usize, y: usize) -> f32 {
+    let (below, around) = ((40..72).contains(&x) && (74..100).contains(&y), (34..78).contains(&x) && (26..42).contains(&y));
+    let sign = match (below, around) {
+        (true, _) => 1.0 / (32.0 * 26.0),
+        (_, true) => -1.0 / (44.0 * 16.0),
+        _ => 0.0,
+    };
+    sign * [-0.2, 0.0, 0.2][channel]
+}
+
+/// `logits = W · crop + b`, as one convolution of the crop's own size.
+fn classifier() -> Vec<u8> {
+    let one_class =
+        |sign: f32| (0..3).flat_map(move |c| (0..SIDE * SIDE).map(move |i| sign * weight(c, i % SIDE, i / SIDE))).collect::<Vec<f32>>();
+    let weights = [one_class(-1.0), one_class(1.0)].concat();
+    let node = |op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+        op_type: Some(op.into()),
+        name: Some(op.into()),
+        input: inputs.iter().map(|i| (*i).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        attribute,
+        ..Default::default()
+    };
+    let side = SIDE as i64;
+    let graph = GraphProto {
+        name: Some("masks".into()),
+        node: vec![node("Conv", &["data", "w", "b"], "sums", Vec::new()), node("Flatten", &["sums"], "logits", Vec::new())],
+        initializer: vec![tensor("w", &[2, 3, side, side], weights), tensor("b", &[2], vec![2.0, -2.0])],
+        input: vec![value("data", &[None, Some(3), Some(side), Some(side)])],
+        output: vec![value("logits", &[None, Some(2)])],
+        ..Default::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(13) }];
+    ModelProto { ir_version: Some(8), opset_import, graph: Some(graph), ..Default::default() }.encode_to_vec()
+}
+
+fn manifest(file: &[u8]) -> Manifest {
+    Manifest {
+        name: "linear-masks".to_owned(),
+        task: Task::MaskClassifier,
+        sha256: sha256_hex(file),
+        licence: "none".to_owned(),
+        publisher: "this test".to_owned(),
+        intended_use: IntendedUse::Commissioning,
+        decode: Decode::Logits { output: "logits".to_owned(), classes: vec!["bare".to_owned(), "masked".to_owned()] },
+        accuracy: Vec::new(),
+        ..known::by_name("mobileface-v2").expect("an embedder of the same crops")
+    }
+}
+
+/// A hall whose people are looked at under `purposes`, with an embedder that stands ready.
+fn hall(purposes: &[&str]) -> Option<Site> {
+    let data = support::test_data()?;
+    let stream = Stream::new("hall", &format!("rendered:gates?seed={SEED}&masked=0.5")).with("realtime = false");
+    let pipeline = "[mask]\nmodel = \"linear-masks\"\nthreshold = 0.7\nmin_face_width_px = 36.0\n";
+    let site = Site::commission(&data, purposes, &[stream], pipeline);
+    let (file, described) = (site.path().join("masks.onnx"), site.path().join("masks.toml"));
+    let bytes = classifier();
+    std::fs::write(&described, manifest(&bytes).to_toml().expect("valid")).expect("writable");
+    std::fs::write(&file, bytes).expect("writable");
+    let added = site.command(&["model", "add"]).arg(&file).arg("--manifest").arg(&described).output().expect("runs");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    Some(site)
+}
+
+fn counter(status: &StatusView, component: &str, name: &str) -> u64 {
+    status.counters.iter().filter(|c| c.component == component && c.name == name).map(|c| c.value).sum()
+}
+
+fn wait_for_answers(service: &Service, least: u64) -> StatusView {
+    let mut last = StatusView::default();
+    service.wait_until("people were told of", |status| {
+        last = status.clone();
+        counter(status, "emit", "events") >= least
+    });
+    last
+}
+
+/// What is true of the face that an event tells of.
+fn truth(drawn: &mut HashMap<u64, Vec<FaceTruth>>, scene: &mut Scene, event: &Event) -> Option<FaceTruth> {
+    let faces = drawn.entry(event.frame_sequence).or_insert_with(|| scene.draw(event.frame_sequence, FPS, &mut Planes::default()));
+    let seen = event.bounding_box();
+    let best = faces.iter().max_by(|a, b| a.bounding_box.iou(&seen).total_cmp(&b.bounding_box.iou(&seen)))?;
+    (best.bounding_box.iou(&seen) > 0.3).then(|| best.clone())
+}
+
+/// How many of the journal's answers are right, and how many there are.
+fn judged(site: &Site) -> (usize, usize) {
+    let events = site.events();
+    let mut scene = Scene::open("gates", SEED, 1_280, 720).expect("a scene");
+    scene.wear_masks(0.5);
+    let (mut right, mut wrong, mut drawn) = (0, Vec::new(), HashMap::new());
+    for event in &events {
+        let answer = event.mask_answer().expect("nothing else is told");
+        match truth(&mut drawn, &mut scene, event) {
+            Some(face) if face.mask == answer.mask_worn => right += 1,
+            face => wrong.push((event.frame_sequence, answer.clone(), face)),
+        }
+    }
+    println!("{right} of {} right; {wrong:#?}", events.len());
+    (right, events.len())
+}
+
+#[test]
+fn every_person_is_one_answer_most_are_right_and_nobody_is_recognised() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(site) = hall(&["mask-check"]) else { return };
+    let service = site.start();
+    service.wait_until("the stream only detects", |status| {
+        status.streams[0].state == "detect" && status.streams[0].purposes == ["mask-check"]
+    });
+    let status = wait_for_answers(&service, 8);
+    drop(service);
+    let (right, all) = judged(&site);
+    assert!(right * 10 >= all * 8, "{right} of {all} right");
+    let (events, mut told) = (site.events(), [0, 0]);
+    for event in &events {
+        let answer = event.mask_answer().expect("nothing else is told");
+        assert!(event.candidates().is_empty() && event.purpose == "mask-check");
+        assert!((0.7..=1.0).contains(&answer.confidence) && answer.threshold == 0.7 && &*answer.model == "linear-masks");
+        assert_eq!((event.basis.contains("test"), event.permit.len(), answer.model_sha256.len()), (true, 64, 64));
+        told[usize::from(answer.mask_worn)] += 1;
+    }
+    assert!(told.iter().all(|count| *count >= 1), "{told:?} bare and masked");
+    let tracks: std::collections::HashSet<&str> = events.iter().map(Event::track).collect();
+    assert_eq!(tracks.len(), events.len(), "one answer a person");
+    // An embedder stood ready and was given nothing; no gallery was searched.
+    for (component, name) in [("track", "shots"), ("embed", "shots"), ("embed", "withheld"), ("match", "queries"), ("decide", "tasks")] {
+        assert_eq!(counter(&status, component, name), 0, "{component}.{name}");
+    }
+    assert!(counter(&status, "mask_check", "shots") > 0 && counter(&status, "track", "mask_concluded") > 0);
+    let journal = std::fs::read_to_string(site.state().journal().join("events-00000001.jsonl")).expect("readable");
+    for word in ["candidates", "subject", "embedding", "gallery"] {
+        assert!(!journal.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn the_bundled_classifier_is_right_about_most() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(site) = hall(&["mask-check"]) else { return };
+    let text = std::fs::read_to_string(site.pipeline()).expect("readable");
+    let bundled = text.replace("linear-masks", "concourse-mask").replace("yunet-n-dynamic", "concourse-detector");
+    std::fs::write(site.pipeline(), bundled).expect("writable");
+    let service = site.start();
+    wait_for_answers(&service, 8);
+    drop(service);
+    let (right, all) = judged(&site);
+    assert!(right * 10 >= all * 8, "{right} of {all} right");
+}
+
+#[test]
+fn a_withdrawn_sign_ends_the_check_at_once() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(site) = hall(&["mask-check"]) else { return };
+    let service = site.start();
+    wait_for_answers(&service, 1);
+    let done = site.command(&["--json", "sign", "withdraw", "hall-sign", "--by", "test"]).output().expect("runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let withdrawn_at = placard::clock::format_utc(SystemClock.utc());
+    let mut looked = None;
+    service.wait_until("the stream is dark, and frames still come", |status| {
+        let stream = &status.streams[0];
+        let shots = counter(status, "mask_check", "shots");
+        let (then, withheld_then) = *looked.get_or_insert((shots, stream.withheld));
+        stream.state == "off" && then == shots && stream.withheld > withheld_then + 30
+    });
+    drop(service);
+    let late: Vec<String> = site.events().iter().map(|e| e.decided_at.clone()).filter(|at| *at > withdrawn_at).collect();
+    assert!(late.is_empty(), "{late:?} after {withdrawn_at}");
+}
+
+#[test]
+fn beside_a_search_each_purpose_keeps_to_its_own() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let Some(site) = hall(&["mask-check", "missing-person:mp-7"]) else { return };
+    let service = site.start();
+    service.wait_until("both are done, each under its own permit", |status| {
+        let both = status.streams[0].state == "recognise" && status.streams[0].purposes.len() == 2;
+        both && counter(status, "match", "queries") > 0 && counter(status, "emit", "events") > 0
+    });
+    drop(service);
+    assert!(site.events().iter().all(|e| e.mask_answer().is_some() && e.purpose == "mask-check"), "nobody is enrolled");
+}
+
+#[test]
+fn a_purpose_without_a_classifier_and_a_classifier_without_a_purpose_are_explained() {
+    let check = |site: &Site| {
+        let output = site.command(&["check"]).arg(site.pipeline()).output().expect("runs");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let Some(site) = hall(&["mask-check"]) else { return };
+    assert!(!check(&site).contains("nobody's mask is looked at"), "{}", check(&site));
+    let text = std::fs::read_to_string(site.pipeline()).expect("readable");
+    let without: String =
+        text.split("[mask]").next().expect("a beginning").to_owned() + &text[text.find("[[stream]]").expect("a stream")..];
+    std::fs::write(site.pipeline(), without).expect("writable");
+    assert!(check(&site).contains("has the purpose `mask-check`, but the file has no `[mask]` section"), "{}", check(&site));
+    let Some(site) = hall(&["missing-person:mp-7"]) else { return };
+    let said = check(&site);
+    assert!(said.contains("no stream's zone has the purpose `mask-check` in force") && said.contains("of kind `emergency`"), "{said}");
+    let text = std::fs::read_to_string(site.pipeline()).expect("readable");
+    std::fs::write(site.pipeline(), text.replace("linear-masks", "mobileface-v2")).expect("writable");
+    assert!(check(&site).contains("is no mask classifier"), "{}", check(&site));
+}
