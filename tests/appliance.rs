@@ -6,12 +6,17 @@
 //! hence only with `PLACARD_APPLIANCE_TEST=1` (`make test-appliance`). `PLACARD_APPLIANCE_BINARY` names another `placard` to test.
 #![allow(clippy::print_stderr, reason = "a long test says what it does")]
 
+#[path = "support/people.rs"]
+mod people;
 mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+
+/// Who does not exist, is enrolled and then shown to a camera.
+const WANTED: u64 = 0;
 
 /// What the guest must report, in this order.
 const CHECKS: &[&str] = &[
@@ -98,9 +103,9 @@ fn copy(from: &Path, into: &Path) {
 }
 
 /// A photograph in the middle of a frame of 640 by 480, NV12, BT.601 in video range.
-fn frame_of(photograph: &Path) -> Vec<u8> {
+fn frame_of(photograph: image::RgbImage) -> Vec<u8> {
     const SIZE: (u32, u32) = (640, 480);
-    let picture = image::open(photograph).expect("a photograph").resize(SIZE.0, SIZE.1, image::imageops::FilterType::Triangle).to_rgb8();
+    let picture = image::DynamicImage::ImageRgb8(photograph).resize(SIZE.0, SIZE.1, image::imageops::FilterType::Triangle).to_rgb8();
     let left_top = ((SIZE.0 - picture.width()) / 2, (SIZE.1 - picture.height()) / 2);
     let mut frame = image::RgbImage::new(SIZE.0, SIZE.1);
     image::imageops::replace(&mut frame, &picture, i64::from(left_top.0), i64::from(left_top.1));
@@ -118,12 +123,12 @@ fn frame_of(photograph: &Path) -> Vec<u8> {
 }
 
 /// The folder that the guest sees as /share.
-fn share(share: &Path, data: &Path) {
+fn share(share: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     if share.exists() {
         std::fs::remove_dir_all(share).expect("last run's folder");
     }
-    for directory in ["out", "models", "systemd"] {
+    for directory in ["out", "systemd"] {
         std::fs::create_dir_all(share.join(directory)).expect("directory");
     }
     let binary = std::env::var_os("PLACARD_APPLIANCE_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_placard")), PathBuf::from);
@@ -133,13 +138,9 @@ fn share(share: &Path, data: &Path) {
         std::fs::copy(&binary, share.join("placard")).unwrap_or_else(|e| panic!("{}: {e}", binary.display()));
     }
     copy(&placard::engine::onnxruntime::library_path(None), share);
-    for model in ["yunet_n_dynamic.onnx", "mobileface_v2_112.onnx"] {
-        copy(&data.join("models").join(model), &share.join("models"));
-    }
     // Two photographs of one person: one to enrol, one that a camera shows.
-    let photographs = data.join("images/identities");
-    std::fs::copy(photographs.join("A000369_a.jpg"), share.join("wanted.jpg")).expect("photograph");
-    std::fs::write(share.join("shown.nv12"), frame_of(&photographs.join("A000369_b.jpg"))).expect("frame");
+    people::official(WANTED).image.save(share.join("wanted.png")).expect("photograph");
+    std::fs::write(share.join("shown.nv12"), frame_of(people::everyday(WANTED, 1).image)).expect("frame");
     for file in ["placard.service", "placard.sysusers", "placard.tmpfiles"] {
         copy(&root.join("systemd").join(file), &share.join("systemd"));
     }
@@ -174,7 +175,6 @@ fn the_service_in_a_virtual_machine() {
         support::skipped(&reason);
         return;
     }
-    let Some(data) = support::test_data() else { return };
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/appliance");
     let work = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory").join("appliance");
     let folder = work.join("share");
@@ -185,7 +185,7 @@ fn the_service_in_a_virtual_machine() {
     assert!(made.success(), "the guest's image could not be made: {made}");
     eprintln!("image: {} s", began.elapsed().as_secs());
 
-    share(&folder, &data);
+    share(&folder);
     let began = Instant::now();
     let booted = Command::new(here.join("boot.sh")).args([&work, &folder]).arg(BOOT_LIMIT_S.to_string()).status().expect("boot.sh starts");
     eprintln!("guest: {} s, {booted}", began.elapsed().as_secs());

@@ -1,10 +1,9 @@
 //! Exit statuses as scripts see them, and what a replay says of streams that were dark or never came.
 
-#![allow(clippy::print_stdout, reason = "a skipped test must say so")]
-
 #[path = "support/site.rs"]
 mod site;
-mod support;
+#[path = "support/streams.rs"]
+mod streams;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use placard::clock::{Clock, Stamp, SystemClock, format_utc};
 use serde_json::Value;
-use site::{Site, Stream};
+use site::{Models, Site, Stream};
 
 /// `placard --json --state STATE ARGUMENTS`: status, standard output, and the object on standard error.
 fn placard(state: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -21,6 +20,11 @@ fn placard(state: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = command.output().expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// The clip that stream `hall` plays: two seconds of a bouncing ball.
+fn clip(site: &Site) {
+    streams::make_clip(site.path(), "hall.mkv", 30, (320, 240), &format!("{} ! matroskamux", streams::H264));
 }
 
 /// A site without models: purpose `missing-person:x` holds.
@@ -90,9 +94,8 @@ fn each_fault_has_the_documented_status_and_one_json_object() {
 
 #[test]
 fn a_bad_site_key_or_no_site_is_a_matter_of_configuration_for_every_command() {
-    let Some(data) = support::test_data() else { return };
-    let clip = data.join("video/asl_student.mkv");
-    let site = Site::commission(&data, &["missing-person:x"], &[Stream::new("hall", &format!("file:{}", clip.display()))], "");
+    let site = Site::commission(Models::Bundled, &["missing-person:x"], &[Stream::new("hall", "file:hall.mkv")], "");
+    clip(&site);
     let picture = site.path().join("any.png").display().to_string();
     std::fs::write(&picture, "not looked at").expect("writable");
     let pipeline = site.pipeline().display().to_string();
@@ -115,11 +118,10 @@ fn a_bad_site_key_or_no_site_is_a_matter_of_configuration_for_every_command() {
 
 #[test]
 fn a_replay_says_of_each_stream_why_it_was_dark_and_gives_up_a_clip_that_is_not_there() {
-    let Some(data) = support::test_data() else { return };
-    let clip = data.join("video/asl_student.mkv");
-    let here = Stream::new("hall", &format!("file:{}", clip.display())).with("realtime = false");
+    let here = Stream::new("hall", "file:hall.mkv").with("realtime = false");
     let gone = Stream::new("gone", "file:/nowhere.mkv").with("realtime = false");
-    let site = Site::commission(&data, &["missing-person:x"], &[here, gone], "");
+    let site = Site::commission(Models::Bundled, &["missing-person:x"], &[here, gone], "");
+    clip(&site);
     let (status, _, error) = placard(site.state().root(), &["sign", "withdraw", "hall-sign", "--by", "t", "--reason", "fell"]);
     assert_eq!(status, Some(0), "{error}");
     let (status, out, error) = placard(site.state().root(), &["run", "--until-end", &site.pipeline().display().to_string()]);

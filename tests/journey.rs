@@ -1,11 +1,12 @@
-//! The main job on real video, with the real program: commission, enrol, run, read the journal.
-//!
-//! Everything here needs the test data (`PLACARD_TEST_DATA`, default `../shared/data`); without it the tests say so and pass.
+//! The main job on video, with the real program: commission, enrol, run, read the journal. On rendered people with the bundled models, whose
+//! truth is known to the pixel; and on real people (`PLACARD_TEST_DATA`, default `../shared/data`; without it those tests say so).
 
 #![allow(clippy::print_stdout, reason = "figures beside a verdict")]
 
 #[path = "support/detections.rs"]
 mod detections;
+#[path = "support/people.rs"]
+mod people;
 #[path = "support/site.rs"]
 mod site;
 #[path = "support/streams.rs"]
@@ -20,10 +21,13 @@ use placard::emit::event::Event;
 use placard::frame::BoundingBox;
 use placard::render::portraits::{Layout, Portrait, Scene};
 use placard::render::{encode, stills};
-use site::{Site, Stream};
+use site::{Models, Site, Stream};
 
 /// Each of these tests keeps two cores busy; side by side they would starve each other's policy threads.
 static ONE_AT_A_TIME: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+/// Tells rendered people apart, with the bundled embedder (`models/README.md`).
+const RENDERED_THRESHOLD: &str = "threshold = 0.55";
 
 /// Who is in which clip, judged by clothes, and what they are enrolled from: (person, enrolled from, frame, other clips).
 const PEOPLE: [(&str, &str, usize, &[&str]); 5] = [
@@ -87,7 +91,7 @@ fn every_person_in_the_clips_is_found_over_rtsp_and_nobody_else() {
         // Every fifth frame: six looks a second, so that two cores carry all fourteen streams at once.
         .map(|s| s.with("detect_every = 5"))
         .collect();
-    let site = Site::commission(&data, &["missing-person:asl"], &streams, "[decide]\nthreshold = 0.65\n");
+    let site = Site::commission(Models::Of(&data), &["missing-person:asl"], &streams, "[decide]\nthreshold = 0.65\n");
     let people = enrol_people(&site, &data);
     let service = site.start();
     // Until everybody was found, and then until every stream was looked at a hundred times: by counts, not by the clock.
@@ -110,7 +114,7 @@ fn a_film_without_faces_makes_no_event() {
     let Some(data) = support::test_data() else { return };
     let film = data.join("video/one-by-one-person-detection.mp4");
     let streams = [Stream::new("film", &format!("file:{}", film.display())).with("realtime = false\ndetect_every = 2")];
-    let site = Site::commission(&data, &["missing-person:asl"], &streams, "");
+    let site = Site::commission(Models::Of(&data), &["missing-person:asl"], &streams, "");
     enrol_people(&site, &data);
     let summary = site.run_to_end();
     assert_eq!(summary["frames"], 1_394, "{summary}");
@@ -135,16 +139,36 @@ fn pairs_of_photographs(data: &Path, most: usize) -> Vec<(String, PathBuf, RgbIm
     probes.filter_map(pair).take(most).collect()
 }
 
+/// Somebody of a crowd.
+struct Member {
+    gallery: PathBuf,
+    /// As they are seen in the crowd.
+    portrait: Portrait,
+}
+
 #[test]
-fn in_a_crowd_of_known_truth_recall_and_precision_are_98_percent() {
+fn in_a_crowd_of_real_people_recall_and_precision_are_98_percent() {
     let _turn = ONE_AT_A_TIME.lock();
     let Some(data) = support::test_data() else { return };
-    let people = pairs_of_photographs(&data, 24);
-    assert_eq!(people.len(), 24);
-    let portraits: Vec<Portrait> = people
-        .iter()
-        .map(|(identity, _, image, face)| Portrait { identity: identity.clone(), image: image.clone(), face: *face })
+    let crowd: Vec<Member> = pairs_of_photographs(&data, 24)
+        .into_iter()
+        .map(|(identity, gallery, image, face)| Member { gallery, portrait: Portrait { identity, image, face } })
         .collect();
+    assert_eq!(crowd.len(), 24);
+    find_in_crowd(Models::Of(&data), "threshold = 0.45", crowd);
+}
+
+#[test]
+fn in_a_crowd_of_rendered_people_recall_and_precision_are_98_percent() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let member = |person| Member { gallery: people::official_file(folder.path(), person), portrait: people::portrait(person, 1) };
+    find_in_crowd(Models::Bundled, RENDERED_THRESHOLD, (100..124).map(member).collect());
+}
+
+/// Every other one of `crowd` is enrolled and looked for.
+fn find_in_crowd(models: Models, threshold: &str, crowd: Vec<Member>) {
+    let (galleries, portraits): (Vec<PathBuf>, Vec<Portrait>) = crowd.into_iter().map(|m| (m.gallery, m.portrait)).unzip();
     let layout = Layout {
         width: 1920,
         height: 1080,
@@ -157,12 +181,11 @@ fn in_a_crowd_of_known_truth_recall_and_precision_are_98_percent() {
     };
     let scene = Scene::new(&portraits, layout);
     let streams = [Stream::new("hall", "file:hall.mkv").with("realtime = false")];
-    let pipeline = "[decide]\nthreshold = 0.45\n";
-    let site = Site::commission(&data, &["missing-person:crowd"], &streams, pipeline);
+    let site = Site::commission(models, &["missing-person:crowd"], &streams, &format!("[decide]\n{threshold}\n"));
     encode::encode(&scene, &site.path().join("hall.mkv"), &mut |_| {}).expect("encoded");
     // Half of them are looked for; the other half are strangers.
-    let wanted: Vec<_> = people.iter().step_by(2).collect();
-    let lines: String = wanted.iter().map(|(id, gallery, _, _)| format!("{id}\t{}\n", gallery.display())).collect();
+    let wanted: Vec<_> = portraits.iter().map(|p| &p.identity).zip(&galleries).step_by(2).collect();
+    let lines: String = wanted.iter().map(|(id, gallery)| format!("{id}\t{}\n", gallery.display())).collect();
     let subjects = site.enrol("missing-person:crowd", &lines, 64);
 
     // Boxes and times: every face of every frame, as the detector reports it under a permit of the site's own policy thread.
@@ -188,7 +211,7 @@ fn in_a_crowd_of_known_truth_recall_and_precision_are_98_percent() {
             wrong += 1;
         }
     }
-    let missing: Vec<&String> = wanted.iter().map(|w| &w.0).filter(|id| !right.contains(*id)).collect();
+    let missing: Vec<&String> = wanted.iter().map(|w| w.0).filter(|id| !right.contains(*id)).collect();
     println!("identity: {} of {} found in {} events, {wrong} wrong; {summary}", right.len(), wanted.len(), events.len());
     assert_eq!(wrong, 0, "an event names somebody who is not there");
     assert!(missing.is_empty(), "never found: {missing:?}");

@@ -5,7 +5,6 @@
 mod site;
 #[path = "support/streams.rs"]
 mod streams;
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ use placard::frame::StreamIndex;
 use placard::policy::lease::{Detect, MAX_LEASE};
 use placard::progress::{Observer, ProgressRegistry};
 use placard::shutdown::Shutdown;
-use site::{PATIENCE, Site, Stream};
+use site::{Models, PATIENCE, Site, Stream};
 
 const STREAMS: [StreamIndex; 2] = [StreamIndex(0), StreamIndex(1)];
 
@@ -37,15 +36,14 @@ struct World {
 }
 
 impl World {
-    fn new() -> Option<Self> {
-        let data = support::test_data()?;
+    fn new() -> Self {
         let media = tempfile::tempdir().expect("a temporary directory").keep();
         let clip = |name, size| streams::make_clip(&media, name, 30, size, &format!("{} ! matroskamux", streams::H264));
         let clips = [clip("north.mkv", (320, 240)), clip("south.mkv", (320, 240)), clip("other.mkv", (352, 288))];
         let stream = |name, clip: &PathBuf| Stream::new(name, &format!("file:{}", clip.display())).with("repeat = true\ndetect_every = 4");
         let streams = [stream("north", &clips[0]), stream("south", &clips[1])];
-        let site = Site::commission(&data, &["missing-person:mp-7"], &streams, "");
-        Some(Self { site, clock: SimulatedClock::starting_at(SystemClock.utc()), clips })
+        let site = Site::commission(Models::Bundled, &["missing-person:mp-7"], &streams, "");
+        Self { site, clock: SimulatedClock::starting_at(SystemClock.utc()), clips }
     }
 
     fn plan(&self) -> Plan {
@@ -125,7 +123,7 @@ fn assert_dark(world: &World, appliance: &Appliance, dark_since: Stamp<Monotonic
 #[test]
 fn a_hung_dead_or_panicking_policy_thread_ends_every_look_and_a_thawed_one_resumes() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     type Blow = fn(&Plane);
     let blows: [(&str, Blow); 3] =
         [("hung", |p| p.policy.freeze().expect("freezes")), ("stopped", |p| p.policy.stop()), ("panicking", |p| p.policy.break_down())];
@@ -199,7 +197,7 @@ fn reload_without_end(world: &World, appliance: &Appliance, tell: &Sender<String
 #[test]
 fn fifty_reloads_while_others_ask_and_a_sign_is_withdrawn_neither_hang_nor_light_a_stream() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let (tell, steps) = bounded(4);
     let test = std::thread::spawn(move || {
         let appliance = world.start();
@@ -235,7 +233,7 @@ fn fifty_reloads_while_others_ask_and_a_sign_is_withdrawn_neither_hang_nor_light
 #[test]
 fn a_reload_restarts_the_streams_that_it_changes_and_no_others() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let appliance = world.start();
     until_lit(&appliance);
     let plane = appliance.plane().expect("a plane");
@@ -283,7 +281,7 @@ fn pipeline_threads() -> BTreeSet<String> {
 #[test]
 fn a_start_that_fails_at_its_last_step_leaves_no_thread_behind() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     // The second stream is no file: found out when the first one plays already.
     let mut plan = Plan { sources: Sources::Paced { fps: 10.0, frames: u64::MAX, stands_for: Vec::new() }, ..world.plan() };
     plan.loaded.limits.streams[1].source = SourceSpec::parse("rtsp://127.0.0.1:1/nobody", Path::new("/")).expect("a source");

@@ -1,35 +1,33 @@
-//! The running service, spoken to as an operator does: `placard sign`, SIGHUP, `--print-events`. Needs the test data.
+//! The running service, spoken to as an operator does: `placard sign`, SIGHUP, `--print-events`.
 
-#![allow(clippy::print_stdout, reason = "a skipped test must say so")]
-
+#[path = "support/people.rs"]
+mod people;
 #[path = "support/site.rs"]
 mod site;
-mod support;
-
-use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use placard::clock::{Clock, SystemClock, format_utc};
 use placard::console::view::StatusView;
 use placard::policy::facts::{Register, Sign};
-use placard::render::stills;
 use serde_json::Value;
-use site::{Service, Site, Stream};
+use site::{Models, Service, Site, Stream};
 
 /// Each of these keeps a core busy.
 static ONE_AT_A_TIME: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
-const PURPOSE: &str = "missing-person:asl";
+const PURPOSE: &str = "missing-person:mp-7";
+/// Who does not exist; see `people`.
+const PERSON: u64 = 1;
 const THRESHOLD: &str = "threshold = 0.5";
 
 /// One stream that shows one enrolled person again and again.
-fn site(data: &Path) -> Site {
-    let clip = data.join("video/asl_student.mkv");
-    let stream = Stream::new("hall", &format!("file:{}", clip.display())).with("repeat = true\ndetect_every = 3");
-    let site = Site::commission(data, &[PURPOSE], &[stream], &format!("[decide]\n{THRESHOLD}\n"));
+fn site() -> Site {
+    let stream = Stream::new("hall", "file:hall.mkv").with("repeat = true\ndetect_every = 3");
+    let site = Site::commission(Models::Bundled, &[PURPOSE], &[stream], &format!("[decide]\n{THRESHOLD}\n"));
+    std::fs::rename(people::clip_of(site.path(), PERSON), site.path().join("hall.mkv")).expect("renamed");
     let photograph = site.path().join("person.png");
-    stills::still(&clip, 25).expect("a frame of the clip").save(&photograph).expect("writable");
-    site.enrol(PURPOSE, &format!("A\t{}\n", photograph.display()), 48);
+    std::fs::rename(people::official_file(site.path(), PERSON), &photograph).expect("renamed");
+    site.enrol(PURPOSE, &format!("A\t{}\n", photograph.display()), 64);
     site
 }
 
@@ -74,8 +72,7 @@ impl Site {
 #[test]
 fn events_are_printed_after_a_reload_that_changed_the_pipeline_as_before() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(data) = support::test_data() else { return };
-    let site = site(&data);
+    let site = site();
     let service = site.start_with(&["--print-events"]);
     service.wait_until("an event is printed", |_| !site.printed_events().is_empty());
     site.reload_changed(&service, (THRESHOLD, "threshold = 0.45"));
@@ -87,8 +84,7 @@ fn events_are_printed_after_a_reload_that_changed_the_pipeline_as_before() {
 #[test]
 fn who_withdrew_a_sign_and_why_stands_in_register_status_and_log() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(data) = support::test_data() else { return };
-    let site = site(&data);
+    let site = site();
     let service = site.start();
     let (exit, answer, complaint) = site.placard_sign(&["withdraw", "hall-sign", "--by", "吴 L.", "--reason", "fell down & broke"]);
     assert_eq!((exit, &answer["service"], &answer["streams"][0]), (Some(0), &true.into(), &"hall".into()), "{complaint}");
@@ -139,8 +135,7 @@ fn who_withdrew_a_sign_and_why_stands_in_register_status_and_log() {
 #[test]
 fn a_withdrawal_that_could_not_be_written_is_told_and_outlives_a_reload() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(data) = support::test_data() else { return };
-    let site = site(&data);
+    let site = site();
     let service = site.start();
     service.wait_until("the stream is lit", |status| status.streams[0].state == "recognise");
     // A directory in the lock file's place: nobody can write the register, not even root.
@@ -164,8 +159,7 @@ fn a_withdrawal_that_could_not_be_written_is_told_and_outlives_a_reload() {
 #[test]
 fn a_deleted_subject_is_hit_no_more_while_the_service_runs_on() {
     let _turn = ONE_AT_A_TIME.lock();
-    let Some(data) = support::test_data() else { return };
-    let site = site(&data);
+    let site = site();
     let service = site.start();
     service.wait_until("the subject is hit", |_| !site.events().is_empty());
     let subject = site.events()[0].candidates()[0].subject.clone();

@@ -1,7 +1,8 @@
 """Trains the detector: `python train_detector.py SCENES FACES --out detector.pt`. Continues from `--out` where it exists.
 
 Pictures are 256 x 256 pieces: of frames of rendered halls, at scales that spread the faces' sizes, and mosaics of photographs of one face
-each, because walking crowds show few large faces. Cells are assigned to faces as in SimOTA (Ge et al., "YOLOX", 2021).
+each, because walking crowds show few large faces. With `--mine` the network that training begins from is shown all frames first,
+and what it wrongly takes for a face is shown again and again: backs of heads, hands, the code on the sign. Cells are assigned to faces as in SimOTA (Ge et al., "YOLOX", 2021).
 """
 
 import argparse
@@ -32,6 +33,8 @@ class Pictures:
         self.scenes = [(str(folder / file), found) for file, found in labels(folder)]
         self.faces = photographs(*faces)
         self.kept = {}
+        # (scene, x, y) of what was wrongly taken for a face.
+        self.mistaken = []
 
     def scene(self, i):
         if i not in self.kept:
@@ -42,9 +45,12 @@ class Pictures:
 
     def piece(self, rng):
         """Somewhere in a frame; in most cases where there is a face."""
-        image, found = self.scene(int(rng.integers(len(self.scenes))))
+        mistake = self.mistaken[int(rng.integers(len(self.mistaken)))] if self.mistaken and rng.random() < 0.45 else None
+        image, found = self.scene(mistake[0] if mistake else int(rng.integers(len(self.scenes))))
         scale = math.exp(rng.uniform(math.log(0.45), math.log(2.4)))
-        if found and rng.random() < 0.75:
+        if mistake:
+            x, y = mistake[1:]
+        elif found and rng.random() < 0.75:
             box, _, _ = found[int(rng.integers(len(found)))]
             x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
             if rng.random() < 0.4:
@@ -110,9 +116,47 @@ class Pictures:
                     image[a[1] : b[1], a[0] : b[0]] = rng.integers(0, 255, 3)
             return image
         small = int(rng.integers(2, 48))
+        if kind > 0.85:
+            return self.shapes(rng)
         blobs = rng.uniform(0, 255, (small, small, 3)).astype(numpy.float32)
-        how = cv2.INTER_CUBIC if kind < 0.8 else cv2.INTER_NEAREST
+        how = cv2.INTER_CUBIC if kind < 0.72 else cv2.INTER_NEAREST
         return numpy.clip(cv2.resize(blobs, (SIDE, SIDE), interpolation=how), 0, 255).astype(numpy.uint8)
+
+    @staticmethod
+    def shapes(rng):
+        """Discs in discs, stripes, wedges: what badges, ties and knots have in common with faces."""
+        image = numpy.full((SIDE, SIDE, 3), rng.integers(0, 255, 3), numpy.uint8)
+        colour = lambda: tuple(int(v) for v in rng.integers(0, 255, 3))
+        for _ in range(int(rng.integers(4, 20))):
+            centre, turn = rng.integers(0, SIDE, 2), int(rng.integers(0, 180))
+            axes = numpy.exp(rng.uniform(1.2, 3.8, 2) if rng.random() < 0.3 else rng.uniform(1.2, 3.8))
+            axes = (axes * numpy.ones(2)).astype(int)
+            for part in range(int(rng.integers(1, 4))):
+                at = tuple(int(v) for v in centre + rng.normal(0, 0.2, 2) * axes * (part > 0))
+                size = tuple(int(max(1, v)) for v in axes * (1 - 0.3 * part) * rng.uniform(0.7, 1, 2))
+                cv2.ellipse(image, at, size, turn, 0, 360, colour(), -1 if rng.random() < 0.8 else 2)
+            for _ in range(int(rng.integers(0, 6))):
+                a, b = (tuple(int(v) for v in centre + rng.normal(0, 0.5, 2) * axes) for _ in range(2))
+                cv2.line(image, a, b, colour(), int(rng.integers(1, 4)))
+        return image
+
+    def mine(self, network, least=0.35):
+        """Shows every frame to `network` and remembers what is no face."""
+        network.eval()
+        for i in range(len(self.scenes)):
+            image, found = self.scene(i)
+            height, width = (v // 32 * 32 for v in image.shape[:2])
+            batch = torch.from_numpy(image[:height, :width].transpose(2, 0, 1)[None].astype(numpy.float32))
+            with torch.no_grad():
+                out = network(batch)
+            score = (out["cls"].sigmoid() * out["obj"].sigmoid()).sqrt()[0, :, 0]
+            grid = cells(height, width)
+            for cell in (score > least).nonzero()[:, 0]:
+                x, y = ((grid[cell, :2] + 0.5) * grid[cell, 2]).tolist()
+                near = any(abs(x - b[0] - b[2] / 2) < 0.7 * b[2] and abs(y - b[1] - b[3] / 2) < 0.7 * b[3] for b, _, _ in found)
+                if not near:
+                    self.mistaken.append((i, x, y))
+        print(f"{len(self.mistaken)} cells of {len(self.scenes)} frames were mistaken for faces", flush=True)
 
     def draw(self, rng):
         image, found = self.piece(rng) if rng.random() < 0.55 else self.mosaic(rng)
@@ -236,6 +280,8 @@ def main():
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--warm", help="weights to begin from, with a new schedule")
+    parser.add_argument("--mine", action="store_true", help="learn from what the weights to begin from get wrong")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
@@ -248,6 +294,10 @@ def main():
         network.load_state_dict(kept["network"])
         optimiser.load_state_dict(kept["optimiser"])
         step = kept["step"]
+    elif given.warm:
+        network.load_state_dict(torch.load(given.warm)["network"])
+    if given.mine:
+        pictures.mine(network)
     begun, first, means = time.monotonic(), step, numpy.zeros(4)
     while step < given.steps:
         rng = numpy.random.default_rng([given.seed, step])

@@ -95,7 +95,7 @@ impl Traffic {
 
     /// After how long everything comes again.
     pub fn period_s(&self) -> Option<f64> {
-        (self.again_after > 0).then(|| self.again_after as f64 * self.turn_s)
+        (self.again_after > 0).then_some(self.again_after as f64 * self.turn_s)
     }
 
     /// Everybody on stage at `t_s`, farthest first.

@@ -32,6 +32,24 @@ impl Stream {
     }
 }
 
+/// What faces are found and told apart with.
+#[derive(Clone, Copy)]
+pub enum Models<'a> {
+    /// What comes with the program: for rendered people, and always there.
+    Bundled,
+    /// YuNet and MobileFace from the test data: for real people.
+    Of(&'a Path),
+}
+
+impl Models<'_> {
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Bundled => ("concourse-detector", "concourse-embedder"),
+            Self::Of(_) => ("yunet-n-dynamic", "mobileface-v2"),
+        }
+    }
+}
+
 pub struct Site {
     directory: tempfile::TempDir,
 }
@@ -54,15 +72,17 @@ fn succeeded(what: &str, output: Output) -> String {
 impl Site {
     /// One public zone that all streams look at, with a sign that was inspected yesterday, for `purposes`. `pipeline`: further lines of
     /// the pipeline file.
-    pub fn commission(data: &Path, purposes: &[&str], streams: &[Stream], pipeline: &str) -> Self {
+    pub fn commission(models: Models, purposes: &[&str], streams: &[Stream], pipeline: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let site = Self { directory };
         let now = SystemClock.utc();
         let day = |days: i64| format_utc(Stamp::from_ns(now.ns() + days * 86_400_000_000_000));
         let mut text =
             String::from("[site]\nname = \"test\"\nmode = \"commissioning\"\ncontroller = \"test\"\ncontact = \"test@test.invalid\"\n\n");
-        for model in ["yunet_n_dynamic.onnx", "mobileface_v2_112.onnx"] {
-            writeln!(text, "[[model]]\nfile = {:?}\n", data.join("models").join(model)).expect("a String");
+        if let Models::Of(data) = models {
+            for model in ["yunet_n_dynamic.onnx", "mobileface_v2_112.onnx"] {
+                writeln!(text, "[[model]]\nfile = {:?}\n", data.join("models").join(model)).expect("a String");
+            }
         }
         write!(
             text,
@@ -90,8 +110,9 @@ impl Site {
             .expect("a String");
         }
         std::fs::write(site.path().join("site.toml"), text).expect("writable");
+        let (detector, embedder) = models.names();
         let mut file = format!(
-            "name = \"test\"\n\n[detect]\nmodel = \"yunet-n-dynamic\"\ninput_px = 640\n\n[embed]\nmodel = \"mobileface-v2\"\n\n[http]\nlisten = \"none\"\n\n{pipeline}\n"
+            "name = \"test\"\n\n[detect]\nmodel = \"{detector}\"\ninput_px = 640\n\n[embed]\nmodel = \"{embedder}\"\n\n[http]\nlisten = \"none\"\n\n{pipeline}\n"
         );
         if pipeline.contains("input_px") {
             file = file.replacen("input_px = 640\n", "", 1);

@@ -38,10 +38,4 @@ zones = ["hall", "gate", "door"]
 basis = { kind = "public-safety", statute = "a statute", authority = "an authority", from = $(day '-10 days'), until = $(day '+300 days') }
 assessment = "pia-1"
 review_on = $(day '+100 days')
-[[model]]
-file = "/share/models/yunet_n_dynamic.onnx"
-name = "yunet-n-dynamic"
-[[model]]
-file = "/share/models/mobileface_v2_112.onnx"
-name = "mobileface-v2"
 S
