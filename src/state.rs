@@ -7,6 +7,7 @@
 //!         models/NAME/          model.onnx, manifest.toml
 //!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
 //!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
+//!         clock.json            how far the wall clock has been believed; see `gallery/leap.rs`
 //!         control.sock          unless the state directory is the default: then /run/placard/control.sock
 //! ```
 
@@ -47,6 +48,9 @@ impl StateDirectory {
     }
     pub fn identities(&self) -> PathBuf {
         self.root.join("gallery/identities.redb")
+    }
+    pub fn clock(&self) -> PathBuf {
+        self.root.join("clock.json")
     }
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")

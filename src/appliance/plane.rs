@@ -118,7 +118,7 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     let vault = Vault::open_patiently(&plan.state, key, VAULT_PATIENCE, stop).map_err(|e| failed(&e))?;
     // A bench changes nothing of the site's. What cannot be erased now is not searched, and is tried again.
     if matches!(plan.sources, Sources::Configured)
-        && let Err(error) = purge(&vault, &plan.state, key, plan.clock.utc())
+        && let Err(error) = purge(&vault, &plan.state, key, plan.clock.now())
     {
         tracing::warn!(%error, "what has expired could not be erased; it is tried again within the hour");
     }

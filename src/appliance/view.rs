@@ -10,6 +10,7 @@ use crate::console::view::{
 use crate::console::{ActionError, Appliance as Console, InspectionNote};
 use crate::counters::{Counters, Reading};
 use crate::frame::StreamIndex;
+use crate::gallery::leap;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
 use crate::policy::board::StreamPolicy;
@@ -126,6 +127,12 @@ impl Appliance {
         }
         for (sign, failure) in plane.policy.unwritten_withdrawals() {
             alarms.push(format!("The withdrawal of sign `{sign}` holds, but is not in the register and ends with a restart: {failure}"));
+        }
+        let state = self.plan.lock().state.clone();
+        if plane.galleries.is_some()
+            && let Err(error) = leap::standing(&state, self.clock.now())
+        {
+            alarms.push(format!("Nothing is erased: {error}."));
         }
         for stream in &plane.streams {
             let health = stream.health();

@@ -25,6 +25,7 @@ use crate::console::view::ReloadView;
 use crate::embedding::Embedding;
 use crate::gallery::SubjectId;
 use crate::gallery::identities::Identities;
+use crate::gallery::leap::believe;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
@@ -235,6 +236,8 @@ impl<'a> Enrolment<'a> {
         self.studio.still_intended(self.state)?;
         let vault = Vault::open_patiently(self.state, &self.key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
+        // A clock that leapt would erase others too early, and keep the new ones too long.
+        believe(self.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
         vault.purge_expired(now)?;
         let known = vault.load_purpose(self.purpose, &self.studio.model, now)?;
         let set = GallerySet::of_purpose(self.studio.model.clone(), self.studio.desk.table(), self.purpose, &known)?;

@@ -11,6 +11,7 @@
 pub mod exact;
 mod file;
 pub mod identities;
+pub mod leap;
 pub mod purge;
 mod record;
 pub mod seal;

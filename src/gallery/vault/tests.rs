@@ -4,6 +4,7 @@ use super::super::identities::Identities;
 use super::super::purge::purge;
 use super::super::set::GallerySet;
 use super::*;
+use crate::clock::{Clock, Now, SimulatedClock};
 
 struct Site {
     _directory: tempfile::TempDir,
@@ -42,6 +43,10 @@ fn embedding(axis: usize) -> Embedding {
 }
 
 fn enrol(vault: &Vault, purpose: &Purpose, templates: &[Embedding]) -> SubjectId {
+    enrol_until(vault, purpose, templates, END)
+}
+
+fn enrol_until(vault: &Vault, purpose: &Purpose, templates: &[Embedding], expires_at: Stamp<Utc>) -> SubjectId {
     let subject = SubjectId::random().expect("random");
     let new = NewSubject {
         subject: subject.clone(),
@@ -50,7 +55,7 @@ fn enrol(vault: &Vault, purpose: &Purpose, templates: &[Embedding]) -> SubjectId
         templates: templates.iter().collect(),
         channel: Channel::ImageFile,
         enrolled_at: NOW,
-        expires_at: END,
+        expires_at,
     };
     vault.enrol(&[new]).expect("enrolled");
     subject
@@ -100,10 +105,32 @@ fn what_has_expired_is_erased_with_its_key_and_name() {
     let subject = enrol(&vault, &p, &[embedding(0)]);
     let identities = || Identities::open(&site.state, &site.key).expect("opens");
     identities().put([(&subject, "somebody")]).expect("written");
-    assert_eq!(purge(&vault, &site.state, &site.key, NOW).expect("purges"), 0);
+    let at = |utc: Stamp<Utc>| Now { monotonic: Stamp::from_ns(utc.ns()), utc };
+    assert_eq!(purge(&vault, &site.state, &site.key, at(NOW)).expect("purges"), 0);
     assert_eq!(identities().name(&subject).expect("reads").as_deref(), Some("somebody"));
-    assert_eq!(purge(&vault, &site.state, &site.key, END).expect("purges"), 1);
+    assert_eq!(purge(&vault, &site.state, &site.key, at(END)).expect("purges"), 1);
     assert!(vault.subjects().expect("reads").is_empty() && identities().name(&subject).expect("reads").is_none());
+}
+
+#[test]
+fn a_clock_that_leapt_ahead_erases_nobody_and_finds_nobody_either() {
+    let site = site();
+    let (vault, p) = (site.vault(), purpose("missing-person:1"));
+    let clock = SimulatedClock::starting_at(Stamp::from_ns(1_795_292_218_000_000_000));
+    let end = clock.utc().plus(Duration::from_secs(30 * 86_400));
+    let subject = enrol_until(&vault, &p, &[embedding(0)], end);
+    assert_eq!(purge(&vault, &site.state, &site.key, clock.now()).expect("purges"), 0);
+    let right = clock.utc();
+    clock.set_utc(end.plus(Duration::from_secs(86_400)));
+    let error = purge(&vault, &site.state, &site.key, clock.now()).expect_err("leapt").to_string();
+    assert!(error.contains("days later than can be explained"), "{error}");
+    assert!(vault.subjects().expect("reads").contains(&subject), "still there");
+    let loaded = vault.load_purpose(&p, &model(), clock.utc()).expect("loads");
+    assert_eq!((loaded.templates.len(), loaded.expired), (0, 1), "but not searched");
+    clock.set_utc(right);
+    assert_eq!(vault.load_purpose(&p, &model(), clock.utc()).expect("loads").templates.len(), 1, "found again");
+    clock.advance(Duration::from_secs(31 * 86_400));
+    assert_eq!(purge(&vault, &site.state, &site.key, clock.now()).expect("purges"), 1, "time that has really passed");
 }
 
 /// Changes a stored record behind the vault's back: `edit` gets the header's text.

@@ -1,0 +1,203 @@
+//! Whether the wall clock has leapt ahead. Erasing what has expired cannot be taken back, so a clock that was set wrong must not erase a gallery.
+//!
+//! Within one boot the wall clock may gain [`TOLERANCE`] on the monotonic one, counted from the first look, so that many small leaps do not add up. Across boots
+//! nobody knows how long a machine was off: up to [`OFF`] is believed. Beyond that nothing is erased, and nobody is enrolled with an end that a wrong
+//! clock chose, until the clock is right or somebody says that it is, by removing the file `clock.json` of the state directory. What such a clock
+//! takes for expired is not searched meanwhile: closed both ways. (A clock that was set back erases nothing, and is the policy thread's
+//! business: `policy/wall_clock.rs`.)
+//!
+//! Owner: whoever holds the vault writes; anybody may ask.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Monotonic, Now, Stamp, Utc, format_utc};
+use crate::policy::wall_clock::earliest;
+use crate::state::{StateDirectory, replace_file};
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// How far the wall clock may run ahead of what the monotonic one has counted since the first look after the boot.
+pub const TOLERANCE: Duration = DAY;
+/// How long a machine is believed to have been off.
+pub const OFF: Duration = Duration::from_secs(14 * 24 * 3_600);
+
+/// What is kept between looks: Unix time and time since the boot, ns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Believed {
+    boot: String,
+    /// The first look after this boot.
+    first_utc_ns: i64,
+    first_monotonic_ns: i64,
+    /// The last look before this boot, if there was one.
+    before_ns: Option<i64>,
+    /// The last look.
+    last_ns: i64,
+}
+
+/// Why the clock is not believed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Disbelief {
+    #[error(
+        "the wall clock says {}, {days} days later than can be explained: expired templates stay on the disk (unsearched) and nobody is enrolled. Set the clock (NTP); \
+         if it is right, and the machine was off for long, remove {}",
+        format_utc(*.says),
+        path.display()
+    )]
+    Leapt { says: Stamp<Utc>, days: i64, path: PathBuf },
+    #[error("{}: {reason}: without it nobody can tell whether the clock has leapt, and nothing is erased. If the clock is right, remove that file", path.display())]
+    File { path: PathBuf, reason: String },
+}
+
+/// Asks, and remembers the answer. The caller holds the vault.
+pub fn believe(state: &StateDirectory, now: Now) -> Result<(), Disbelief> {
+    believe_in(state, now, &boot())
+}
+
+/// Asks only.
+pub fn standing(state: &StateDirectory, now: Now) -> Result<(), Disbelief> {
+    judge(state, now, &boot()).map(|_| ())
+}
+
+/// The kernel's name for this boot; empty where it gives none.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+fn believe_in(state: &StateDirectory, now: Now, boot: &str) -> Result<(), Disbelief> {
+    let Some(next) = judge(state, now, boot)? else { return Ok(()) };
+    let path = state.clock();
+    let failed = |reason: String| Disbelief::File { path: path.clone(), reason };
+    let text = serde_json::to_vec(&next).map_err(|error| failed(error.to_string()))?;
+    replace_file(&path, &text, 0o600).map_err(|error| failed(error.to_string()))
+}
+
+/// What is to be remembered. `None`: nothing, of a clock that was never set.
+fn judge(state: &StateDirectory, now: Now, boot: &str) -> Result<Option<Believed>, Disbelief> {
+    let path = state.clock();
+    let failed = |reason: String| Disbelief::File { path: path.clone(), reason };
+    let kept: Option<Believed> = match std::fs::read(&path) {
+        Ok(text) => Some(serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let (utc_ns, monotonic_ns) = (now.utc.ns(), now.monotonic.ns());
+    let Some(kept) = kept else {
+        // Nothing is known. What is enrolled from now on does not end before this software was made.
+        let first = first_look(boot, now, None);
+        return Ok((now.utc >= earliest()).then_some(first));
+    };
+    let same_boot = kept.boot == boot && monotonic_ns >= kept.first_monotonic_ns;
+    let believed = if same_boot {
+        kept.clone()
+    } else {
+        first_look(boot, Now { monotonic: Stamp::from_ns(monotonic_ns), utc: Stamp::from_ns(utc_ns) }, Some(kept.last_ns))
+    };
+    let since_first = since(now.monotonic, believed.first_monotonic_ns);
+    // A clock that starts wrong (no battery) and is set right once the network is there has run ahead of its own first look, not of the last boot's.
+    let off = believed.before_ns.map(|before| Stamp::<Utc>::from_ns(before).plus(OFF).plus(since(now.monotonic, 0)));
+    let steady = same_boot.then(|| Stamp::<Utc>::from_ns(believed.first_utc_ns).plus(TOLERANCE).plus(since_first));
+    let latest = off.into_iter().chain(steady).max().unwrap_or(now.utc);
+    if now.utc > latest {
+        let days = now.utc.since_ns(latest) / i64::try_from(DAY.as_nanos()).unwrap_or(i64::MAX);
+        return Err(Disbelief::Leapt { says: now.utc, days, path });
+    }
+    Ok(Some(Believed { last_ns: believed.last_ns.max(utc_ns), ..believed }))
+}
+
+fn first_look(boot: &str, now: Now, before_ns: Option<i64>) -> Believed {
+    let utc_ns = now.utc.ns();
+    let last_ns = before_ns.map_or(utc_ns, |before| before.max(utc_ns));
+    Believed { boot: boot.to_owned(), first_utc_ns: utc_ns, first_monotonic_ns: now.monotonic.ns(), before_ns, last_ns }
+}
+
+fn since(now: Stamp<Monotonic>, earlier_ns: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(now.since_ns(Stamp::from_ns(earlier_ns))).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, SimulatedClock};
+
+    const NOW: Stamp<Utc> = Stamp::from_ns(1_795_292_218_000_000_000);
+
+    struct Bench {
+        _directory: tempfile::TempDir,
+        state: StateDirectory,
+    }
+
+    fn bench() -> Bench {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        Bench { state: StateDirectory::new(directory.path()), _directory: directory }
+    }
+
+    fn days(count: u32) -> Duration {
+        DAY * count
+    }
+
+    #[test]
+    fn a_leap_ahead_is_not_believed_until_the_clock_is_right_again() {
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+        clock.advance(days(100));
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()), "time that has passed is believed");
+        let right = clock.utc();
+        clock.set_utc(right.plus(days(365)));
+        let error = believe_in(&site.state, clock.now(), "a").expect_err("leapt");
+        assert!(matches!(error, Disbelief::Leapt { days: 364, .. }), "{error}");
+        assert!(error.to_string().contains("clock.json") && error.to_string().contains("Set the clock"), "{error}");
+        assert!(judge(&site.state, clock.now(), "a").is_err(), "asking says the same");
+        clock.set_utc(right);
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+    }
+
+    #[test]
+    fn many_small_leaps_do_not_slip_through() {
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        let believed = (0..10).filter(|i| {
+            clock.set_utc(NOW.plus(Duration::from_secs(i * 8 * 3_600)));
+            believe_in(&site.state, clock.now(), "a").is_ok()
+        });
+        assert_eq!(believed.count(), 4, "0, 8, 16 and 24 h");
+    }
+
+    #[test]
+    fn a_machine_may_have_been_off_for_two_weeks_and_for_longer_if_somebody_says_so() {
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+        clock.set_utc(NOW.plus(days(13)));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+        clock.set_utc(NOW.plus(days(40)));
+        assert!(matches!(believe_in(&site.state, clock.now(), "c"), Err(Disbelief::Leapt { .. })));
+        std::fs::remove_file(site.state.clock()).expect("removed");
+        assert_eq!(believe_in(&site.state, clock.now(), "c"), Ok(()));
+        assert_eq!(believe_in(&site.state, clock.now(), "c"), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_without_a_battery_is_set_right_after_the_boot() {
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+        clock.set_utc(Stamp::from_ns(0));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()), "1970 erases nothing");
+        clock.set_utc(NOW.plus(days(2)));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+        clock.set_utc(NOW.plus(days(200)));
+        assert!(believe_in(&site.state, clock.now(), "b").is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_leave_to_erase() {
+        let site = bench();
+        std::fs::write(site.state.clock(), "{").expect("written");
+        let error = believe_in(&site.state, SimulatedClock::starting_at(NOW).now(), "a").expect_err("damaged");
+        assert!(matches!(&error, Disbelief::File { .. }) && error.to_string().contains("remove that file"), "{error}");
+    }
+}
