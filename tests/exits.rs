@@ -4,6 +4,7 @@
 mod site;
 #[path = "support/streams.rs"]
 mod streams;
+mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -65,6 +66,7 @@ fn each_fault_has_the_documented_status_and_one_json_object() {
     let pipeline = path("p.toml", "name = \"p\"\n[detect]\nmodel = \"nope\"\n[[stream]]\nname = \"hall\"\nsource = \"file:x.mkv\"\n");
     let broken = path("broken.toml", "name = \"p\"\nnonsense = 1\n");
     let text = path("text.onnx", "this is no model");
+    let out = directory.path().join("out").display().to_string();
     let enrol = ["enrol", "--purpose", "missing-person:x"];
     let cases: &[(&[&str], i32, &str)] = &[
         (&["model", "show", "nope"], 6, "no model `nope`"),
@@ -80,6 +82,13 @@ fn each_fault_has_the_documented_status_and_one_json_object() {
         (&["model", "add", &text], 4, "text.onnx"),
         (&["search", "--purpose", "crime-prevention:x", &text], 4, "refused"),
         (&["run", &broken], 3, "nonsense"),
+        (&["bench", "journey", &pipeline, "--out", &out, "--clip", &text], 6, "no model `nope`"),
+        (&["bench", "journey", &pipeline, "--clip", "/nowhere.mkv"], 6, "/nowhere.mkv"),
+        (&["bench", "journey", &broken], 3, "nonsense"),
+        (&["sign", "inspect", "hall-sign", "--by", "t", "--photo", "/nowhere.jpg"], 6, "/nowhere.jpg"),
+        (&["sign", "inspect", "hall-sign", "--by", " "], 2, "--by is blank"),
+        (&["sign", "withdraw", "hall-sign", "--by", ""], 2, "--by is blank"),
+        (&["sign", "post", "hall-sign", "--by", "  "], 2, "--by is blank"),
         (&["sign", "withdraw", "hall-sing", "--by", "t"], 2, "did you mean `hall-sign`"),
         (&["status"], 5, "no appliance answers"),
     ];
@@ -90,6 +99,28 @@ fn each_fault_has_the_documented_status_and_one_json_object() {
         assert!(got == Some(*status) && object["exit"] == *status && told.contains(words), "{arguments:?}: {got:?}, {error}");
         assert!(!error.contains("secret"), "{error}");
     }
+}
+
+#[test]
+fn photographs_to_calibrate_with_are_read_under_a_purpose_in_force_only() {
+    let Some(data) = support::test_data() else { return };
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let state = commission(directory.path());
+    let (model, faces) = (data.join("models/mobileface_v2_112.onnx"), data.join("images/identities"));
+    let (model, faces) = (model.display().to_string(), faces.display().to_string());
+    let add =
+        |folder: &str, purpose: &str| placard(&state, &["model", "add", &model, "--int8", "--calibrate", folder, "--purpose", purpose]);
+    let (status, _, error) = add("/nowhere", "missing-person:x");
+    assert!(status == Some(6) && error.contains("/nowhere"), "{status:?}, {error}");
+    let (status, _, error) = add(&faces, "crime-prevention:x");
+    assert!(status == Some(4) && error.contains("not in the register") && error.contains("is in the store in fp32"), "{status:?}, {error}");
+    let (status, _, error) = add(&faces, "missing-person:x");
+    assert!(status == Some(6) && error.contains("no face detector"), "{status:?}, {error}");
+    let (status, shown, _) = placard(&state, &["model", "show", "mobileface-v2"]);
+    let shown: Value = serde_json::from_str(shown.trim()).expect("a manifest");
+    assert_eq!((status, &shown["cameras_run"], &shown["int8"]), (Some(0), &"fp32".into(), &Value::Null));
+    let (status, _, error) = placard(&state, &["model", "add", &model, "--int8", "--calibrate", &faces]);
+    assert!(status == Some(2) && error.contains("--purpose"), "{status:?}, {error}");
 }
 
 #[test]
@@ -106,6 +137,8 @@ fn a_bad_site_key_or_no_site_is_a_matter_of_configuration_for_every_command() {
         &["enrol", "--purpose", "missing-person:x", &picture],
         &["search", "--purpose", "missing-person:x", &picture],
     ];
+    let (status, _, error) = placard(Path::new("/nowhere"), &["bench", "journey", &pipeline]);
+    assert!(status == Some(3) && error.contains("no site in /nowhere"), "{status:?}, {error}");
     for command in commands {
         let (status, _, error) = placard(state.root(), command);
         assert!(status == Some(3) && error.contains("mode 0644"), "{command:?}: {status:?}, {error}");

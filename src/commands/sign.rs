@@ -68,9 +68,9 @@ enum Action {
 pub fn run(context: &Context, args: Args) -> Outcome {
     let done = match args.action {
         Action::List => return list(context),
-        Action::Withdraw { id, by, reason } => withdraw(context, &id, &by.unwrap_or_else(login), &reason)?,
-        Action::Post { id, by } => post(context, &id, &by.unwrap_or_else(login))?,
-        Action::Inspect { id, by, photo, at } => inspect(context, &id, &by, photo.as_deref(), at)?,
+        Action::Withdraw { id, by, reason } => withdraw(context, &id, &named(by.unwrap_or_else(login))?, &reason)?,
+        Action::Post { id, by } => post(context, &id, &named(by.unwrap_or_else(login))?)?,
+        Action::Inspect { id, by, photo, at } => inspect(context, &id, &named(by)?, photo.as_deref(), at)?,
     };
     let mut out = std::io::stdout().lock();
     if context.json {
@@ -91,6 +91,11 @@ struct Done {
 fn login() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     named.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Nobody's word is no record.
+fn named(by: String) -> Result<String, Failed> {
+    if by.trim().is_empty() { Err(Failed::new(Exit::Usage, anyhow::anyhow!("--by is blank: say who"))) } else { Ok(by) }
 }
 
 fn unknown(id: &str, nearest: Option<String>) -> Failed {
@@ -162,12 +167,16 @@ fn post(context: &Context, id: &str, by: &str) -> Result<Done, Failed> {
 /// The digest is made here: the photograph lies with whoever runs the command, not with the service.
 fn digest(photo: &Path) -> Result<String, Failed> {
     let hashed = std::fs::read(photo).and_then(|bytes| match bytes.len() {
-        0 => Err(std::io::Error::other("the file is empty")),
+        0 => Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file is empty")),
         _ => Ok(Sha256::digest(&bytes)),
     });
     match hashed {
         Ok(digest) => Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
-        Err(error) => Err(Failed::new(Exit::Failure, anyhow::anyhow!("photograph {}: {error}", photo.display()))),
+        Err(error) => {
+            let absent = matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof);
+            let exit = if absent { Exit::Missing } else { Exit::Failure };
+            Err(Failed::new(exit, anyhow::anyhow!("photograph {}: {error}", photo.display())))
+        }
     }
 }
 

@@ -104,7 +104,7 @@ fn listen(mut signals: Signals, stop: Shutdown) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn trial(site: &BenchSite, load: Load, stop: &Shutdown, json: bool) -> anyhow::Result<Measured> {
+fn trial(site: &BenchSite, load: Load, stop: &Shutdown, json: bool) -> Result<Measured, Failed> {
     let bar = ProgressBar::new(load.seconds.ceil() as u64);
     if json || !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -117,9 +117,9 @@ fn trial(site: &BenchSite, load: Load, stop: &Shutdown, json: bool) -> anyhow::R
 }
 
 /// Doubles until a load is not carried, then halves the gap.
-fn search(site: &BenchSite, bound_ms: f64, load: &dyn Fn(usize) -> Load, stop: &Shutdown, json: bool) -> anyhow::Result<Search> {
+fn search(site: &BenchSite, bound_ms: f64, load: &dyn Fn(usize) -> Load, stop: &Shutdown, json: bool) -> Result<Search, Failed> {
     let mut trials: Vec<Measured> = Vec::new();
-    let mut carried = |streams: usize| -> anyhow::Result<bool> {
+    let mut carried = |streams: usize| -> Result<bool, Failed> {
         let measured = trial(site, load(streams), stop, json)?;
         let ok = measured.latency_ms.p99 <= bound_ms && measured.missed_share() <= MOST_MISSED;
         trials.push(measured);

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 
 use crate::appliance::{Appliance, Plan, Plane, Sources};
 use crate::clock::{Clock, SystemClock};
+use crate::commands::exits::{present, start_failed};
 use crate::commands::run::Usage;
+use crate::commands::{Exit, Failed};
 use crate::config::limits;
 use crate::config::load::Loaded;
 use crate::config::source::SourceSpec;
@@ -78,7 +80,12 @@ impl Drop for BenchSite {
 
 impl BenchSite {
     /// `clips` take the place of streams that are not files.
-    pub fn new(site: &StateDirectory, loaded: Loaded, clips: &[PathBuf]) -> anyhow::Result<Self> {
+    pub fn new(site: &StateDirectory, loaded: Loaded, clips: &[PathBuf]) -> Result<Self, Failed> {
+        if !site.site().is_file() {
+            let text = anyhow!("no site in {}: `placard commission SITE_FILE` makes one", site.root().display());
+            return Err(Failed::new(Exit::Config, text));
+        }
+        clips.iter().try_for_each(|clip| present(clip))?;
         let root = site.root().join(format!("bench-{}", std::process::id()));
         sweep(site.root());
         std::fs::DirBuilder::new().mode(0o700).create(&root).with_context(|| format!("creating {}", root.display()))?;
@@ -138,7 +145,7 @@ impl BenchSite {
     }
 
     /// Runs one load, unless `stop` is requested. `progress` hears the seconds that have passed.
-    pub fn measure(&self, load: Load, stop: &Shutdown, progress: &mut dyn FnMut(f64)) -> anyhow::Result<Measured> {
+    pub fn measure(&self, load: Load, stop: &Shutdown, progress: &mut dyn FnMut(f64)) -> Result<Measured, Failed> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds times frames per second")]
         let frames = ((load.seconds + load.warmup_s) * load.fps).ceil() as u64;
         let (loaded, stands_for) = self.pipeline(load.streams)?;
@@ -148,7 +155,7 @@ impl BenchSite {
             clock: SystemClock::shared(),
             sources: Sources::Paced { fps: load.fps, frames, stands_for },
         };
-        let appliance = Appliance::start(plan)?;
+        let appliance = Appliance::start(plan).map_err(start_failed)?;
         let plane = appliance.plane().context("the appliance stopped at once")?;
         let begun_at = SystemClock.monotonic();
         let elapsed_s = || SystemClock.monotonic().since_ns(begun_at) as f64 / 1e9;
@@ -161,7 +168,9 @@ impl BenchSite {
             progress((elapsed_s() - head_s - load.warmup_s).max(0.0));
         }
         appliance.stop();
-        ensure!(!stop.is_requested(), "ended by a signal: nothing was measured");
+        if stop.is_requested() {
+            return Err(anyhow!("ended by a signal: nothing was measured").into());
+        }
         measured(load, &plane, &begin, before)
     }
 }
@@ -203,19 +212,22 @@ impl Counts {
     }
 }
 
-fn measured(load: Load, plane: &Plane, begin: &Usage, before: Counts) -> anyhow::Result<Measured> {
+fn measured(load: Load, plane: &Plane, begin: &Usage, before: Counts) -> Result<Measured, Failed> {
     let after = Counts::of(plane);
     let withheld = after.withheld - before.withheld;
     if withheld > 0 {
         let reasons: Vec<String> =
             plane.policy.snapshot().iter().map(|s| format!("{}: {} ({})", s.name, s.state.name(), s.reason)).collect();
-        bail!("{withheld} frames were withheld: the site's law does not allow this bench: {}", reasons.join("; "));
+        let text = anyhow!("{withheld} frames were withheld: the site's law does not allow this bench: {}", reasons.join("; "));
+        return Err(Failed::new(Exit::Refused, text));
     }
     let usage = Usage::now()?;
     let wall_s = usage.wall_s_since(begin);
     let cpu_s = usage.cpu_s_since(begin);
     let (offered, detected) = (after.offered - before.offered, after.detected - before.detected);
-    ensure!(offered > 0, "no frame was offered within {} s", load.seconds);
+    if offered == 0 {
+        return Err(anyhow!("no frame was offered within {} s", load.seconds).into());
+    }
     let processed = detected + (after.skipped - before.skipped);
     let snapshots = plane.latencies.snapshot()?;
     let journey = snapshots.iter().find(|s| &*s.name == CAPTURE_TO_DONE);
