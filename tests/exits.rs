@@ -115,7 +115,7 @@ fn photographs_to_calibrate_with_are_read_under_a_purpose_in_force_only() {
     let (status, _, error) = add(&faces, "crime-prevention:x");
     assert!(status == Some(4) && error.contains("not in the register") && error.contains("is in the store in fp32"), "{status:?}, {error}");
     let (status, _, error) = add(&faces, "missing-person:x");
-    assert!(status == Some(6) && error.contains("no face detector"), "{status:?}, {error}");
+    assert!(status == Some(6) && error.contains("no model `nope`"), "{status:?}, {error}");
     let (status, shown, _) = placard(&state, &["model", "show", "mobileface-v2"]);
     let shown: Value = serde_json::from_str(shown.trim()).expect("a manifest");
     assert_eq!((status, &shown["cameras_run"], &shown["int8"]), (Some(0), &"fp32".into(), &Value::Null));

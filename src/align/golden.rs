@@ -19,7 +19,7 @@ use crate::policy::lease::testing::Granted;
 use super::{Aligner, CROP_LEN};
 
 /// The journey of a portrait: detector, aligner, embedder.
-pub(super) struct Journey {
+pub(crate) struct Journey {
     granted: Granted,
     detector: Detector,
     aligner: Aligner,
@@ -29,7 +29,10 @@ pub(super) struct Journey {
 
 impl Journey {
     pub(super) fn new(data: &Path) -> Self {
-        let embedder = network(data, "mobileface_v2_112.onnx", "mobileface-v2");
+        Self::with_embedder(data, network(data, "mobileface_v2_112.onnx", "mobileface-v2"))
+    }
+
+    pub(crate) fn with_embedder(data: &Path, embedder: Box<dyn Network>) -> Self {
         let aligner = Aligner::new(&embedder.manifest().input).expect("an embedder");
         let detector = detector(network(data, "yunet_n_640_640.onnx", "yunet-n-640"), None);
         Self { granted: granted(&Area::whole()), detector, aligner, embedder, crop: vec![0.0; CROP_LEN] }
@@ -54,7 +57,7 @@ impl Journey {
         Embedding::normalised(&mut values).expect("an embedding")
     }
 
-    fn embed(&mut self, path: &Path) -> Embedding {
+    pub(crate) fn embed(&mut self, path: &Path) -> Embedding {
         let frame = picture(path);
         let face = self.best_face(&frame).unwrap_or_else(|| panic!("no face in {}", path.display()));
         let landmarks = face.landmarks.expect("YuNet gives landmarks");
@@ -82,7 +85,7 @@ fn embeddings_of_our_own_crops_equal_the_golden_ones() {
 }
 
 /// (name without `_a.jpg` or `_b.jpg`, embedding) of every picture of one kind.
-fn embed_all(journey: &mut Journey, data: &Path, kind: &str) -> BTreeMap<String, Embedding> {
+pub(crate) fn embed_all(journey: &mut Journey, data: &Path, kind: &str) -> BTreeMap<String, Embedding> {
     let mut embeddings = BTreeMap::new();
     for entry in std::fs::read_dir(data.join("images/identities")).expect("readable") {
         let path = entry.expect("readable").path();

@@ -4,7 +4,7 @@
 //! mask worker; rasters of areas are kept, nothing is allocated per face.
 
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 #[cfg(test)]
 mod rendered;
 pub mod similarity;

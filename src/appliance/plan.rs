@@ -133,7 +133,9 @@ impl Plan {
     }
 
     fn network(&self, site: &Site, name: &str, task: Task) -> Result<Box<dyn Network>, StartError> {
-        let network = store::load_network(&self.state, name, task, &self.loaded.pipeline.engine)?;
+        // What cameras see may be embedded in int8; templates never are.
+        let load = if self.loaded.pipeline.embed.as_ref().is_some_and(|e| e.int8) { store::load_fastest } else { store::load_network };
+        let network = load(&self.state, name, task, &self.loaded.pipeline.engine)?;
         intended_use::check(network.manifest(), Some(site))?;
         Ok(network)
     }

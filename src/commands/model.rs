@@ -1,17 +1,25 @@
 //! `placard model`: add, list and show models.
 
+mod faces;
+mod int8;
+#[cfg(test)]
+mod tests;
+
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::exits::store_failed;
+use super::exits::{present, store_failed};
 use super::{Context, Exit, Failed, Outcome};
 use crate::engine::bundled;
 use crate::engine::known::{self, By};
 use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize, Task};
-use crate::engine::store::{self, AddOptions, Added, Listed, StoreError};
+use crate::engine::store::{self, AddOptions, Added, Int8Outcome, Listed, StoreError};
+use crate::purpose::Purpose;
+use faces::Photographs;
+use int8::{execution, int8_object, int8_text, make_int8, show_int8};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,6 +39,19 @@ enum Action {
         /// Describe a model that is not known (`placard model show NAME` prints an example).
         #[arg(long, value_name = "FILE")]
         manifest: Option<PathBuf>,
+        /// Also make an int8 variant of an embedder. Cameras use it if it is measured to be as good and faster on this machine; enrolment and
+        /// search stay fp32.
+        #[arg(long)]
+        int8: bool,
+        /// Calibrate with the faces in this folder's photographs (JPEG, PNG) instead of rendered ones.
+        #[arg(long, value_name = "DIR", requires_all = ["int8", "purpose"])]
+        calibrate: Option<PathBuf>,
+        /// The purpose of the register under which these photographs may be read.
+        #[arg(long, requires = "calibrate")]
+        purpose: Option<Purpose>,
+        /// Face detector in the model store that finds the faces in them. Unset: the only one there.
+        #[arg(long, value_name = "NAME", requires = "calibrate")]
+        detector: Option<String>,
     },
     /// List the models there are: those of the program, then those that were added.
     List,
@@ -46,12 +67,21 @@ enum Action {
 pub fn run(context: &Context, args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     match args.action {
-        Action::Add { file, name, manifest } => {
+        Action::Add { file, name, manifest, int8, calibrate, purpose, detector } => {
             let options = AddOptions { name, manifest, onnxruntime: None };
+            let photographs = calibrate.zip(purpose).map(|(directory, purpose)| Photographs { directory, purpose, detector });
+            if let Some(photographs) = &photographs {
+                present(&photographs.directory)?;
+            }
             let bundled = file.to_str().filter(|_| !file.exists()).and_then(store::add_bundled);
-            let added = bundled.unwrap_or_else(|| store::add(&context.state, &file, &options)).map_err(store_failed)?;
+            let mut added = bundled.unwrap_or_else(|| store::add(&context.state, &file, &options)).map_err(store_failed)?;
+            let made = if int8 { Some(make_int8(context, &added, photographs.as_ref())) } else { None };
             super::owner::hand_over(&context.state)?;
-            show_added(&mut out, context.json, &added)?;
+            let made = made.transpose()?;
+            if let Some(outcome) = &made {
+                added.manifest.int8 = outcome.int8().cloned();
+            }
+            show_added(&mut out, context.json, &added, made.as_ref())?;
         }
         Action::List => list(&mut out, context)?,
         Action::Show { name } => {
@@ -61,9 +91,14 @@ pub fn run(context: &Context, args: Args) -> Outcome {
                 Err(error) => return Err(store_failed(error)),
             };
             if context.json {
-                writeln!(out, "{}", serde_json::to_string(&manifest)?)?;
+                let mut object = serde_json::to_value(&manifest)?;
+                object["cameras_run"] = execution(&manifest).into();
+                writeln!(out, "{object}")?;
             } else {
                 write!(out, "{}", manifest.to_toml()?)?;
+                if let Some(int8) = &manifest.int8 {
+                    writeln!(out, "\n# {}", int8_text(int8))?;
+                }
             }
         }
         Action::Known => {
@@ -118,6 +153,7 @@ fn list(out: &mut impl Write, context: &Context) -> Result<(), Failed> {
 fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest, origin: Origin) -> Result<(), Failed> {
     if as_json {
         let mut object = serde_json::to_value(manifest)?;
+        object["cameras_run"] = execution(manifest).into();
         if let Some(object) = object.as_object_mut() {
             object.insert("origin".into(), serde_json::to_value(origin)?);
         }
@@ -125,7 +161,13 @@ fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest, origin: O
     } else {
         let (task, input) = (task_name(manifest.task), input_text(&manifest.input));
         let (origin, intended_use) = (origin.text(), use_name(manifest.intended_use));
-        writeln!(out, "{:<20} {task:<16} {input:<34} {origin:<20} {intended_use:<14} {}", manifest.name, manifest.licence)?;
+        writeln!(
+            out,
+            "{:<20} {task:<16} {input:<34} {:<5} {origin:<20} {intended_use:<14} {}",
+            manifest.name,
+            execution(manifest),
+            manifest.licence
+        )?;
     }
     Ok(())
 }
@@ -151,7 +193,7 @@ fn show_known(out: &mut impl Write, as_json: bool, manifest: &Manifest, stored: 
     Ok(())
 }
 
-fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), Failed> {
+fn show_added(out: &mut impl Write, as_json: bool, added: &Added, int8: Option<&Int8Outcome>) -> Result<(), Failed> {
     let Added { manifest, report, recognised_by, assumed, already_there, kin_of, trial_ms, directory } = added;
     if as_json {
         let recognised_by = match recognised_by {
@@ -161,7 +203,7 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
         };
         let object = json!({
             "name": manifest.name, "recognised_by": recognised_by, "digest_known": recognised_by == "digest", "already_there": already_there, "trial_ms": trial_ms,
-            "assumed": assumed, "kin_of": kin_of, "directory": directory, "report": report, "manifest": manifest,
+            "assumed": assumed, "kin_of": kin_of, "directory": directory, "report": report, "int8": int8.map(int8_object), "manifest": manifest,
         });
         writeln!(out, "{object}")?;
         return Ok(());
@@ -194,6 +236,9 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added) -> Result<(), 
     }
     if let Some(trial_ms) = trial_ms {
         writeln!(out, "  tried      {trial_ms:.1} ms for its first picture")?;
+    }
+    if let Some(outcome) = int8 {
+        show_int8(out, outcome)?;
     }
     if let Some(directory) = directory {
         writeln!(out, "  {}  {}", if *already_there { "was there" } else { "stored   " }, directory.display())?;

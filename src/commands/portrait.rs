@@ -200,7 +200,7 @@ fn good_enough(quality: Quality, gate: Gate) -> Result<(), Refusal> {
 }
 
 /// Decodes a file, upright as its camera meant it (EXIF).
-fn read_picture(path: &Path, table: TableId) -> Result<Frame, Refusal> {
+pub(super) fn read_picture(path: &Path, table: TableId) -> Result<Frame, Refusal> {
     let unreadable = |reason: String| Refusal::Unreadable { reason };
     let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|e| unreadable(e.to_string()))?;
     let mut limits = Limits::default();
@@ -219,7 +219,7 @@ fn read_picture(path: &Path, table: TableId) -> Result<Frame, Refusal> {
 }
 
 /// The only added model of its task; where none was added, the bundled one.
-fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Failed> {
+pub(super) fn only_model(context: &Context, task: Task, what: &str) -> Result<String, Failed> {
     let all = store::list(&context.state).map_err(store_failed)?;
     let fitting: Vec<String> = all.into_iter().filter(|l| l.manifest.as_ref().is_ok_and(|m| m.task == task)).map(|l| l.name).collect();
     match fitting.as_slice() {
@@ -242,7 +242,7 @@ const fn option(task: Task) -> &'static str {
 }
 
 /// The site, if it may use these models; one that cannot be read counts as operational.
-fn intended(state: &StateDirectory, manifests: &[Manifest]) -> Result<Option<Site>, Failed> {
+pub(super) fn intended(state: &StateDirectory, manifests: &[Manifest]) -> Result<Option<Site>, Failed> {
     let site = Site::load(&state.site()).ok();
     let check = |manifest| intended_use::check(manifest, site.as_ref());
     manifests.iter().try_for_each(check).map_err(|refused| Failed::new(Exit::Refused, refused))?;

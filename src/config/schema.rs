@@ -139,6 +139,10 @@ impl Default for Track {
 pub struct Embed {
     /// Name of an embedder: a bundled one, or one of the site's model store.
     pub model: String,
+    /// Run the model's int8 variant where import measured it to be as good and faster on this processor (`placard model add FILE --int8`).
+    /// `false`: always fp32. Templates are made in fp32 either way.
+    #[serde(default = "default_true")]
+    pub int8: bool,
     /// Faces narrower than this, in pixels of the full-resolution picture, are never embedded.
     #[serde(default = "default_face_width")]
     pub min_face_width_px: f32,

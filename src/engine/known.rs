@@ -177,6 +177,7 @@ fn manifest_of(published: &Published) -> Manifest {
         input,
         decode,
         accuracy: published.accuracy.iter().map(|&line| line.into()).collect(),
+        int8: None,
     }
 }
 

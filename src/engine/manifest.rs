@@ -23,6 +23,34 @@ pub struct Manifest {
     /// Free text: what was measured, on what.
     #[serde(default)]
     pub accuracy: Vec<String>,
+    /// The same network in int8, if it was made. Only `placard model add --int8` writes this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int8: Option<Int8>,
+}
+
+/// A network's int8 variant: the same weights in 8 bits, in a file of its own.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Int8 {
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// What the ranges of its values were taken from.
+    pub calibrated_with: String,
+    /// What was measured against fp32, on what.
+    pub accuracy: Vec<String>,
+    /// CPU time of fp32, divided by that of int8, one thread, on `processor`.
+    pub times_as_fast: f64,
+    pub processor: String,
+}
+
+impl Int8 {
+    /// Least gain for which an approximation is used at all.
+    pub const LEAST_GAIN: f64 = 1.1;
+
+    /// Whether it was measured to be faster on a processor like `here`; what another one measured says nothing.
+    pub fn is_faster_on(&self, here: &str) -> bool {
+        self.times_as_fast >= Self::LEAST_GAIN && self.processor == here
+    }
 }
 
 /// Closed list: a network for anything else (age, sex, mood, …) cannot be described, hence not loaded (C21).
@@ -189,6 +217,9 @@ impl Manifest {
         }
         if self.prepared_sha256.as_deref().is_some_and(|text| !is_digest(text)) {
             return wrong("prepared_sha256", "64 lower-case hexadecimal digits");
+        }
+        if self.int8.as_ref().is_some_and(|int8| !is_digest(&int8.sha256) || !int8.times_as_fast.is_finite()) {
+            return wrong("int8.sha256", "64 lower-case hexadecimal digits, and a finite `times_as_fast`");
         }
         if self.licence.trim().is_empty() {
             return wrong("licence", "must say under which licence the model may be used");

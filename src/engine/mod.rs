@@ -10,6 +10,8 @@ pub mod known;
 pub mod manifest;
 pub mod onnx;
 pub mod onnxruntime;
+pub mod processor;
+pub mod quantise;
 pub mod store;
 
 use manifest::Manifest;

@@ -365,10 +365,57 @@ impl NodeProto {
     }
 }
 
+impl TensorProto {
+    /// The values of an fp32 tensor, in either of the format's encodings; `None` for any other element type.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        if self.data_type() != element::FLOAT {
+            return None;
+        }
+        let raw = self.raw_data.as_deref().unwrap_or_default().as_chunks::<4>().0;
+        Some(self.float_data.iter().copied().chain(raw.iter().map(|bytes| f32::from_le_bytes(*bytes))).collect())
+    }
+}
+
+impl AttributeProto {
+    pub fn int(name: &str, value: i64) -> Self {
+        // 2: INT.
+        Self { name: Some(name.into()), i: Some(value), r#type: Some(2), ..Default::default() }
+    }
+}
+
 impl GraphProto {
+    /// Every name that a value of the graph has.
+    pub fn value_names(&self) -> std::collections::HashSet<String> {
+        let nodes = self.node.iter().flat_map(|node| node.input.iter().chain(&node.output)).cloned();
+        let tensors = self.initializer.iter().map(|tensor| tensor.name().to_owned());
+        let declared = self.input.iter().chain(&self.output).chain(&self.value_info).map(|value| value.name().to_owned());
+        nodes.chain(tensors).chain(declared).collect()
+    }
+
+    /// The fp32 constants: initializers and the values of Constant nodes, by name.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &TensorProto)> {
+        let initializers = self.initializer.iter().map(|tensor| (tensor.name(), tensor));
+        let nodes = self.node.iter().filter(|node| node.op_type() == "Constant").filter_map(|node| {
+            let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
+            Some((node.output.first()?.as_str(), value.t.as_ref()?))
+        });
+        initializers.chain(nodes).filter(|(_, tensor)| tensor.data_type() == element::FLOAT)
+    }
+
     /// What a caller must feed: inputs that no initializer fills.
     pub fn fed_inputs(&self) -> Vec<&ValueInfoProto> {
         let filled: std::collections::HashSet<&str> = self.initializer.iter().map(TensorProto::name).collect();
         self.input.iter().filter(|input| !filled.contains(input.name())).collect()
     }
+}
+
+/// `wanted`, or with a number behind it if the name is taken already; it is taken from now on.
+pub fn unused(taken: &mut std::collections::HashSet<String>, wanted: &str) -> String {
+    let mut name = wanted.to_owned();
+    let mut number = 1;
+    while !taken.insert(name.clone()) {
+        number += 1;
+        name = format!("{wanted}_{number}");
+    }
+    name
 }

@@ -137,24 +137,29 @@ impl OnnxNetwork {
     /// Makes a session of a model whose library has been found by [`initialise`]. Checks that the graph's input and outputs are those that
     /// the manifest names, as fp32 tensors, and no others.
     pub fn load(model_bytes: &[u8], manifest: &Manifest, threads: usize) -> Result<Self, EngineError> {
-        let environment = match ENVIRONMENT.lock().as_ref() {
-            Some(environment) => environment.clone(),
-            None => {
-                let path = library_path(None).display().to_string();
-                return Err(EngineError::LibraryMissing { path, reason: "not initialised yet".into() });
-            }
-        };
+        let session = open_session(model_bytes, manifest, threads)?;
         let failed = |reason: String| EngineError::Load { model: manifest.name.clone(), reason };
-        let session = std::thread::scope(|scope| {
-            let build = || build_session(&environment, model_bytes, manifest, threads).map_err(|error| error.to_string());
-            let builder = std::thread::Builder::new().name("model-load".into()).spawn_scoped(scope, build);
-            builder.map_err(|error| error.to_string())?.join().unwrap_or_else(|_| Err("the runtime panicked while loading".into()))
-        });
-        let session = session.map_err(failed)?;
         let order = check_session(&session, manifest).map_err(failed)?;
         let names = manifest.decode.output_names().into_iter().map(Cow::into_owned).collect();
         Ok(Self { session, manifest: manifest.clone(), order, names })
     }
+}
+
+/// A session whose inputs and outputs have not been looked at.
+pub(super) fn open_session(model_bytes: &[u8], manifest: &Manifest, threads: usize) -> Result<Session, EngineError> {
+    let environment = match ENVIRONMENT.lock().as_ref() {
+        Some(environment) => environment.clone(),
+        None => {
+            let path = library_path(None).display().to_string();
+            return Err(EngineError::LibraryMissing { path, reason: "not initialised yet".into() });
+        }
+    };
+    let session = std::thread::scope(|scope| {
+        let build = || build_session(&environment, model_bytes, manifest, threads).map_err(|error| error.to_string());
+        let builder = std::thread::Builder::new().name("model-load".into()).spawn_scoped(scope, build);
+        builder.map_err(|error| error.to_string())?.join().unwrap_or_else(|_| Err("the runtime panicked while loading".into()))
+    });
+    session.map_err(|reason| EngineError::Load { model: manifest.name.clone(), reason })
 }
 
 fn build_session(environment: &Environment, model_bytes: &[u8], manifest: &Manifest, threads: usize) -> ort::Result<Session> {
@@ -232,7 +237,7 @@ impl Network for OnnxNetwork {
 }
 
 /// The outputs of one run, in the runtime's own memory.
-struct Wiped<'s>(SessionOutputs<'s>);
+pub(super) struct Wiped<'s>(pub SessionOutputs<'s>);
 
 impl Drop for Wiped<'_> {
     fn drop(&mut self) {

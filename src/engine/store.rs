@@ -1,5 +1,7 @@
 //! The model store: the bundled models (`bundled.rs`), and `STATE/models/NAME/{model.onnx, manifest.toml}`.
 //!
+//! A model may have an int8 variant beside it (`store/int8.rs`).
+//!
 //! A bundled model is found by its name as if it had been added; its name is never anybody else's. Whatever a manifest on the disk says, a
 //! file that is a bundled model is one for commissioning.
 //!
@@ -8,6 +10,8 @@
 //! are ignored, and removed by the next `add` once their process is gone. What is opened is what was prepared: [`open`] compares digests.
 //!
 //! Owning thread: any. Models are added by commands and opened at start; nothing here runs per frame.
+
+mod int8;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,6 +27,8 @@ use super::onnxruntime::{OnnxNetwork, initialise, library_path};
 use super::{EngineError, Network};
 use crate::config::schema;
 use crate::state::StateDirectory;
+
+pub use int8::{Int8Outcome, Samples, add_int8, load_fastest};
 
 const MODEL: &str = "model.onnx";
 const MANIFEST: &str = "manifest.toml";
@@ -166,9 +172,13 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
     }
     let prepared = candidate.prepare(&manifest).map_err(refused)?;
     manifest.prepared_sha256 = Some(prepared.report.prepared_sha256.clone());
+    // What somebody else measured of another file is not this one's.
+    manifest.int8 = None;
     initialise(&library_path(options.onnxruntime.as_deref()))?;
     let trial_ms = Some(try_out(&prepared.bytes, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?);
-    let (directory, already_there) = write(state, &manifest, &prepared.bytes)?;
+    let (directory, there) = write(state, &manifest, &prepared.bytes)?;
+    let already_there = there.is_some();
+    let manifest = there.unwrap_or(manifest);
     Ok(Added { manifest, report: prepared.report, recognised_by, assumed, already_there, kin_of, trial_ms, directory: Some(directory) })
 }
 
@@ -191,7 +201,8 @@ pub fn list(state: &StateDirectory) -> Result<Vec<Listed>, StoreError> {
     Ok(names.into_iter().map(|name| Listed { manifest: manifest_of(state, &name), name }).collect())
 }
 
-/// A model's manifest and its prepared bytes: their digest has been compared, and they have been checked again as at import.
+/// A model's manifest and its prepared bytes: their digest has been compared, and they have been checked again as at import. So has its int8
+/// variant, if it has one: a model of which one half was changed is not trusted with the other.
 ///
 /// A file that is a bundled model, or has the weights of one, is for commissioning whatever its manifest says.
 pub fn open(state: &StateDirectory, name: &str) -> Result<(Manifest, Vec<u8>), StoreError> {
@@ -199,27 +210,51 @@ pub fn open(state: &StateDirectory, name: &str) -> Result<(Manifest, Vec<u8>), S
         return model.map(|model| (model.manifest.clone(), model.prepared.clone()));
     }
     let mut manifest = manifest_of(state, name)?;
-    let path = state.models().join(name).join(MODEL);
-    let bytes = read_bounded(&path, MAX_FILE_BYTES)?;
-    let (got, want) = (import::sha256_hex(&bytes), manifest.prepared_sha256.clone().unwrap_or_default());
-    if got != want {
-        return Err(StoreError::Damaged { name: name.into(), path, got, want });
-    }
-    let candidate = import::verify(&bytes, &manifest).map_err(|error| StoreError::Refused { path, error })?;
-    if bundled::by_digest(&manifest.sha256).is_some() || bundled::by_digest(&got).is_some() || bundled::kin(&candidate).is_some() {
+    let want = manifest.prepared_sha256.clone().unwrap_or_default();
+    let prepared = read_pinned(&manifest, state.models().join(name).join(MODEL), want)?;
+    let int8 = int8::read(state, &manifest)?;
+    if bundled::by_digest(&manifest.sha256).is_some() || prepared.is_bundled || int8.is_some_and(|int8| int8.is_bundled) {
         manifest.intended_use = IntendedUse::Commissioning;
     }
-    Ok((manifest, bytes))
+    Ok((manifest, prepared.bytes))
 }
 
-/// A network of the store, ready to run, for the task that it is wanted for.
+/// A file of the store, checked.
+struct Pinned {
+    bytes: Vec<u8>,
+    /// It is a bundled model, or has the weights of one.
+    is_bundled: bool,
+}
+
+/// A file of the store whose digest is `want`, and that its manifest accounts for.
+fn read_pinned(manifest: &Manifest, path: PathBuf, want: String) -> Result<Pinned, StoreError> {
+    let bytes = read_bounded(&path, MAX_FILE_BYTES)?;
+    let got = import::sha256_hex(&bytes);
+    if got != want {
+        return Err(StoreError::Damaged { name: manifest.name.clone(), path, got, want });
+    }
+    let candidate = import::verify(&bytes, manifest).map_err(|error| StoreError::Refused { path, error })?;
+    let is_bundled = bundled::by_digest(&got).is_some() || bundled::kin(&candidate).is_some();
+    Ok(Pinned { bytes, is_bundled })
+}
+
+/// A network of the store in fp32, ready to run, for the task that it is wanted for.
 pub fn load_network(state: &StateDirectory, name: &str, task: Task, engine: &schema::Engine) -> Result<Box<dyn Network>, StoreError> {
+    let (manifest, bytes) = open_for(state, name, task)?;
+    start(&manifest, &bytes, engine)
+}
+
+fn open_for(state: &StateDirectory, name: &str, task: Task) -> Result<(Manifest, Vec<u8>), StoreError> {
     let (manifest, bytes) = open(state, name)?;
     if manifest.task != task {
         return Err(StoreError::WrongTask { name: name.into(), got: manifest.task, want: task });
     }
+    Ok((manifest, bytes))
+}
+
+fn start(manifest: &Manifest, bytes: &[u8], engine: &schema::Engine) -> Result<Box<dyn Network>, StoreError> {
     initialise(&library_path(engine.onnxruntime.as_deref()))?;
-    Ok(Box::new(OnnxNetwork::load(&bytes, &manifest, 1)?))
+    Ok(Box::new(OnnxNetwork::load(bytes, manifest, 1)?))
 }
 
 fn names(state: &StateDirectory) -> Result<Vec<String>, StoreError> {
@@ -310,13 +345,13 @@ fn try_out(bytes: &[u8], manifest: &Manifest) -> Result<f64, EngineError> {
     }
 }
 
-/// Writes a model whole or not at all. `true`: the very same was there already.
-fn write(state: &StateDirectory, manifest: &Manifest, bytes: &[u8]) -> Result<(PathBuf, bool), StoreError> {
+/// Writes a model whole or not at all. The very same that was there already is left as it is, and its manifest returned.
+fn write(state: &StateDirectory, manifest: &Manifest, bytes: &[u8]) -> Result<(PathBuf, Option<Manifest>), StoreError> {
     let models = state.models();
     let directory = models.join(&manifest.name);
     if directory.exists() {
         match open(state, &manifest.name) {
-            Ok((there, _)) if there == *manifest => return Ok((directory, true)),
+            Ok((there, _)) if (Manifest { int8: None, ..there.clone() }) == *manifest => return Ok((directory, Some(there))),
             Err(error) if is_damage(&error) => set_aside(&models, &manifest.name, &error)?,
             _ => return Err(StoreError::NameTaken { name: manifest.name.clone(), path: directory }),
         }
@@ -345,7 +380,7 @@ fn write(state: &StateDirectory, manifest: &Manifest, bytes: &[u8]) -> Result<(P
         let _leftover = std::fs::remove_dir_all(&temporary);
     }
     written.map_err(failed)?;
-    Ok((directory, false))
+    Ok((directory, None))
 }
 
 /// Whether a model of the store is of no use to anybody, so that adding it again may replace it.

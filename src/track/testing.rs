@@ -96,6 +96,7 @@ pub(crate) fn face_of(x: f32, y: f32, height: f32, score: f32) -> Face {
 pub(crate) fn embed_settings() -> schema::Embed {
     schema::Embed {
         model: "embedder".to_owned(),
+        int8: true,
         min_face_width_px: 40.0,
         min_quality: 0.35,
         best_shots: 3,

@@ -62,6 +62,7 @@ fn fake() -> Fake {
         input,
         decode: Decode::Embedding { output: "embedding".into(), dim: 32, normalised: true },
         accuracy: vec![],
+        int8: None,
     };
     Fake { manifest, values: 32, fails: false, saw: Arc::default() }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::engine::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, element};
+use crate::engine::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, element, unused};
 
 /// Weights nearer to zero than this are set to zero.
 pub const TINY: f32 = 1e-20;
@@ -61,7 +61,7 @@ fn flush_tiny(tensor: &mut TensorProto) -> usize {
 /// Rewrites each PRelu whose slope is a constant of the graph. Returns how many.
 fn rewrite_prelu(graph: &mut GraphProto) -> usize {
     let slopes = constant_slopes(graph);
-    let mut taken = value_names(graph);
+    let mut taken = graph.value_names();
     // One complement for each slope, however many nodes share it.
     let mut complements: HashMap<String, String> = HashMap::new();
     let mut rewritten = 0;
@@ -104,39 +104,11 @@ struct Slope {
 fn constant_slopes(graph: &GraphProto) -> HashMap<String, Slope> {
     let used: HashSet<&str> =
         graph.node.iter().filter(|node| node.op_type() == "PRelu").filter_map(|node| node.input.get(1)).map(String::as_str).collect();
-    let initializers = graph.initializer.iter().map(|tensor| (tensor.name(), tensor));
-    let constants = graph.node.iter().filter(|node| node.op_type() == "Constant").filter_map(|node| {
-        let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
-        Some((node.output.first()?.as_str(), value.t.as_ref()?))
-    });
-    initializers
-        .chain(constants)
-        .filter(|(name, tensor)| used.contains(name) && tensor.data_type() == element::FLOAT)
-        .map(|(name, tensor)| {
-            let raw = tensor.raw_data.as_deref().unwrap_or_default().as_chunks::<4>().0;
-            let values = tensor.float_data.iter().copied().chain(raw.iter().map(|bytes| f32::from_le_bytes(*bytes))).collect();
-            (name.to_owned(), Slope { dims: tensor.dims.clone(), values })
-        })
+    graph
+        .constants()
+        .filter(|(name, _)| used.contains(name))
+        .filter_map(|(name, tensor)| Some((name.to_owned(), Slope { dims: tensor.dims.clone(), values: tensor.floats()? })))
         .collect()
-}
-
-/// Every name that a value of the graph has.
-fn value_names(graph: &GraphProto) -> HashSet<String> {
-    let nodes = graph.node.iter().flat_map(|node| node.input.iter().chain(&node.output)).cloned();
-    let tensors = graph.initializer.iter().map(|tensor| tensor.name().to_owned());
-    let declared = graph.input.iter().chain(&graph.output).chain(&graph.value_info).map(|value| value.name().to_owned());
-    nodes.chain(tensors).chain(declared).collect()
-}
-
-/// `wanted`, or with a number behind it if the graph has that name already; it is taken from now on.
-fn unused(taken: &mut HashSet<String>, wanted: &str) -> String {
-    let mut name = wanted.to_owned();
-    let mut number = 1;
-    while !taken.insert(name.clone()) {
-        number += 1;
-        name = format!("{wanted}_{number}");
-    }
-    name
 }
 
 /// A node with two inputs, or one if the second name is empty.

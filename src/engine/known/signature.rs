@@ -54,6 +54,7 @@ fn manifest(name: String, task: Task, input: Input, decode: Decode) -> Manifest 
         input,
         decode,
         accuracy: Vec::new(),
+        int8: None,
     }
 }
 

@@ -1,0 +1,81 @@
+//! `placard model add FILE --int8`: makes the variant, and says what came of it.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::faces::{self, Extent, Photographs};
+use crate::commands::exits::store_failed;
+use crate::commands::{Context, Failed};
+use crate::engine::manifest::{Int8, Manifest, Task};
+use crate::engine::processor::processor;
+use crate::engine::store::{self, Added, Int8Outcome};
+
+/// Makes the int8 variant of a model that is in the store.
+pub(super) fn make_int8(context: &Context, added: &Added, photographs: Option<&Photographs>) -> Result<Int8Outcome, Failed> {
+    let manifest = &added.manifest;
+    if added.directory.is_none() {
+        return Ok(Int8Outcome::Kept { reason: "it is part of the program, and nothing of it is in the store".to_owned() });
+    }
+    if manifest.task != Task::FaceEmbedder {
+        let reason = "int8 is made of embedders only: a detector gains too little by it in ONNX Runtime".to_owned();
+        return Ok(Int8Outcome::Kept { reason });
+    }
+    let in_fp32 = |failed: Failed| Failed {
+        error: failed.error.context(format!("`{}` is in the store in fp32, its int8 variant was not made", manifest.name)),
+        ..failed
+    };
+    let samples = faces::samples(context, &manifest.input, photographs, Extent::FULL).map_err(in_fp32)?;
+    let outcome = store::add_int8(&context.state, &manifest.name, &samples, None).map_err(store_failed).map_err(in_fp32);
+    faces::wipe(samples);
+    outcome
+}
+
+/// What cameras run.
+pub(super) fn execution(manifest: &Manifest) -> &'static str {
+    if manifest.int8.as_ref().is_some_and(|int8| int8.is_faster_on(&processor())) { "int8" } else { "fp32" }
+}
+
+pub(super) fn int8_text(int8: &Int8) -> String {
+    let Int8 { times_as_fast, processor: measured_on, .. } = int8;
+    let here = processor();
+    if int8.is_faster_on(&here) {
+        format!("cameras run int8: {times_as_fast:.2} times as fast as fp32 here; enrolment and search run fp32")
+    } else if *measured_on == here {
+        format!(
+            "cameras run fp32: int8 is {times_as_fast:.2} times as fast here, less than {} is not worth an approximation",
+            Int8::LEAST_GAIN
+        )
+    } else {
+        format!(
+            "cameras run fp32: int8 was measured on another processor ({measured_on}); `placard model add FILE --int8` measures it here"
+        )
+    }
+}
+
+pub(super) fn int8_object(outcome: &Int8Outcome) -> serde_json::Value {
+    match outcome {
+        Int8Outcome::Kept { reason } => json!({ "made": false, "used": false, "reason": reason }),
+        Int8Outcome::Stored { int8, verdict, report } => {
+            let used = int8.is_faster_on(&processor());
+            json!({ "made": true, "used": used, "times_as_fast": int8.times_as_fast, "processor": int8.processor,
+                "calibrated_with": int8.calibrated_with, "verdict": verdict, "report": report })
+        }
+    }
+}
+
+pub(super) fn show_int8(out: &mut impl Write, outcome: &Int8Outcome) -> Result<(), Failed> {
+    match outcome {
+        Int8Outcome::Kept { reason } => writeln!(out, "  int8       kept fp32: {reason}")?,
+        Int8Outcome::Stored { int8, report, .. } => {
+            writeln!(out, "  int8       {}", int8_text(int8))?;
+            let counts =
+                format!("{} convolutions, {} matrix products, {} sums in 8 bits", report.convolutions, report.products, report.sums);
+            writeln!(out, "             {counts}; calibrated with {}", int8.calibrated_with)?;
+            for line in &int8.accuracy {
+                writeln!(out, "             {line}")?;
+            }
+        }
+    }
+    Ok(())
+}
