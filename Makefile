@@ -5,7 +5,7 @@ export PLACARD_TEST_DATA
 # Tests load ONNX Runtime in processes that do not pass through main.rs, which switches its telemetry off.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test test-appliance deps build lint bench-journey clean-demo
+.PHONY: help demo test test-appliance deps build lint models-eval bench-journey clean-demo
 
 help:
 	@echo "make demo   install what is missing, build, run the demonstration site for 30 s"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-appliance   the service under systemd in an emulated machine, with V4L2 cameras that fail (as root)"
 	@echo "make lint   formats, clippy, cargo deny"
 	@echo "make build  the release binary, target/release/placard"
+	@echo "make models-eval   the figures of the bundled models, on people who do not exist (EVAL=\"--identities 100\" is quicker)"
 	@echo "make bench-journey   frames per CPU-second beside the usual programs"
 
 deps:
@@ -37,6 +38,9 @@ lint:
 	cargo clippy --locked --all-targets -- --deny warnings
 	@command -v cargo-deny >/dev/null || cargo install --locked --version 0.20.2 cargo-deny
 	cargo deny check bans licenses sources
+
+models-eval: build
+	@scripts/models-eval.sh $(EVAL)
 
 bench-journey: build
 	benches/journey/compare.sh

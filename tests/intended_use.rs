@@ -8,7 +8,6 @@ use std::process::Command;
 
 use placard::appliance::{Appliance, Plan};
 use placard::clock::SystemClock;
-use placard::engine::bundled;
 use placard::policy::lease::StreamState;
 use placard::policy::rules::Rule;
 use placard::state::StateDirectory;
@@ -65,17 +64,13 @@ struct Answer {
 }
 
 impl Site {
-    /// A commissioning site. `None`: this build has no bundled models.
-    fn new() -> Option<Self> {
-        if bundled::names().next().is_none() {
-            support::skipped("no bundled models in this build");
-            return None;
-        }
+    /// A commissioning site.
+    fn new() -> Self {
         let site = Self { directory: tempfile::tempdir().unwrap() };
         std::fs::write(site.pipeline(), PIPELINE).unwrap();
         let made = site.commission("commissioning");
         assert_eq!(made.exit, 0, "{}", made.errors);
-        Some(site)
+        site
     }
 
     fn state(&self) -> StateDirectory {
@@ -150,7 +145,7 @@ fn assert_says_all(errors: &str, model: &str) {
 
 #[test]
 fn in_an_operational_site_a_commissioning_model_neither_runs_nor_enrols_nor_searches() {
-    let Some(site) = Site::new() else { return };
+    let site = Site::new();
     let pipeline = site.pipeline();
     let pipeline = pipeline.to_str().unwrap();
     let portrait = site.enrol_somebody();
@@ -193,7 +188,7 @@ fn in_an_operational_site_a_commissioning_model_neither_runs_nor_enrols_nor_sear
 
 #[test]
 fn a_site_that_becomes_operational_goes_dark_under_the_running_pipeline() {
-    let Some(site) = Site::new() else { return };
+    let site = Site::new();
     let plan = Plan::new(&site.pipeline(), site.state(), SystemClock::shared()).unwrap();
     let appliance = Appliance::start(plan).map_err(|e| e.to_string()).unwrap();
     let policy = appliance.plane().unwrap().policy.clone();
@@ -215,7 +210,7 @@ fn a_site_that_becomes_operational_goes_dark_under_the_running_pipeline() {
 #[test]
 fn what_a_commissioning_model_enrolled_is_not_searched_with_an_operational_one() {
     let Some(data) = support::test_data() else { return };
-    let Some(site) = Site::new() else { return };
+    let site = Site::new();
     let portrait = site.enrol_somebody();
     assert_eq!(site.commission("operational").exit, 0);
     for model in ["yunet_n_640_640.onnx", "mobileface_v2_112.onnx"] {

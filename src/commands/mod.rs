@@ -8,6 +8,7 @@ pub mod delete;
 #[cfg(feature = "rtsp-server")]
 pub mod demo;
 pub mod enrol;
+mod evaluate;
 mod exits;
 pub mod model;
 mod owner;

@@ -1,4 +1,4 @@
-//! `placard model`: add, list and show models.
+//! `placard model`: add, list, show and measure models.
 
 mod faces;
 mod int8;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exits::{present, store_failed};
-use super::{Context, Exit, Failed, Outcome};
+use super::{Context, Exit, Failed, Outcome, evaluate};
 use crate::engine::bundled;
 use crate::engine::known::{self, By};
 use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize, Task};
@@ -62,6 +62,8 @@ enum Action {
     },
     /// List the published models that need no manifest: what to fetch, from whom, and under which licence.
     Known,
+    /// Measure models on rendered people, and on photographs that you name. Figures come out, no names and no templates.
+    Eval(evaluate::Args),
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
@@ -106,6 +108,10 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             for manifest in known::all() {
                 show_known(&mut out, context.json, &manifest, &stored)?;
             }
+        }
+        Action::Eval(args) => {
+            drop(out);
+            return evaluate::run(context, &args);
         }
     }
     Ok(Exit::Success)

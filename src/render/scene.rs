@@ -235,6 +235,16 @@ impl Scene {
         people.iter().enumerate().filter_map(|(i, p)| self.truth_of(p, &people[i + 1..])).collect()
     }
 
+    /// The heads in `frame`, whichever way they look and whether or not they can be seen: where a detector may find something that
+    /// [`Self::draw`] says nothing of.
+    pub fn heads(&mut self, frame: u64, fps: f64) -> Vec<BoundingBox> {
+        let head = |p: Placed| {
+            let Placement { x, y, scale } = p.place;
+            BoundingBox { x0: x - 11.0 * scale, y0: y - 15.0 * scale, x1: x + 11.0 * scale, y1: y + 15.0 * scale }
+        };
+        self.placed(frame, fps).into_iter().map(head).collect()
+    }
+
     /// Who is where in `frame`, farthest first.
     fn placed(&mut self, frame: u64, fps: f64) -> Vec<Placed> {
         let standing = self.traffic.standing(self.seed, self.time_s(frame, fps), &self.hall.view);
