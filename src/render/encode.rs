@@ -66,6 +66,8 @@ pub fn encode_drawn(film: Film, path: &Path, draw: &mut dyn FnMut(u64, &mut Plan
         .property_from_str("speed-preset", "veryfast")
         .property_from_str("pass", "quant")
         .property("quantizer", 20_u32)
+        // Like a camera: a picture is sent when it was taken, not when those after it were.
+        .property("bframes", 0_u32)
         .property("key-int-max", film.fps)
         .build()?;
     let (parse, mux) = (make("h264parse")?, make("matroskamux")?);

@@ -1,127 +1,223 @@
-//! What the demonstration looks at: clips from the test data, and a hall made of moving portraits.
+//! What the demonstration looks at and whom it looks for: halls, people and photographs, all drawn here.
+//!
+//! What was drawn by this very build of the program is kept and used again; anything older goes.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, anyhow, ensure};
 
-use crate::frame::BoundingBox;
-use crate::render::portraits::{Layout, Portrait, Scene};
-use crate::render::{encode, stills};
+use super::judge;
+use super::stage::{CASE, MISSING, SHOWS, Show};
+use crate::commands::render::clip::Script;
+use crate::render::portrait::{Conditions, photograph};
+use crate::render::scene::identity_name;
 
-/// A person that the demonstration enrols, or leaves out on purpose.
+/// People of each watch list who never appear.
+const ABSENT: u64 = 10;
+const ABSENT_FROM_SEED: u64 = 0xab5e_0000;
+
+/// A stream with what is true of it.
+pub struct Staged {
+    pub show: &'static Show,
+    pub script: Script,
+    pub clip: Option<PathBuf>,
+}
+
+/// Somebody enrolled.
+#[derive(Clone, Debug)]
 pub struct Person {
     pub identity: String,
+    pub purpose: &'static str,
     pub photograph: PathBuf,
 }
 
 /// Everything the demonstration shows.
 pub struct Media {
-    /// Stream name → clip.
-    pub clips: Vec<(String, PathBuf)>,
-    /// Purpose → persons looked for.
-    pub watched: Vec<(&'static str, Vec<Person>)>,
-    /// (stream, identity) pairs that a perfect appliance reports.
-    pub visible: Vec<(String, String)>,
+    pub staged: Vec<Staged>,
+    pub watched: Vec<Person>,
 }
 
-pub const MISSING: &str = "missing-person:mp-7";
-pub const CASE: &str = "crime-prevention:2026-0142";
-
-/// A clip of one person.
-struct Street {
-    clip: &'static str,
-    stream: &'static str,
-    person: &'static str,
-    /// Clip and frame that the person is enrolled from; `None`: a stranger.
-    enrolled_from: Option<(&'static str, usize)>,
+impl Media {
+    pub fn staged(&self, stream: &str) -> Option<&Staged> {
+        self.staged.iter().find(|s| s.show.stream == stream)
+    }
+    pub fn person(&self, identity: &str) -> Option<&Person> {
+        self.watched.iter().find(|p| p.identity == identity)
+    }
 }
 
-const STREETS: [Street; 3] = [
-    Street { clip: "asl_no.mkv", stream: "desk", person: "person-a", enrolled_from: Some(("asl_student.mkv", 20)) },
-    Street { clip: "asl_sister.mkv", stream: "lobby", person: "person-d", enrolled_from: Some(("asl_eat.mkv", 20)) },
-    Street { clip: "asl_thanks.mkv", stream: "corner", person: "stranger-b", enrolled_from: None },
-];
+/// How far preparing is; called from several threads.
+pub trait Progress: Sync {
+    fn begin(&self, steps: u64);
+    fn step(&self);
+}
 
-/// Finds the test data, cuts enrolment photographs and draws the hall. `progress` hears (done, all) in frames.
-pub fn prepare(data: &Path, directory: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<Media> {
+/// Draws what is not there yet.
+pub fn prepare(directory: &Path, progress: &dyn Progress) -> anyhow::Result<Media> {
     std::fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
-    let mut clips = vec![("hall".to_owned(), directory.join("hall.mkv"))];
-    let mut visible = Vec::new();
-    let mut found_persons = Vec::new();
-    for Street { clip, stream, person: identity, enrolled_from } in STREETS {
-        clips.push((stream.to_owned(), data.join("video").join(clip)));
-        if let Some((from, frame)) = enrolled_from {
-            let photograph = directory.join(format!("{identity}.png"));
-            stills::still(&data.join("video").join(from), frame)?.save(&photograph)?;
-            visible.push((stream.to_owned(), identity.to_owned()));
-            found_persons.push(Person { identity: identity.to_owned(), photograph });
-        }
-    }
-    let identities = identities(data)?;
-    ensure!(identities.len() >= 12, "the test data has {} people with two photographs, 12 are needed", identities.len());
-    let mut missing = Vec::new();
-    let mut walkers = Vec::new();
-    // Twelve people walk through the hall; six of them are looked for.
-    for (i, (identity, pair)) in identities.into_iter().take(12).enumerate() {
-        walkers.push(Portrait {
-            identity: identity.clone(),
-            image: image::open(&pair.probe.0).with_context(|| format!("reading {}", pair.probe.0.display()))?.into_rgb8(),
-            face: pair.probe.1,
-        });
-        if i % 2 == 0 {
-            visible.push(("hall".to_owned(), identity.clone()));
-            let person = Person { identity, photograph: pair.gallery };
-            if i < 6 { missing.push(person) } else { found_persons.push(person) }
-        }
-    }
-    draw_hall(&walkers, &directory.join("hall.mkv"), progress)?;
-    Ok(Media { clips, watched: vec![(MISSING, missing), (CASE, found_persons)], visible })
+    let build = build_stamp()?;
+    remove_of_other_builds(directory, &build)?;
+    let stop = AtomicBool::new(false);
+    let staged = std::thread::scope(|scope| {
+        let drawing: Vec<_> = SHOWS.iter().map(|show| scope.spawn(|| stage(show, directory, &build, progress, &stop))).collect();
+        drawing.into_iter().map(|d| d.join().map_err(|_panic| anyhow!("a drawing thread broke"))?).collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    let watched = photographed(cast(&staged), directory, &build, progress)?;
+    Ok(Media { staged, watched })
 }
 
-fn draw_hall(walkers: &[Portrait], path: &Path, progress: &mut dyn FnMut(u64, u64)) -> anyhow::Result<()> {
-    let layout = Layout {
-        width: 1920,
-        height: 1080,
-        fps: 15,
-        duration_s: 12.0,
-        lanes: 3,
-        face_widths_px: &[72.0, 96.0, 120.0, 84.0],
-        crossing_s: 3.0,
-        seed: 7,
-    };
-    let scene = Scene::new(walkers, layout);
-    let all = scene.frame_count();
-    encode::encode(&scene, path, &mut |frame| progress(frame + 1, all))?;
+/// The program's size and age: another build may draw other pixels.
+fn build_stamp() -> anyhow::Result<String> {
+    let program = std::env::current_exe().and_then(std::fs::metadata).context("looking at this program")?;
+    let age = program.modified()?.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    Ok(format!("{:08x}", (age as u64 ^ program.len().rotate_left(40)) as u32 ^ ((age as u64) >> 32) as u32))
+}
+
+fn remove_of_other_builds(directory: &Path, build: &str) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ours = name.ends_with(".mkv") || name.ends_with(".truth.jsonl") || name.ends_with(".png");
+        if ours && !name.contains(build) {
+            std::fs::remove_file(entry.path()).with_context(|| format!("removing {}", entry.path().display()))?;
+        }
+    }
     Ok(())
 }
 
-struct Pair {
-    gallery: PathBuf,
-    probe: (PathBuf, BoundingBox),
+/// The show's truth and, unless it is drawn while it runs, its clip. Files get their names once they are complete.
+fn stage(show: &'static Show, directory: &Path, build: &str, progress: &dyn Progress, stop: &AtomicBool) -> anyhow::Result<Staged> {
+    let take = show.take();
+    let masks = if show.masks { "-masks" } else { "" };
+    let stem = format!("{}-{}-{}{masks}-{build}", take.scene, take.seed, take.turns);
+    let truth = directory.join(format!("{stem}.truth.jsonl"));
+    let clip = show.is_clip().then(|| directory.join(format!("{stem}.mkv")));
+    if let Ok(script) = Script::read(&truth)
+        && clip.as_ref().is_none_or(|c| c.exists())
+    {
+        return Ok(Staged { show, script, clip });
+    }
+    ensure!(!stop.load(Relaxed), "drawing another hall failed");
+    let drawn = (|| {
+        let mut scene = take.open()?;
+        let frames = take.frames(&scene, 0);
+        progress.begin(frames);
+        let unfinished = |path: &Path| path.with_extension("unfinished");
+        let script = take.shoot(&mut scene, frames, clip.as_deref().map(unfinished).as_deref(), &mut || progress.step())?;
+        take.write(&scene, &script, &unfinished(&truth))?;
+        clip.iter().chain([&truth]).try_for_each(|path| std::fs::rename(unfinished(path), path))?;
+        Ok(Staged { show, script, clip: clip.clone() })
+    })();
+    drawn.inspect_err(|_: &anyhow::Error| stop.store(true, Relaxed)).with_context(|| format!("drawing `{}`", show.stream))
 }
 
-/// People of `identities.tsv` (file, person, role, face box) with a gallery and a probe photograph, by id.
-fn identities(data: &Path) -> anyhow::Result<BTreeMap<String, Pair>> {
-    let folder = data.join("images/identities");
-    let listing = data.join("images/identities.tsv");
-    let text = std::fs::read_to_string(&listing).with_context(|| format!("reading {}", listing.display()))?;
-    let mut galleries = BTreeMap::new();
-    let mut pairs = BTreeMap::new();
-    for (number, line) in text.lines().enumerate().skip(1) {
-        let bad = || anyhow!("{}:{}: file, person, role and x1,y1,x2,y2 expected", listing.display(), number + 1);
-        let [file, person, role, face] = line.split('\t').collect::<Vec<_>>().try_into().map_err(|_line| bad())?;
-        let path = folder.join(file);
-        if role == "gallery" {
-            galleries.insert(person.to_owned(), path);
-        } else if role == "probe" {
-            let numbers: Vec<f32> = face.split(',').filter_map(|v| v.parse().ok()).collect();
-            let [x0, y0, x1, y1] = numbers.try_into().map_err(|_numbers| bad())?;
-            // Small probes are photographs of poor quality; the hall is to show the appliance, not them.
-            if x1 - x0 >= 64.0 {
-                pairs.insert(person.to_owned(), (path, BoundingBox { x0, y0, x1, y1 }));
+/// Whom to look for, and for what: two of three of those whom a stream clearly shows. One more walks through the hall while wanted for a
+/// purpose that does not hold there, and some never come.
+fn cast(staged: &[Staged]) -> Vec<(String, &'static str)> {
+    let mut people = Vec::new();
+    for Staged { show, script, .. } in staged.iter().filter(|s| s.show.identifies()) {
+        for (i, identity) in judge::clearly_shown(script).into_iter().enumerate() {
+            match (i % 3, show.purposes) {
+                (0 | 1, _) => people.push((identity, show.purposes[i % show.purposes.len()])),
+                (_, [CASE]) => people.push((identity, MISSING)),
+                _ => {}
             }
         }
     }
-    Ok(pairs.into_iter().filter_map(|(id, probe)| galleries.remove(&id).map(|gallery| (id, Pair { gallery, probe }))).collect())
+    for (i, purpose) in [MISSING, CASE].into_iter().enumerate() {
+        people.extend((0..ABSENT).map(|n| (identity_name(ABSENT_FROM_SEED + n + ABSENT * i as u64), purpose)));
+    }
+    people
+}
+
+/// Takes everybody's official photograph.
+fn photographed(cast: Vec<(String, &'static str)>, directory: &Path, build: &str, progress: &dyn Progress) -> anyhow::Result<Vec<Person>> {
+    let at = &|identity: &str| directory.join(format!("{identity}-{build}.png"));
+    let missing: Vec<&str> = cast.iter().map(|(identity, _)| identity.as_str()).filter(|identity| !at(identity).exists()).collect();
+    progress.begin(missing.len() as u64);
+    let half = missing.len().div_ceil(2).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = missing
+            .chunks(half)
+            .map(|part| {
+                scope.spawn(move || -> anyhow::Result<()> {
+                    for identity in part {
+                        let shot = photograph(seed_of(identity)?, 0, Conditions::official());
+                        let unfinished = at(identity).with_extension("unfinished");
+                        shot.image.save_with_format(&unfinished, image::ImageFormat::Png)?;
+                        std::fs::rename(unfinished, at(identity))?;
+                        progress.step();
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|w| w.join().map_err(|_panic| anyhow!("a photographing thread broke"))?)
+    })
+    .context("drawing photographs")?;
+    let person = |(identity, purpose): (String, &'static str)| Person { photograph: at(&identity), identity, purpose };
+    Ok(cast.into_iter().map(person).collect())
+}
+
+/// The seed that an identity's name holds.
+fn seed_of(identity: &str) -> anyhow::Result<u64> {
+    let digits = identity.rsplit('-').next().unwrap_or_default();
+    u64::from_str_radix(digits, 16).with_context(|| format!("`{identity}` is no rendered identity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_holds_its_seed() {
+        assert_eq!(seed_of(&identity_name(0xfeed)).expect("one of ours"), 0xfeed);
+        assert!(seed_of("mp-7 of the list").is_err());
+    }
+}
+
+#[cfg(test)]
+mod seeds {
+    use super::*;
+    #[test]
+    fn seeds() {
+        use crate::render::sprite::Planes;
+        for scene in ["concourse", "gates", "corridor"] {
+            for seed in 1..=16 {
+                let mut s = crate::render::scene::Scene::open(scene, seed, 320, 180).expect("scene");
+                s.repeat_after(1);
+                let mut planes = Planes::default();
+                let mut script = Script::default();
+                for f in 0..210 {
+                    let mut faces = s.draw(f, 15.0, &mut planes);
+                    for face in &mut faces {
+                        let b = &mut face.bounding_box;
+                        for v in [&mut b.x0, &mut b.y0, &mut b.x1, &mut b.y1] {
+                            *v *= 4.0
+                        }
+                    }
+                    script.frames.push(faces);
+                }
+                let clear = judge::clearly_shown(&script);
+                let all: std::collections::BTreeSet<_> = script.frames.iter().flatten().map(|f| (f.identity.clone(), f.mask)).collect();
+                let near: std::collections::BTreeSet<_> = script
+                    .frames
+                    .iter()
+                    .flatten()
+                    .filter(|f| f.bounding_box.width() > 44.0 && f.inside > 0.9 && f.visible > 0.9)
+                    .map(|f| (f.identity.clone(), f.mask))
+                    .collect();
+                let p: Vec<_> = clear.iter().map(|c| judge::passages(&script, c, 0..210)).collect();
+                eprintln!(
+                    "SEED {scene} {seed}: {} people {} masked; near {} masked {}; clear {} {p:?}",
+                    all.len(),
+                    all.iter().filter(|a| a.1).count(),
+                    near.len(),
+                    near.iter().filter(|a| a.1).count(),
+                    clear.len()
+                );
+            }
+        }
+    }
 }

@@ -28,6 +28,9 @@ pub struct Clip {
     /// Let everything come again after so many turns, and end there: a clip that can be played round and round without a seam.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
     turns: Option<u32>,
+    /// Share of the people who wear a mask; unset: as many as the scene has it.
+    #[arg(long, value_parser = super::pictures::share, value_name = "0…1")]
+    masked: Option<f32>,
     /// The clip; the truth goes beside it, with the ending `.truth.jsonl`.
     #[arg(long, value_name = "FILE.mkv")]
     out: PathBuf,
@@ -40,6 +43,8 @@ pub struct Take {
     pub seed: u64,
     /// See [`Scene::repeat_after`]; 0: never.
     pub turns: u32,
+    /// See [`Scene::wear_masks`]; `None`: as the scene has it.
+    pub masked: Option<f32>,
 }
 
 /// What is true of a clip, frame by frame.
@@ -55,6 +60,7 @@ struct Head {
     scene: String,
     seed: u64,
     turns: u32,
+    masked: Option<f32>,
     fps: u32,
     width: u32,
     height: u32,
@@ -74,6 +80,7 @@ impl Take {
     pub fn open(&self) -> Result<Scene, SceneError> {
         let mut scene = Scene::open(&self.scene, self.seed, WIDTH as usize, HEIGHT as usize)?;
         scene.repeat_after(self.turns);
+        self.masked.iter().for_each(|share| scene.wear_masks(*share));
         Ok(scene)
     }
 
@@ -108,6 +115,7 @@ impl Take {
             scene: self.scene.clone(),
             seed: self.seed,
             turns: self.turns,
+            masked: self.masked,
             fps: FPS,
             width: WIDTH,
             height: HEIGHT,
@@ -140,7 +148,7 @@ impl Script {
 
 impl Clip {
     pub fn make(&self, context: &Context) -> Result<Value, Failed> {
-        let take = Take { scene: self.scene.clone(), seed: self.seed, turns: self.turns.unwrap_or(0) };
+        let take = Take { scene: self.scene.clone(), seed: self.seed, turns: self.turns.unwrap_or(0), masked: self.masked };
         let mut scene = take.open().map_err(|e| Failed::new(Exit::Usage, e))?;
         let frames = take.frames(&scene, self.seconds);
         let bar = progress_bar(context, frames, "frames")?;
@@ -160,7 +168,7 @@ mod tests {
     #[test]
     fn truth_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().expect("a folder");
-        let take = Take { scene: "corridor".to_owned(), seed: 3, turns: 1 };
+        let take = Take { scene: "corridor".to_owned(), seed: 3, turns: 1, masked: None };
         let mut scene = Scene::open("corridor", 3, 320, 180).expect("a scene");
         scene.repeat_after(take.turns);
         assert_eq!(take.frames(&scene, 0), 210, "14 s of 15 frames");

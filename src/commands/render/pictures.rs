@@ -72,7 +72,7 @@ pub struct Faces {
     out: PathBuf,
 }
 
-fn share(text: &str) -> Result<f32, String> {
+pub(super) fn share(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|v| (0.0..=1.0).contains(v)).ok_or_else(|| format!("`{text}` is not a number from 0 to 1"))
 }
 

@@ -1,0 +1,102 @@
+//! What the demonstration shows: which halls, how they reach the appliance, and what each is looked at for.
+//!
+//! Every hall comes again after one turn of 14 s, so everybody passes several times: before a sign is taken down and after, before a
+//! deletion and after.
+
+use crate::commands::render::clip::Take;
+
+pub const MISSING: &str = "missing-person:mp-7";
+pub const CASE: &str = "crime-prevention:2026-0142";
+/// Never leads to an identity.
+pub const MASKS: &str = "mask-check";
+
+/// How a hall reaches the appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// A clip, sent by a real RTSP server.
+    Rtsp,
+    /// A clip, read as a file.
+    File,
+    /// Drawn by the appliance itself (`rendered:`).
+    Direct,
+}
+
+impl Via {
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Rtsp => "a clip from an RTSP server",
+            Self::File => "a clip as a file",
+            Self::Direct => "drawn while it runs",
+        }
+    }
+}
+
+/// One stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Show {
+    pub stream: &'static str,
+    pub place: &'static str,
+    pub scene: &'static str,
+    pub seed: u64,
+    /// Whether half of the people wear a mask.
+    pub masks: bool,
+    pub via: Via,
+    pub purposes: &'static [&'static str],
+}
+
+/// The sign of this stream's zone is taken down half-way.
+pub const WITHDRAWN_STREAM: &str = "gates";
+pub const WITHDRAWN_SIGN: &str = "gates-sign";
+
+pub const SHOWS: [Show; 5] = [
+    Show { stream: "hall", place: "Main hall", scene: "concourse", seed: 7, masks: false, via: Via::Rtsp, purposes: &[CASE] },
+    Show { stream: WITHDRAWN_STREAM, place: "Ticket gates", scene: "gates", seed: 3, masks: false, via: Via::Rtsp, purposes: &[CASE] },
+    Show {
+        stream: "passage",
+        place: "Passage to platform 2",
+        scene: "corridor",
+        seed: 1,
+        masks: false,
+        via: Via::File,
+        purposes: &[MISSING],
+    },
+    Show {
+        stream: "stairs",
+        place: "Stairs to platform 3",
+        scene: "corridor",
+        seed: 2,
+        masks: false,
+        via: Via::Direct,
+        purposes: &[MISSING, CASE],
+    },
+    Show { stream: "entrance", place: "South entrance", scene: "gates", seed: 6, masks: true, via: Via::File, purposes: &[MASKS] },
+];
+
+impl Show {
+    pub fn take(&self) -> Take {
+        Take { scene: self.scene.to_owned(), seed: self.seed, turns: 1, masked: self.masks.then_some(0.5) }
+    }
+
+    /// Whether anybody may be identified there.
+    pub fn identifies(&self) -> bool {
+        !self.purposes.contains(&MASKS)
+    }
+
+    pub const fn is_clip(&self) -> bool {
+        !matches!(self.via, Via::Direct)
+    }
+
+    /// As the pipeline file names it. `clip`: where it lies, if it is one.
+    pub fn source(&self, rtsp_port: u16, clip: Option<&std::path::Path>) -> String {
+        match (self.via, clip) {
+            (Via::Rtsp, _) => format!("rtsp://127.0.0.1:{rtsp_port}/{}", self.stream),
+            (Via::File, Some(clip)) => format!("file:{}", clip.display()),
+            _ => format!("rendered:{}?seed={}&turns=1", self.scene, self.seed),
+        }
+    }
+
+    /// Short, for people.
+    pub fn shown_source(&self) -> String {
+        format!("scene `{}`, seed {}: {}", self.scene, self.seed, self.via.words())
+    }
+}
