@@ -69,7 +69,7 @@ pub const SHOWS: [Show; 5] = [
         via: Via::Direct,
         purposes: &[MISSING, CASE],
     },
-    Show { stream: "entrance", place: "South entrance", scene: "gates", seed: 6, masks: true, via: Via::File, purposes: &[MASKS] },
+    Show { stream: "entrance", place: "South entrance", scene: "gates", seed: 5, masks: true, via: Via::File, purposes: &[MASKS] },
 ];
 
 impl Show {
