@@ -141,6 +141,15 @@ fn judged(media: &Media, account: &Account, staged: &Staged, told: &Told, subjec
     Finding { told: told.clone(), subject: subject.to_owned(), score, identity, face, wrong }
 }
 
+/// How often, in words where words are shorter.
+pub fn times(count: usize) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
 /// An identity as people can read it aloud: six of its digits.
 pub fn short(identity: &str) -> String {
     let digits = identity.rsplit('-').next().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::findings::{Findings, short};
+use super::findings::{Findings, short, times};
 use super::stage::WITHDRAWN_STREAM;
 use super::watch::Account;
 use crate::console::view::StatusView;
@@ -121,7 +121,7 @@ impl Summary {
             self.dark_after_ms, self.looked_at_in_the_dark
         )?;
         let (passages, hits) = (self.after_deletion_passages, self.after_deletion_hits);
-        writeln!(out, "  deleted      one person, who came by {passages} more times; {hits} hits since")?;
+        writeln!(out, "  deleted      one person, who came by {} since; {hits} hits", times(passages))?;
         let l = &self.latency_ms;
         writeln!(out, "  latency      p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms from capture to done", l.p50, l.p99, l.p999)?;
         writeln!(out, "  missed       {} frames of lit streams, in {:.0} s", self.missed_frames, self.seconds)?;

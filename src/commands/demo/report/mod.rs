@@ -88,7 +88,7 @@ fn head(page: &mut Page, story: &Story) {
         figure(&format!("{:.1} ms", summary.dark_after_ms), "from a sign's withdrawal to darkness", good(summary.dark_after_ms <= 1_000.0)),
         figure(
             &summary.after_deletion_hits.to_string(),
-            &format!("hits after a deletion, in {} passages", summary.after_deletion_passages),
+            &format!("hits after a deletion; the person came by {}", super::findings::times(summary.after_deletion_passages)),
             good(summary.after_deletion_hits == 0),
         ),
         figure(&format!("{} of {}", summary.masks.right, summary.masks.told), "mask checks were right", good(summary.masks.wrong == 0)),

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::super::findings::{Finding, MaskFinding, short};
+use super::super::findings::{Finding, MaskFinding, short, times};
 use super::Story;
 use super::page::{Page, escape, picture, table};
 use super::pictures::MASKS_SHOWN;
 
+/// Hits with their places among all findings.
+type Numbered<'a> = Vec<(usize, &'a Finding)>;
+
 pub fn hits(page: &mut Page, story: &Story) {
-    let mut by_pair: BTreeMap<(&str, &str), Vec<(usize, &Finding)>> = BTreeMap::new();
+    let mut by_pair: BTreeMap<(&str, &str), Numbered> = BTreeMap::new();
     for (index, hit) in story.findings.hits.iter().enumerate().filter(|(_, hit)| hit.wrong.is_none()) {
         by_pair.entry((&hit.told.stream, hit.identity.as_deref().unwrap_or_default())).or_default().push((index, hit));
     }
     let cards: String = by_pair.values().map(|hits| hit_card(story, hits)).collect();
     let mut inner = format!("<div class=\"people\">{cards}</div>");
-    let mut wrong: BTreeMap<(&str, &str, &str), Vec<(usize, &Finding)>> = BTreeMap::new();
+    let mut wrong: BTreeMap<[&str; 3], Numbered> = BTreeMap::new();
     for (index, hit) in story.findings.hits.iter().enumerate() {
         let Some(why) = &hit.wrong else { continue };
-        wrong.entry((&hit.told.stream, &hit.subject, why)).or_default().push((index, hit));
+        wrong.entry([&hit.told.stream, &hit.subject, why]).or_default().push((index, hit));
     }
     let wrong: String = wrong.values().map(|hits| hit_card(story, hits)).collect();
     if !wrong.is_empty() {
@@ -161,10 +164,10 @@ pub fn deletion(page: &mut Page, story: &Story) {
         fact(
             "Hits after",
             &format!(
-                "<b class=\"{}\">{}</b>, although the person came by clearly {} more times",
+                "<b class=\"{}\">{}</b>, although the person came by {} since, clearly shown",
                 if story.summary.after_deletion_hits == 0 { "right" } else { "wrong" },
                 story.summary.after_deletion_hits,
-                story.summary.after_deletion_passages
+                times(story.summary.after_deletion_passages)
             ),
         ),
     ];
