@@ -26,8 +26,9 @@ const FOUND_IOU: f32 = 0.5;
 const FALSE_IOU: f32 = 0.3;
 const MOST_TURNED_DEG: f32 = 60.0;
 const LEAST_VISIBLE: f32 = 0.8;
-const FRAMES_PER_SCENE: usize = 20;
-const FRAMES_APART: u64 = 37;
+const FRAMES_PER_SCENE: usize = 40;
+/// A second: people have moved on, and many a drawing serves again.
+const FRAMES_APART: u64 = 15;
 const FPS: f64 = 15.0;
 const HALL: (usize, usize) = (1_280, 720);
 

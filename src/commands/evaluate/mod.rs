@@ -24,6 +24,7 @@ use self::photographs::Photographs;
 use super::exits::{present, store_failed};
 use super::portrait::only_model;
 use super::{Context, Exit, Failed, Outcome};
+use crate::engine::bundled::{self, Bundled};
 use crate::engine::manifest::{Manifest, Task};
 use crate::engine::store;
 use crate::policy::evaluation;
@@ -150,11 +151,11 @@ fn bench(context: &Context, args: &Args) -> Result<(Bench, Manifest), Failed> {
     };
     let detector = named(&args.detector, Task::FaceDetector, "face detector")?;
     let embedder = named(&args.embedder, Task::FaceEmbedder, "embedder")?;
-    let mask = match named(&args.mask, Task::MaskClassifier, "mask classifier") {
-        Ok(mask) => Some(mask.name),
-        Err(failed) if args.mask.is_some() => return Err(failed),
-        // Nobody asked for one, and there is none.
-        Err(_) => None,
+    let is_mask = |model: &Bundled| model.manifest.task == Task::MaskClassifier;
+    let bundled = || bundled::all().find(|(_, model)| model.as_ref().is_ok_and(is_mask)).map(|(name, _)| name.to_owned());
+    let mask = match &args.mask {
+        Some(_) => Some(named(&args.mask, Task::MaskClassifier, "mask classifier")?.name),
+        None => bundled(),
     };
     let bench = Bench {
         state: context.state.clone(),
