@@ -108,8 +108,10 @@ fn photographs_to_calibrate_with_are_read_under_a_purpose_in_force_only() {
     let state = commission(directory.path());
     let (model, faces) = (data.join("models/mobileface_v2_112.onnx"), data.join("images/identities"));
     let (model, faces) = (model.display().to_string(), faces.display().to_string());
-    let add =
-        |folder: &str, purpose: &str| placard(&state, &["model", "add", &model, "--int8", "--calibrate", folder, "--purpose", purpose]);
+    let add = |folder: &str, purpose: &str| {
+        let arguments = ["model", "add", &model, "--int8", "--calibrate", folder, "--purpose", purpose, "--detector", "nope"];
+        placard(&state, &arguments)
+    };
     let (status, _, error) = add("/nowhere", "missing-person:x");
     assert!(status == Some(6) && error.contains("/nowhere"), "{status:?}, {error}");
     let (status, _, error) = add(&faces, "crime-prevention:x");
