@@ -125,9 +125,9 @@ fn who_withdrew_a_sign_and_why_stands_in_register_status_and_log() {
     };
     refused(&["inspect", "hall-sign", "--by", "x", "--at", "2020-01-01"], 4, "was inspected later");
     refused(&["inspect", "hall-sign", "--by", "x", "--at", "2200-01-01"], 4, "still to come");
-    refused(&["inspect", "hall-sign", "--by", " "], 4, "needs the name");
+    refused(&["inspect", "hall-sign", "--by", " "], 2, "--by is blank");
     refused(&["inspect", "hall-sing", "--by", "x"], 2, "did you mean `hall-sign`");
-    refused(&["inspect", "hall-sign", "--by", "x", "--photo", "/nonexistent.jpg"], 1, "/nonexistent.jpg");
+    refused(&["inspect", "hall-sign", "--by", "x", "--photo", "/nonexistent.jpg"], 6, "/nonexistent.jpg");
     refused(&["inspect", "hall-sign"], 2, "--by");
     assert_eq!(site.sign(), inspected, "refusals record nothing");
 }
