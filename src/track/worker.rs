@@ -174,11 +174,11 @@ fn hand_on(stream: &mut TrackedStream, of: Use, selection: Option<Selection>, qu
     let Some(selection) = selection else { return };
     let turned_away = if waiting.is_none() { refused(queue.try_send(selection)) } else { Some(selection) };
     let Some(mut selection) = turned_away else { return };
-    let shed = match of {
-        Use::Embedding => &stream.counters.shots_shed,
-        Use::MaskCheck => &stream.counters.mask_shots_shed,
-    };
-    shed.add(selection.shots.len() as u64);
+    let shed = selection.shots.len() as u64;
+    match of {
+        Use::Embedding => stream.counters.shots_shed.add(shed),
+        Use::MaskCheck => stream.counters.mask_shots_shed.add(shed),
+    }
     stream.tracker.shots_shed(&mut selection);
     match waiting {
         None => *waiting = Some(selection).filter(|s| !s.conclude.is_empty() || !s.ended.is_empty()),
