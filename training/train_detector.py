@@ -140,7 +140,7 @@ class Pictures:
                 cv2.line(image, a, b, colour(), int(rng.integers(1, 4)))
         return image
 
-    def mine(self, network, least=0.35):
+    def mine(self, network, device, least=0.35):
         """Shows every frame to `network` and remembers what is no face."""
         network.eval()
         for i in range(len(self.scenes)):
@@ -148,7 +148,7 @@ class Pictures:
             height, width = (v // 32 * 32 for v in image.shape[:2])
             batch = torch.from_numpy(image[:height, :width].transpose(2, 0, 1)[None].astype(numpy.float32))
             with torch.no_grad():
-                out = network(batch)
+                out = {kind: values.cpu() for kind, values in network(batch.to(device)).items()}
             score = (out["cls"].sigmoid() * out["obj"].sigmoid()).sqrt()[0, :, 0]
             grid = cells(height, width)
             for cell in (score > least).nonzero()[:, 0]:
@@ -280,24 +280,26 @@ def main():
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--warm", help="weights to begin from, with a new schedule")
     parser.add_argument("--mine", action="store_true", help="learn from what the weights to begin from get wrong")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(given.seed)
-    pictures, network, grid = Pictures(given.scenes, given.faces), Detector().to(memory_format=torch.channels_last), cells(SIDE, SIDE)
+    pictures, network = Pictures(given.scenes, given.faces), Detector().to(given.device, memory_format=torch.channels_last)
+    grid = cells(SIDE, SIDE)
     optimiser = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=5e-4)
     step, out = 0, pathlib.Path(given.out)
     if out.exists():
-        kept = torch.load(out)
+        kept = torch.load(out, map_location=given.device)
         network.load_state_dict(kept["network"])
         optimiser.load_state_dict(kept["optimiser"])
         step = kept["step"]
     elif given.warm:
-        network.load_state_dict(torch.load(given.warm)["network"])
+        network.load_state_dict(torch.load(given.warm, map_location=given.device)["network"])
     if given.mine:
-        pictures.mine(network)
+        pictures.mine(network, given.device)
     begun, first, means = time.monotonic(), step, numpy.zeros(4)
     while step < given.steps:
         rng = numpy.random.default_rng([given.seed, step])
@@ -306,10 +308,12 @@ def main():
             group["lr"] = given.rate * min(1, step / 150) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / given.steps)))
         drawn = [pictures.draw(rng) for _ in range(given.batch)]
         network.train()
-        batch = torch.from_numpy(numpy.stack([image for image, _ in drawn])).to(memory_format=torch.channels_last)
+        batch = torch.from_numpy(numpy.stack([image for image, _ in drawn])).to(given.device, memory_format=torch.channels_last)
         # Sixteen bits are enough to learn by; the last part of the way is gone with all.
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=step < 0.85 * given.steps):
+        with torch.autocast(given.device, dtype=torch.bfloat16, enabled=step < 0.85 * given.steps):
             found = network(batch)
+        # Assigning cells to faces is many small steps: the processor's work.
+        found = {kind: values.cpu() for kind, values in found.items()}
         parts = loss_of(found, [torch.from_numpy(truth) for _, truth in drawn], grid)
         loss = sum(parts)
         optimiser.zero_grad(set_to_none=True)

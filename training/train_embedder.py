@@ -53,6 +53,7 @@ def main():
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--warm", help="weights to begin from, with a new schedule")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -60,20 +61,21 @@ def main():
     torch.manual_seed(given.seed)
     faces = photographs(*given.faces)
     identities = int(faces["identities"].max()) + 1
-    network, margin = Embedder().to(memory_format=torch.channels_last), Margin(identities)
+    network = Embedder().to(given.device, memory_format=torch.channels_last)
+    margin = Margin(identities).to(given.device)
     weights = [p for p in network.parameters() if p.ndim > 1] + [margin.centres]
     others = [p for p in network.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW([{"params": weights, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], lr=given.rate)
     step = 0
     out = pathlib.Path(given.out)
     if out.exists():
-        kept = torch.load(out)
+        kept = torch.load(out, map_location=given.device)
         network.load_state_dict(kept["network"])
         margin.load_state_dict(kept["margin"])
         optimiser.load_state_dict(kept["optimiser"])
         step = kept["step"]
     elif given.warm:
-        kept = torch.load(given.warm)
+        kept = torch.load(given.warm, map_location=given.device)
         network.load_state_dict(kept["network"])
         if kept["margin"]["centres"].shape == margin.centres.shape:
             margin.load_state_dict(kept["margin"])
@@ -88,9 +90,9 @@ def main():
         warm, share = min(1, step / 200), step / given.steps
         for group in optimiser.param_groups:
             group["lr"] = given.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-        pictures, wanted = batch
+        pictures, wanted = (part.to(given.device, non_blocking=True) for part in batch)
         network.train()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(given.device, dtype=torch.bfloat16):
             found = network(pictures.to(memory_format=torch.channels_last))
         loss = margin(found, wanted, min(1, step / 800))
         optimiser.zero_grad(set_to_none=True)

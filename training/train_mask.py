@@ -23,13 +23,14 @@ def main():
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(given.seed)
     faces = photographs(*given.faces)
     kinds = [numpy.flatnonzero(~faces["masks"]), numpy.flatnonzero(faces["masks"])]
-    network = Mask().to(memory_format=torch.channels_last)
+    network = Mask().to(given.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=0.01)
     begun, mean, right = time.monotonic(), 0.0, 0.5
     for step in range(1, given.steps + 1):
@@ -38,8 +39,8 @@ def main():
         drawn = [moved(faces["crops"][rng.choice(kinds[kind])], rng) for kind in wanted]
         for group in optimiser.param_groups:
             group["lr"] = given.rate * min(1, step / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / given.steps)))
-        logits = network(torch.from_numpy(numpy.stack(drawn)).to(memory_format=torch.channels_last))
-        target = torch.from_numpy(wanted)
+        logits = network(torch.from_numpy(numpy.stack(drawn)).to(given.device, memory_format=torch.channels_last))
+        target = torch.from_numpy(wanted).to(given.device)
         loss = functional.cross_entropy(logits, target, label_smoothing=0.02)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
