@@ -1,16 +1,16 @@
 //! Models that are part of the program: `models/NAME.onnx` and `NAME.toml` of the repository, compiled in.
 //!
 //! They were trained on faces that Placard draws itself, so they are for commissioning and demonstration. That is a property of the file, not
-//! of what a manifest says: whatever has a bundled model's digest, or the better part of its weights, is a commissioning model, under any
-//! name and any manifest ([`kin`]). A network that was trained on, or quantised, is another one, and its maker's word counts.
+//! of what a manifest says: whatever has a bundled model's digest, or the better part of its weights, also a little changed, is a
+//! commissioning model, under any name and any manifest ([`kin`]). A network that was quantised, or trained on until it is another, is
+//! another one, and its maker's word counts.
 //!
 //! Their names are taken: no model of the store can stand in for one. Nothing of them is on the disk, so there is nothing to tamper with.
 //! They are checked and prepared as at import, once, when first asked for. Owning thread: any.
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use super::import::{self, Candidate, ImportError, ImportReport, WeightDigest};
+use super::import::{self, Candidate, ImportError, ImportReport, WeightSketch};
 use super::known;
 use super::manifest::{IntendedUse, Manifest, ManifestError};
 
@@ -37,7 +37,7 @@ pub struct Bundled {
     pub report: ImportReport,
     /// As compiled in.
     pub file: &'static [u8],
-    weights: HashSet<WeightDigest>,
+    weights: Vec<WeightSketch>,
 }
 
 impl Bundled {
@@ -48,7 +48,7 @@ impl Bundled {
         }
         manifest.intended_use = IntendedUse::Commissioning;
         let candidate = import::read(file)?;
-        let weights = candidate.weight_digests();
+        let weights = candidate.weight_sketches();
         let import::Prepared { bytes, report } = candidate.prepare(&manifest)?;
         manifest.prepared_sha256 = Some(report.prepared_sha256.clone());
         Ok(Self { manifest, prepared: bytes, report, file, weights })
@@ -76,15 +76,15 @@ pub fn by_digest(sha256: &str) -> Option<&'static Bundled> {
     MODELS.iter().filter_map(|(_, model)| model.as_ref().ok()).find(is)
 }
 
-/// The bundled model that `candidate` is, or is a relabelled copy of: at least half of the bundled weights are in it, to the bit. Names,
+/// The bundled model that `candidate` is, or is a relabelled copy of: at least half of the bundled tensors are in it, as they were or a little changed. Names,
 /// documentation, order and anything added beside them do not count. A published file is what it was published as.
 pub fn kin(candidate: &Candidate) -> Option<&'static Bundled> {
     if known::by_digest(candidate.sha256()).is_some() {
         return None;
     }
-    let weights = candidate.weight_digests();
+    let weights = candidate.weight_sketches();
     let is = |model: &&Bundled| {
-        let shared = model.weights.intersection(&weights).count();
+        let shared = model.weights.iter().filter(|own| weights.iter().any(|other| own.is_alike(other))).count();
         model.manifest.sha256 == candidate.sha256() || (shared > 0 && 2 * shared >= model.weights.len())
     };
     MODELS.iter().filter_map(|(_, model)| model.as_ref().ok()).find(is)
@@ -148,8 +148,16 @@ mod tests {
         assert!(by_digest(copy.sha256()).is_none());
         assert_eq!(kin(&copy).unwrap().manifest.name, manifest.name);
         let graph = model.graph.as_mut().unwrap();
+        // Scaled, and each value a little off: still the same.
         for tensor in &mut graph.initializer {
-            tensor.float_data.iter_mut().for_each(|w| *w *= 1.01);
+            let scale = if tensor.float_data.len() > 1 { 1.01 } else { 1.0 };
+            tensor.float_data.iter_mut().enumerate().for_each(|(i, w)| *w *= scale + 1e-3 * ((i % 7) as f32 - 3.0));
+        }
+        assert_eq!(kin(&import::read(&model.encode_to_vec()).unwrap()).unwrap().manifest.name, manifest.name);
+        let graph = model.graph.as_mut().unwrap();
+        for tensor in &mut graph.initializer {
+            let half = tensor.float_data.len() / 2;
+            tensor.float_data.rotate_left(half);
         }
         assert!(kin(&import::read(&model.encode_to_vec()).unwrap()).is_none(), "other weights");
     }

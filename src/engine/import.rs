@@ -10,8 +10,6 @@
 mod checks;
 mod rewrite;
 
-use std::collections::HashSet;
-
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -77,8 +75,22 @@ pub struct ImportReport {
     pub prepared_sha256: String,
 }
 
-/// SHA-256 of the values of one tensor of weights.
-pub type WeightDigest = [u8; 32];
+/// What one tensor of weights was trained to, in outline: how many values it has, and which of [`TELLING_VALUES`] of them, evenly spread, lie
+/// above its mean. Small changes of the values, and scaling them, leave nearly all of that as it was; of two networks that were trained
+/// apart about half agrees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightSketch {
+    values: usize,
+    above_mean: [u64; TELLING_VALUES / 64],
+}
+
+impl WeightSketch {
+    /// Whether both are of the same tensor, or of one that was made from the other.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let differing: u32 = std::iter::zip(self.above_mean, other.above_mean).map(|(a, b)| (a ^ b).count_ones()).sum();
+        self.values == other.values && differing as usize * 8 <= TELLING_VALUES
+    }
+}
 
 /// A tensor smaller than this says little about who trained it: biases of zeros, anchors, constants.
 const TELLING_VALUES: usize = 256;
@@ -129,12 +141,12 @@ impl Candidate {
         known::recognise(&self.sha256, self.model.graph.as_ref()?)
     }
 
-    /// What the model was trained to: one digest for each large tensor of fp32 weights, whatever its name, encoding and place. The same
+    /// What the model was trained to: one sketch for each large tensor of fp32 weights, whatever its name, encoding and place. The same
     /// before and after preparation.
-    pub fn weight_digests(&self) -> HashSet<WeightDigest> {
-        let Some(graph) = &self.model.graph else { return HashSet::new() };
+    pub fn weight_sketches(&self) -> Vec<WeightSketch> {
+        let Some(graph) = &self.model.graph else { return Vec::new() };
         let constants = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
-        graph.initializer.iter().chain(constants).filter_map(weight_digest).collect()
+        graph.initializer.iter().chain(constants).filter_map(weight_sketch).collect()
     }
 
     pub fn prepare(mut self, manifest: &Manifest) -> Result<Prepared, ImportError> {
@@ -160,18 +172,18 @@ impl Candidate {
 }
 
 /// `None`: small, of one value throughout, or not fp32.
-fn weight_digest(tensor: &TensorProto) -> Option<WeightDigest> {
+fn weight_sketch(tensor: &TensorProto) -> Option<WeightSketch> {
     let raw = tensor.raw_data.as_deref().unwrap_or_default().as_chunks::<4>().0;
-    if tensor.data_type() != element::FLOAT || raw.len() + tensor.float_data.len() < TELLING_VALUES {
+    let values: Vec<f32> = tensor.float_data.iter().copied().chain(raw.iter().map(|bytes| f32::from_le_bytes(*bytes))).collect();
+    let &first = values.first()?;
+    if tensor.data_type() != element::FLOAT || values.len() < TELLING_VALUES || values.iter().all(|v| v.to_bits() == first.to_bits()) {
         return None;
     }
-    let values = tensor.float_data.iter().map(|v| v.to_bits()).chain(raw.iter().map(|bytes| u32::from_le_bytes(*bytes)));
-    // Preparation makes them 0.
-    let flushed = values.map(|bits| if bits & 0x7fff_ffff < TINY.to_bits() { 0 } else { bits });
-    let (mut digest, mut first, mut varies) = (Sha256::new(), None, false);
-    for bits in flushed {
-        varies |= *first.get_or_insert(bits) != bits;
-        digest.update(bits.to_le_bytes());
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
+    let mut above_mean = [0; TELLING_VALUES / 64];
+    for i in 0..TELLING_VALUES {
+        let value = f64::from(values[i * values.len() / TELLING_VALUES]);
+        above_mean[i / 64] |= u64::from(value > mean) << (i % 64);
     }
-    varies.then(|| digest.finalize().into())
+    Some(WeightSketch { values: values.len(), above_mean })
 }

@@ -359,7 +359,13 @@ impl DecisionPlane for PlainRules {
         }
         // Nothing changes at an instant that has passed.
         next_change = next_change.filter(|t| *t > now);
-        Ok(Decision { state: lead.state, grants: lead.grants.clone(), area: Some(area), reason, next_change })
+        let mut grants = lead.grants.clone();
+        if grants.iter().any(|g| g.purpose.kind().identifies()) && grants.iter().any(|g| !g.purpose.kind().identifies()) {
+            // Two events of one face on one stream could be joined, and a mask's answer would be somebody's.
+            grants.retain(|g| g.purpose.kind().identifies());
+            reason.fact = format!("{}; a mask check is not granted beside a purpose that identifies", reason.fact);
+        }
+        Ok(Decision { state: lead.state, grants, area: Some(area), reason, next_change })
     }
 }
 
