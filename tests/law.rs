@@ -17,6 +17,7 @@ use placard::frame::StreamIndex;
 use placard::policy::facts::Register;
 use placard::policy::inspection::Inspection;
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, Match, StreamState, Withheld};
+use placard::policy::observed::Moment;
 use placard::policy::rules::{DecisionPlane, PlainRules, Rule};
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
@@ -332,7 +333,7 @@ fn no_line_of_a_register_can_be_left_out_without_losing_leave() {
         let rest: Vec<&str> = half.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, l)| *l).collect();
         std::fs::write(&path, rest.join("\n")).expect("write");
         let state = match Register::load(&path) {
-            Ok(register) => PlainRules.decide(&register, "north", at("2026-11-21T12:00:00Z")).expect("decides").state,
+            Ok(register) => PlainRules.decide(&register, "north", Moment::unobserved(at("2026-11-21T12:00:00Z"))).expect("decides").state,
             Err(_) => StreamState::Off,
         };
         assert!(state <= StreamState::CaptureOnly, "without `{}` the stream is still {}", half[left_out], state.name());

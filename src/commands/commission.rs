@@ -21,9 +21,13 @@ use crate::engine::bundled;
 use crate::engine::manifest::Manifest;
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
-use crate::policy::facts::{AreaFact, Flaw, Mode, PurposeFact, Register, Rules, Sign, Site, Zone};
+use crate::policy::facts::{
+    Alternative, AreaFact, Authorisation, Consent, Flaw, Governance, Mode, Objection, Order, PurposeFact, Register, Rules, Sign, Site,
+    View, Zone,
+};
 use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
 use crate::policy::intended_use;
+use crate::policy::observed::Moment;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules};
 use crate::policy::when::When;
 use crate::state::StateDirectory;
@@ -38,11 +42,13 @@ pub struct Args {
     force: bool,
 }
 
-/// What operators write.
+/// What operators write: a register's tables and two more. (Flattened, the register would lose its line numbers.)
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SiteFile {
     site: Site,
+    #[serde(default, rename = "model")]
+    models: Vec<ModelEntry>,
     #[serde(default)]
     rules: Rules,
     #[serde(default, rename = "zone")]
@@ -53,8 +59,20 @@ struct SiteFile {
     signs: Vec<Sign>,
     #[serde(default, rename = "purpose")]
     purposes: Vec<PurposeFact>,
-    #[serde(default, rename = "model")]
-    models: Vec<ModelEntry>,
+    #[serde(default, rename = "view")]
+    views: Vec<View>,
+    #[serde(default, rename = "order")]
+    orders: Vec<Order>,
+    #[serde(default, rename = "consent")]
+    consents: Vec<Consent>,
+    #[serde(default, rename = "alternative")]
+    alternatives: Vec<Alternative>,
+    #[serde(default)]
+    governance: Vec<Governance>,
+    #[serde(default, rename = "authorisation")]
+    authorisations: Vec<Authorisation>,
+    #[serde(default, rename = "objection")]
+    objections: Vec<Objection>,
 }
 
 /// `[[model]]`: paths count from the site file's directory. A bundled model needs no entry; one that names it says that it is wanted.
@@ -98,14 +116,31 @@ fn config(error: FileError) -> Failed {
 
 fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<Utc>) -> Result<Commissioned, Failed> {
     let (file, text): (SiteFile, String) = read_toml(site_file).map_err(config)?;
-    let SiteFile { site, mut rules, zones, areas, signs, purposes, models } = file;
+    let SiteFile {
+        site,
+        models,
+        rules,
+        zones,
+        areas,
+        signs,
+        purposes,
+        views,
+        orders,
+        consents,
+        alternatives,
+        governance,
+        authorisations,
+        objections,
+    } = file;
+    let mut register =
+        Register { rules, zones, areas, signs, purposes, views, orders, consents, alternatives, governance, authorisations, objections };
+    let rules = &mut register.rules;
     if rules.placeholder_photographs && site.mode == Mode::Operational {
         let problem = "an operational site needs a photograph of each sign".to_owned();
         let flaw = Flaw { table: "rules", entry: 0, key: "placeholder_photographs", problem };
         return Err(config(flaw_error(site_file, &text, &flaw)));
     }
     rules.placeholder_photographs = site.mode != Mode::Operational;
-    let mut register = Register { rules, zones, areas, signs, purposes };
     if let Some(flaw) = register.flaws().first().or(register.dangling().first()) {
         return Err(config(flaw_error(site_file, &text, flaw)));
     }
@@ -137,7 +172,7 @@ fn decide(register: &Register, now: Stamp<Utc>) -> Result<Vec<(String, Decision)
             names.push(&area.stream);
         }
     }
-    let decide = |name: &str| Ok((name.to_owned(), PlainRules.decide(register, name, now)?));
+    let decide = |name: &str| Ok((name.to_owned(), PlainRules.decide(register, name, Moment::unobserved(now))?));
     names.into_iter().map(decide).collect()
 }
 

@@ -37,13 +37,17 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
 use crate::area::Vertex;
 use crate::purpose::Purpose;
+use serde::{Deserialize, Serialize};
 
 use super::when::When;
+
+mod law;
+mod register;
+
+pub use law::{Alternative, AlternativeKind, Authorisation, Consent, ConsentMethod, Governance, Guardian, Objection, Order, Renewal, View};
+pub use register::Flaw;
 
 /// Days that a sign's inspection holds, where the register sets nothing.
 pub const DEFAULT_INSPECT_DAYS: u32 = 30;
@@ -64,6 +68,20 @@ pub struct Register {
     pub signs: Vec<Sign>,
     #[serde(default, rename = "purpose", skip_serializing_if = "Vec::is_empty")]
     pub purposes: Vec<PurposeFact>,
+    #[serde(default, rename = "view", skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<View>,
+    #[serde(default, rename = "order", skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<Order>,
+    #[serde(default, rename = "consent", skip_serializing_if = "Vec::is_empty")]
+    pub consents: Vec<Consent>,
+    #[serde(default, rename = "alternative", skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
+    #[serde(default, rename = "governance", skip_serializing_if = "Vec::is_empty")]
+    pub governance: Vec<Governance>,
+    #[serde(default, rename = "authorisation", skip_serializing_if = "Vec::is_empty")]
+    pub authorisations: Vec<Authorisation>,
+    #[serde(default, rename = "objection", skip_serializing_if = "Vec::is_empty")]
+    pub objections: Vec<Objection>,
 }
 
 /// `[rules]`: the few values that are not facts.
@@ -76,11 +94,22 @@ pub struct Rules {
     /// operational site.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub placeholder_photographs: bool,
+    /// Regimes that the site is under, such as `cn-pipl`; the strictest of each value wins. None: the rules that hold everywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Whether every stream needs a `[[view]]`. Otherwise a sign that no camera sees counts by inspection alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub attested_signs_only: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { sign_inspect_max_days: DEFAULT_INSPECT_DAYS, placeholder_photographs: false }
+        Self {
+            sign_inspect_max_days: DEFAULT_INSPECT_DAYS,
+            placeholder_photographs: false,
+            profiles: Vec::new(),
+            attested_signs_only: false,
+        }
     }
 }
 
@@ -246,6 +275,12 @@ pub struct PurposeFact {
     /// The day from which the assessment no longer counts unless it is reviewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review_on: Option<When>,
+    /// No more subjects than this may be enrolled for the purpose (C05).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gallery_cap: Option<u32>,
+    /// No larger share of a stream's picture than this may be looked at for it, 0 to 1 (C05).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub area_cap: Option<f64>,
 }
 
 /// `[site]`: whose site this is, in `site.toml` and at the head of a site file.
@@ -275,133 +310,6 @@ impl Mode {
             Self::Operational => "operational",
             Self::Commissioning => "commissioning",
             Self::Demo => "demo",
-        }
-    }
-}
-
-/// What is wrong with a register that TOML itself has no quarrel with: in which entry (0-based, of which kind), which key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
-    pub table: &'static str,
-    pub entry: usize,
-    pub key: &'static str,
-    pub problem: String,
-}
-
-impl Register {
-    pub fn zone(&self, id: &str) -> Option<&Zone> {
-        self.zones.iter().find(|z| z.id == id)
-    }
-    pub fn sign(&self, id: &str) -> Option<&Sign> {
-        self.signs.iter().find(|s| s.id == id)
-    }
-    pub fn sign_mut(&mut self, id: &str) -> Option<&mut Sign> {
-        self.signs.iter_mut().find(|s| s.id == id)
-    }
-
-    /// The sign's id that `id` was probably meant to be.
-    pub fn nearest_sign(&self, id: &str) -> Option<&str> {
-        let ids = self.signs.iter().map(|s| s.id.as_str());
-        ids.max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)))
-    }
-
-    /// SHA-256 of all facts and rules, whatever the file's order of keys, comments and white space.
-    pub fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.to_toml().as_bytes()).into()
-    }
-
-    /// SHA-256 of the facts that bear on `stream` alone: what its lease cites. A change elsewhere does not disturb it.
-    pub fn hash_for(&self, stream: &str) -> [u8; 32] {
-        let areas: Vec<AreaFact> = self.areas.iter().filter(|a| a.stream == stream).cloned().collect();
-        let here = |zone: &str| areas.iter().any(|a| a.zone == zone);
-        let slice = Self {
-            rules: self.rules.clone(),
-            zones: self.zones.iter().filter(|z| here(&z.id)).cloned().collect(),
-            signs: self.signs.iter().filter(|s| here(&s.zone)).cloned().collect(),
-            purposes: self.purposes.iter().filter(|p| p.zones.iter().any(|z| here(z))).cloned().collect(),
-            areas,
-        };
-        slice.hash()
-    }
-
-    /// The canonical text. Every field is a string, number, list or table with string keys, which TOML can always write; were it not so,
-    /// the text would be an error message, no register hashes to that, and no lease would ever match it.
-    pub(in crate::policy) fn to_toml(&self) -> String {
-        toml::to_string(self).unwrap_or_else(|e| format!("# unwritable: {e}"))
-    }
-
-    /// What makes the register as a whole unusable.
-    pub fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = Flaws::default();
-        if !(1..=MAX_INSPECT_DAYS).contains(&self.rules.sign_inspect_max_days) {
-            flaws.add("rules", 0, "sign_inspect_max_days", format!("must be 1 to {MAX_INSPECT_DAYS}"));
-        }
-        for (entry, zone) in self.zones.iter().enumerate() {
-            flaws.id("zone", entry, &zone.id, self.zones[..entry].iter().any(|z| z.id == zone.id));
-        }
-        for (entry, area) in self.areas.iter().enumerate() {
-            if let Err(e) = crate::area::Area::new(vec![area.polygon.clone()]) {
-                flaws.add("area", entry, "polygon", e.to_string());
-            }
-        }
-        for (entry, sign) in self.signs.iter().enumerate() {
-            flaws.id("sign", entry, &sign.id, self.signs[..entry].iter().any(|s| s.id == sign.id));
-            flaws.filled("sign", entry, "text", &sign.text);
-            flaws.filled("sign", entry, "position", &sign.position);
-            if sign.languages.is_empty() || sign.languages.iter().any(|l| l.trim().is_empty()) {
-                flaws.add("sign", entry, "languages", "name at least one language, such as \"en\"".to_owned());
-            }
-            let hex = |p: &String| p.len() == 64 && p.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-            if sign.photo_sha256.as_ref().is_some_and(|p| !hex(p)) {
-                flaws.add("sign", entry, "photo_sha256", "must be 64 lower-case hex digits (`sha256sum photo.jpg`)".to_owned());
-            }
-        }
-        for (entry, purpose) in self.purposes.iter().enumerate() {
-            if purpose.zones.is_empty() {
-                flaws.add("purpose", entry, "zones", "name at least one zone".to_owned());
-            }
-            if let Some(basis) = &purpose.basis {
-                flaws.filled("purpose", entry, "statute", &basis.statute);
-                flaws.filled("purpose", entry, "authority", &basis.authority);
-            }
-        }
-        flaws.0
-    }
-
-    /// References to zones that do not exist. Harmless (such an entry grants nothing), hence no flaw; `commission` refuses them.
-    pub fn dangling(&self) -> Vec<Flaw> {
-        let mut flaws = Flaws::default();
-        let areas = self.areas.iter().enumerate().map(|(i, a)| ("area", i, "zone", &a.zone));
-        let signs = self.signs.iter().enumerate().map(|(i, s)| ("sign", i, "zone", &s.zone));
-        let purposes = self.purposes.iter().enumerate().flat_map(|(i, p)| p.zones.iter().map(move |z| ("purpose", i, "zones", z)));
-        for (table, entry, key, zone) in areas.chain(signs).chain(purposes) {
-            if self.zone(zone).is_none() {
-                flaws.add(table, entry, key, format!("there is no zone `{zone}`"));
-            }
-        }
-        flaws.0
-    }
-}
-
-#[derive(Default)]
-struct Flaws(Vec<Flaw>);
-
-impl Flaws {
-    fn add(&mut self, table: &'static str, entry: usize, key: &'static str, problem: String) {
-        self.0.push(Flaw { table, entry, key, problem });
-    }
-    fn filled(&mut self, table: &'static str, entry: usize, key: &'static str, value: &str) {
-        if value.trim().is_empty() {
-            self.add(table, entry, key, "must not be empty".to_owned());
-        }
-    }
-    fn id(&mut self, table: &'static str, entry: usize, id: &str, taken: bool) {
-        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if id.is_empty() || id.len() > 64 || !id.chars().all(good) {
-            self.add(table, entry, "id", format!("`{id}`: 1 to 64 letters, digits, `-`, `_`, `.`"));
-        }
-        if taken {
-            self.add(table, entry, "id", format!("`{id}` is used twice"));
         }
     }
 }

@@ -18,6 +18,7 @@ use super::facts::{Register, Withdrawal};
 use super::file::FileStamp;
 use super::intended_use::SiteGuard;
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, StreamState};
+use super::observed::{Moment, Observations};
 use super::pending::PendingWithdrawals;
 use super::rules::{Decision, DecisionPlane, Reason, Rule};
 use super::wall_clock::WallClockGuard;
@@ -56,6 +57,8 @@ pub(in crate::policy) struct Keeper {
     loaded: Result<Loaded, Reason>,
     /// Withdrawals that the file may not show yet.
     pending: PendingWithdrawals,
+    /// What cameras and gates say.
+    observations: Observations,
     /// The state last put in force, per stream.
     in_force: Vec<StreamState>,
 }
@@ -85,6 +88,7 @@ impl Keeper {
             seen: None,
             loaded,
             pending,
+            observations: Observations::default(),
             in_force,
         };
         (keeper, table)
@@ -93,6 +97,12 @@ impl Keeper {
     /// Every stream goes dark where `guard` says so.
     pub fn guarded_by(mut self, guard: Option<SiteGuard>) -> Self {
         self.site = guard;
+        self
+    }
+
+    /// Decides from these observations, which others write.
+    pub fn observing(mut self, observations: Observations) -> Self {
+        self.observations = observations;
         self
     }
 
@@ -199,7 +209,9 @@ impl Keeper {
         self.guard.check(now).inspect_err(|_| self.board.counters.clock_refusals_total.increment())?;
         self.site.as_mut().map_or(Ok(()), SiteGuard::check)?;
         let loaded = self.loaded.as_ref().map_err(Clone::clone)?;
-        let decide = |stream: &Arc<str>| self.plane.decide(&loaded.register, stream, now.utc);
+        let observed = self.observations.copy();
+        let moment = Moment { now, observed: &observed };
+        let decide = |stream: &Arc<str>| self.plane.decide(&loaded.register, stream, moment);
         self.streams.iter().map(decide).collect::<Result<_, _>>().map_err(|error| {
             self.board.counters.plane_errors_total.increment();
             Reason::new(Rule::DecisionMade, error.to_string(), "an error is never a yes: mend the rules or the facts they stumble over")

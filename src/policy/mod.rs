@@ -7,7 +7,7 @@
 //!
 //! `facts.rs` is what the register may say, `file.rs` how it is read and replaced, `rules.rs` what follows from it, `keeper.rs` the plain
 //! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `pending.rs`
-//! keeps withdrawals that could not be written yet; `inspection.rs` records that a sign was seen in its place. `enrolment.rs` gives leave for
+//! keeps withdrawals that could not be written yet; `observed.rs` what the appliance itself sees (signs, views, ways in); `inspection.rs` records that a sign was seen in its place. `enrolment.rs` gives leave for
 //! image files that an operator hands over. `evaluation.rs` for pictures that models are measured
 //! on. `intended_use.rs` keeps commissioning models out of operational sites.
 
@@ -20,6 +20,7 @@ pub mod inspection;
 pub mod intended_use;
 mod keeper;
 pub mod lease;
+pub mod observed;
 pub mod pending;
 pub mod rules;
 pub mod wall_clock;

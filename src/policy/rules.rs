@@ -23,6 +23,7 @@ use crate::purpose::{Purpose, PurposeKind};
 
 use super::facts::{AreaFact, BasisKind, PurposeFact, Register, Rules, Sign, ZoneKind};
 use super::lease::{Grant, StreamState};
+use super::observed::Moment;
 
 const DAY_NS: i64 = 86_400_000_000_000;
 /// A fact may be dated this far ahead of the wall clock: two clocks are never equal.
@@ -51,6 +52,15 @@ pub enum Rule {
     BasisInForce,
     AssessmentCurrent,
     VerificationOnly,
+    ProfileKnown,
+    NotObjectedTo,
+    GovernanceRecorded,
+    OrderInForce,
+    Authorised,
+    AlternativeAlive,
+    AreaCapped,
+    SignAttested,
+    ViewSteady,
     Granted,
 }
 
@@ -76,6 +86,15 @@ impl Rule {
             Self::BasisInForce => "basis-in-force",
             Self::AssessmentCurrent => "assessment-current",
             Self::VerificationOnly => "verification-only",
+            Self::ProfileKnown => "profile-known",
+            Self::NotObjectedTo => "not-objected-to",
+            Self::GovernanceRecorded => "governance-recorded",
+            Self::OrderInForce => "order-in-force",
+            Self::Authorised => "authorised",
+            Self::AlternativeAlive => "alternative-alive",
+            Self::AreaCapped => "area-capped",
+            Self::SignAttested => "sign-attested",
+            Self::ViewSteady => "view-steady",
             Self::Granted => "granted",
         }
     }
@@ -133,7 +152,7 @@ pub(in crate::policy) mod plane {
 
 /// Decides for one stream. Called by the policy thread on every change and at ≥ 2 Hz; never per frame.
 pub trait DecisionPlane: plane::WithinPolicy + Send {
-    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError>;
+    fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError>;
 }
 
 /// The rules in plain Rust.
@@ -322,7 +341,8 @@ fn entitlement(register: &Register, zone_id: &str, now: Stamp<Utc>) -> Entitleme
 
 impl plane::WithinPolicy for PlainRules {}
 impl DecisionPlane for PlainRules {
-    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError> {
+    fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
+        let now = moment.now.utc;
         let areas: Vec<(&AreaFact, Entitlement)> =
             register.areas.iter().filter(|a| a.stream == stream).map(|a| (a, entitlement(register, &a.zone, now))).collect();
         let Some((_, first)) = areas.first() else {

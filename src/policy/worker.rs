@@ -28,6 +28,7 @@ use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::intended_use::SiteGuard;
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
 use super::lease::{LeaseTable, StreamState};
+use super::observed::Observations;
 use super::pending::PendingWithdrawals;
 use super::rules::{DecisionPlane, Reason, Rule};
 use super::when::When;
@@ -95,6 +96,7 @@ struct Inner {
     clock: SharedClock,
     register: PathBuf,
     pending: PendingWithdrawals,
+    observations: Observations,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -130,14 +132,16 @@ impl PolicyThread {
     ) -> Result<(PolicyHandle, LeaseTable), PolicyError> {
         pending.write_again(&register);
         let (keeper, table) = Keeper::new(register.clone(), streams.into(), Arc::clone(&clock), plane, pending.clone());
-        let mut keeper = keeper.guarded_by(site);
+        let observations = Observations::default();
+        let mut keeper = keeper.guarded_by(site).observing(observations.clone());
         let board = Arc::clone(&keeper.board);
         keeper.step();
         let (sender, messages) = bounded(16);
         let (thaw, thawed) = bounded(1);
         let policy = Self { keeper, messages, thaw: thawed, progress };
         let thread = std::thread::Builder::new().name("policy".to_owned()).spawn(move || policy.run()).map_err(PolicyError::Spawn)?;
-        let inner = Inner { sender, thaw, board, table: table.clone(), clock, register, pending, thread: Mutex::new(Some(thread)) };
+        let inner =
+            Inner { sender, thaw, board, table: table.clone(), clock, register, pending, observations, thread: Mutex::new(Some(thread)) };
         Ok((PolicyHandle { inner: Arc::new(inner) }, table))
     }
 
@@ -286,6 +290,10 @@ impl PolicyHandle {
     /// Changes of state since the service started, oldest first; bounded.
     pub fn timeline(&self) -> Vec<Change> {
         self.inner.board.timeline()
+    }
+    /// Where cameras and gates say what they see; it counts from the next evaluation on.
+    pub fn observations(&self) -> &Observations {
+        &self.inner.observations
     }
     pub fn table(&self) -> &LeaseTable {
         &self.inner.table

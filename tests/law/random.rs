@@ -7,6 +7,7 @@ use placard::area::Vertex;
 use placard::clock::{Stamp, Utc};
 use placard::policy::facts::{AreaFact, Basis, BasisKind, PurposeFact, Register, Rules, Sign, Withdrawal, Zone, ZoneKind};
 use placard::policy::lease::StreamState;
+use placard::policy::observed::Moment;
 use placard::policy::rules::{Decision, DecisionPlane, PlainRules};
 use placard::policy::when::When;
 use proptest::prelude::*;
@@ -85,6 +86,8 @@ fn purpose() -> impl Strategy<Value = PurposeFact> {
             basis,
             assessment,
             review_on,
+            gallery_cap: None,
+            area_cap: None,
         },
     )
 }
@@ -94,12 +97,16 @@ fn register(max_areas: usize) -> impl Strategy<Value = Register> {
     let signs = prop::collection::vec(sign(), 1..6);
     let purposes = prop::collection::vec(purpose(), 1..5);
     let areas = prop::collection::vec(area(), 1..=max_areas);
-    let rules = (prop_oneof![3 => Just(30_u32), 1 => Just(1)], any::<bool>())
-        .prop_map(|(sign_inspect_max_days, placeholder_photographs)| Rules { sign_inspect_max_days, placeholder_photographs });
+    let rules =
+        (prop_oneof![3 => Just(30_u32), 1 => Just(1)], any::<bool>()).prop_map(|(sign_inspect_max_days, placeholder_photographs)| Rules {
+            sign_inspect_max_days,
+            placeholder_photographs,
+            ..Rules::default()
+        });
     (zones, areas, signs, purposes, rules).prop_map(|(kinds, areas, mut signs, purposes, rules)| {
         signs.iter_mut().enumerate().for_each(|(i, s)| s.id = format!("s{i}"));
         let zones = ZONES.iter().zip(kinds).map(|(id, kind)| Zone { id: (*id).to_owned(), kind }).collect();
-        Register { rules, zones, areas, signs, purposes }
+        Register { rules, zones, areas, signs, purposes, ..Register::default() }
     })
 }
 
@@ -186,7 +193,7 @@ fn with_one_fact_less(r: &Register) -> Vec<Register> {
 }
 
 fn decide(r: &Register) -> Decision {
-    PlainRules.decide(r, "north", now()).expect("decides")
+    PlainRules.decide(r, "north", Moment::unobserved(now())).expect("decides")
 }
 
 proptest! {

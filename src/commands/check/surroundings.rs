@@ -19,6 +19,7 @@ use crate::mask_check::classifier::unfit;
 use crate::policy::facts::{Register, Site};
 use crate::policy::intended_use;
 use crate::policy::lease::StreamState;
+use crate::policy::observed::Moment;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules, Reason, Rule};
 use crate::purpose::PurposeKind;
 use crate::render::halls;
@@ -110,7 +111,7 @@ impl Look<'_> {
         let now = SystemClock.utc();
         let (mask, mut in_force) = (self.loaded.pipeline.mask.is_some(), false);
         for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
-            let decision = PlainRules.decide(register, &stream.name, now).unwrap_or_else(|error| {
+            let decision = PlainRules.decide(register, &stream.name, Moment::unobserved(now)).unwrap_or_else(|error| {
                 let remedy = "mend the facts that the rules stumble over";
                 Decision::off(Reason::new(Rule::DecisionMade, error.to_string(), remedy))
             });

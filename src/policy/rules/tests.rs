@@ -14,7 +14,7 @@ fn when(text: &str) -> Option<When> {
 const NOW: &str = "2026-11-21T12:00:00Z";
 
 fn decide(register: &Register, now: &str) -> Decision {
-    PlainRules.decide(register, "north", at(now)).expect("decides")
+    PlainRules.decide(register, "north", Moment::unobserved(at(now))).expect("decides")
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 use super::*;
-use crate::clock::{Clock, SimulatedClock, Utc};
+use crate::clock::{Clock, SimulatedClock};
 use crate::policy::facts::testing::GOOD;
 use crate::policy::lease::Detect;
+use crate::policy::observed::Moment;
 use crate::policy::rules::{Decision, PlainRules, PlaneError, plane};
 
 /// A plane that can be told to fail.
@@ -13,11 +14,11 @@ struct Treacherous(Arc<AtomicU8>);
 
 impl plane::WithinPolicy for Treacherous {}
 impl DecisionPlane for Treacherous {
-    fn decide(&self, register: &Register, stream: &str, now: Stamp<Utc>) -> Result<Decision, PlaneError> {
+    fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
         match (self.0.load(SeqCst), stream) {
             (1, "south") => Err(PlaneError("no such attribute".to_owned())),
             (2, "south") => panic!("a fault in the rules"),
-            _ => PlainRules.decide(register, stream, now),
+            _ => PlainRules.decide(register, stream, moment),
         }
     }
 }

@@ -1,0 +1,140 @@
+//! The register as a whole: what is found in it, its digests, and what makes it unusable.
+
+use sha2::{Digest, Sha256};
+
+use super::{AreaFact, MAX_INSPECT_DAYS, Register, Sign, Zone};
+
+/// What is wrong with a register that TOML itself has no quarrel with: in which entry (0-based, of which kind), which key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub table: &'static str,
+    pub entry: usize,
+    pub key: &'static str,
+    pub problem: String,
+}
+
+impl Register {
+    pub fn zone(&self, id: &str) -> Option<&Zone> {
+        self.zones.iter().find(|z| z.id == id)
+    }
+    pub fn sign(&self, id: &str) -> Option<&Sign> {
+        self.signs.iter().find(|s| s.id == id)
+    }
+    pub fn sign_mut(&mut self, id: &str) -> Option<&mut Sign> {
+        self.signs.iter_mut().find(|s| s.id == id)
+    }
+
+    /// The sign's id that `id` was probably meant to be.
+    pub fn nearest_sign(&self, id: &str) -> Option<&str> {
+        let ids = self.signs.iter().map(|s| s.id.as_str());
+        ids.max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)))
+    }
+
+    /// SHA-256 of all facts and rules, whatever the file's order of keys, comments and white space.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.to_toml().as_bytes()).into()
+    }
+
+    /// SHA-256 of the facts that bear on `stream` alone: what its lease cites. A change elsewhere does not disturb it.
+    pub fn hash_for(&self, stream: &str) -> [u8; 32] {
+        let areas: Vec<AreaFact> = self.areas.iter().filter(|a| a.stream == stream).cloned().collect();
+        let here = |zone: &str| areas.iter().any(|a| a.zone == zone);
+        let slice = Self {
+            rules: self.rules.clone(),
+            zones: self.zones.iter().filter(|z| here(&z.id)).cloned().collect(),
+            signs: self.signs.iter().filter(|s| here(&s.zone)).cloned().collect(),
+            purposes: self.purposes.iter().filter(|p| p.zones.iter().any(|z| here(z))).cloned().collect(),
+            views: self.views.iter().filter(|v| v.stream == stream).cloned().collect(),
+            orders: self.orders.iter().filter(|o| o.zones.iter().any(|z| here(z))).cloned().collect(),
+            // A consent bears on one subject, not on a stream: who is looked for is the gallery's matter.
+            consents: Vec::new(),
+            alternatives: self.alternatives.iter().filter(|a| here(&a.zone)).cloned().collect(),
+            governance: self.governance.iter().filter(|g| g.zones.iter().any(|z| here(z))).cloned().collect(),
+            authorisations: self.authorisations.iter().filter(|a| a.zones.iter().any(|z| here(z))).cloned().collect(),
+            objections: self.objections.iter().filter(|o| o.stream.as_deref().is_none_or(|s| s == stream)).cloned().collect(),
+            areas,
+        };
+        slice.hash()
+    }
+
+    /// The canonical text. Every field is a string, number, list or table with string keys, which TOML can always write; were it not so,
+    /// the text would be an error message, no register hashes to that, and no lease would ever match it.
+    pub(in crate::policy) fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|e| format!("# unwritable: {e}"))
+    }
+
+    /// What makes the register as a whole unusable.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Flaws::default();
+        if !(1..=MAX_INSPECT_DAYS).contains(&self.rules.sign_inspect_max_days) {
+            flaws.add("rules", 0, "sign_inspect_max_days", format!("must be 1 to {MAX_INSPECT_DAYS}"));
+        }
+        for (entry, zone) in self.zones.iter().enumerate() {
+            flaws.id("zone", entry, &zone.id, self.zones[..entry].iter().any(|z| z.id == zone.id));
+        }
+        for (entry, area) in self.areas.iter().enumerate() {
+            if let Err(e) = crate::area::Area::new(vec![area.polygon.clone()]) {
+                flaws.add("area", entry, "polygon", e.to_string());
+            }
+        }
+        for (entry, sign) in self.signs.iter().enumerate() {
+            flaws.id("sign", entry, &sign.id, self.signs[..entry].iter().any(|s| s.id == sign.id));
+            flaws.filled("sign", entry, "text", &sign.text);
+            flaws.filled("sign", entry, "position", &sign.position);
+            if sign.languages.is_empty() || sign.languages.iter().any(|l| l.trim().is_empty()) {
+                flaws.add("sign", entry, "languages", "name at least one language, such as \"en\"".to_owned());
+            }
+            let hex = |p: &String| p.len() == 64 && p.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
+            if sign.photo_sha256.as_ref().is_some_and(|p| !hex(p)) {
+                flaws.add("sign", entry, "photo_sha256", "must be 64 lower-case hex digits (`sha256sum photo.jpg`)".to_owned());
+            }
+        }
+        for (entry, purpose) in self.purposes.iter().enumerate() {
+            if purpose.zones.is_empty() {
+                flaws.add("purpose", entry, "zones", "name at least one zone".to_owned());
+            }
+            if let Some(basis) = &purpose.basis {
+                flaws.filled("purpose", entry, "statute", &basis.statute);
+                flaws.filled("purpose", entry, "authority", &basis.authority);
+            }
+        }
+        flaws.0
+    }
+
+    /// References to zones that do not exist. Harmless (such an entry grants nothing), hence no flaw; `commission` refuses them.
+    pub fn dangling(&self) -> Vec<Flaw> {
+        let mut flaws = Flaws::default();
+        let areas = self.areas.iter().enumerate().map(|(i, a)| ("area", i, "zone", &a.zone));
+        let signs = self.signs.iter().enumerate().map(|(i, s)| ("sign", i, "zone", &s.zone));
+        let purposes = self.purposes.iter().enumerate().flat_map(|(i, p)| p.zones.iter().map(move |z| ("purpose", i, "zones", z)));
+        for (table, entry, key, zone) in areas.chain(signs).chain(purposes) {
+            if self.zone(zone).is_none() {
+                flaws.add(table, entry, key, format!("there is no zone `{zone}`"));
+            }
+        }
+        flaws.0
+    }
+}
+
+#[derive(Default)]
+struct Flaws(Vec<Flaw>);
+
+impl Flaws {
+    fn add(&mut self, table: &'static str, entry: usize, key: &'static str, problem: String) {
+        self.0.push(Flaw { table, entry, key, problem });
+    }
+    fn filled(&mut self, table: &'static str, entry: usize, key: &'static str, value: &str) {
+        if value.trim().is_empty() {
+            self.add(table, entry, key, "must not be empty".to_owned());
+        }
+    }
+    fn id(&mut self, table: &'static str, entry: usize, id: &str, taken: bool) {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if id.is_empty() || id.len() > 64 || !id.chars().all(good) {
+            self.add(table, entry, "id", format!("`{id}`: 1 to 64 letters, digits, `-`, `_`, `.`"));
+        }
+        if taken {
+            self.add(table, entry, "id", format!("`{id}` is used twice"));
+        }
+    }
+}
