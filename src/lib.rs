@@ -30,6 +30,7 @@ pub mod state;
 pub mod engine;
 pub mod gallery;
 pub mod policy;
+pub mod signs;
 
 pub mod render;
 

@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "engine",
     "policy",
     "gallery",
+    "signs",
     "render",
     "ingest",
     "batch",

@@ -1,8 +1,10 @@
-//! `placard sign`: list the signs, withdraw one, post it again, record that one was inspected.
+//! `placard sign`: list the signs, withdraw one, post it again, record that one was inspected; what they say and the signs themselves (`print.rs`).
 //!
 //! Where the service runs it is told through its control socket, so that a withdrawal takes effect before this command returns; where it
 //! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
 //! is changed all the same, and the policy thread reads it within 200 ms or has lost its leases already.
+
+mod print;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -63,11 +65,20 @@ enum Action {
         #[arg(long, value_name = "TIME")]
         at: Option<When>,
     },
+    /// The words that a sign has to say, as they are to stand in the register.
+    Text(print::TextArgs),
+    /// Draw a sign as SVG and PDF: its words, whose it is, what rights there are, and a code that only this site can make.
+    Print(print::PrintArgs),
+    /// Show the public key that this site's codes are checked with.
+    Key,
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
     let done = match args.action {
         Action::List => return list(context),
+        Action::Text(args) => return print::text(context, &args),
+        Action::Print(args) => return print::print(context, &args),
+        Action::Key => return print::key(context),
         Action::Withdraw { id, by, reason } => withdraw(context, &id, &named(by.unwrap_or_else(login))?, &reason)?,
         Action::Post { id, by } => post(context, &id, &named(by.unwrap_or_else(login))?)?,
         Action::Inspect { id, by, photo, at } => inspect(context, &id, &named(by)?, photo.as_deref(), at)?,

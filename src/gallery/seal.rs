@@ -4,7 +4,8 @@
 //! site key (32 bytes, keys/site.key or a systemd credential)
 //!    ├─ HKDF-SHA-256 "placard/1/vault"       wraps each subject's own random key
 //!    │      └─ subject key                   seals that subject's templates
-//!    └─ HKDF-SHA-256 "placard/1/identities"  seals names
+//!    ├─ HKDF-SHA-256 "placard/1/identities"  seals names
+//!    └─ HKDF-SHA-256 "placard/1/signs"       Ed25519: signs the codes on the site's signs (`signs/code.rs`)
 //! ```
 //!
 //! Sealed bytes are `nonce (12) | ciphertext | tag (16)`, AES-256-GCM, nonce random. The nonce is safe by count: a subject key seals a
@@ -15,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use aws_lc_rs::{hkdf, rand};
 use zeroize::Zeroizing;
 
@@ -102,6 +104,17 @@ impl SiteKey {
 
     /// A key for one use, independent of the keys for other uses.
     pub(in crate::gallery) fn derive(&self, label: &'static str) -> Result<SealingKey, SealError> {
+        let key = self.bytes_for(label)?;
+        SealingKey::new(&key)
+    }
+
+    /// The key that the codes on this site's signs are signed with. Whoever has the site's key has it; nobody else can make such a code.
+    pub fn sign_pair(&self) -> Result<Ed25519KeyPair, SealError> {
+        let seed = self.bytes_for("placard/1/signs")?;
+        Ed25519KeyPair::from_seed_unchecked(&seed[..]).map_err(|_| SealError::Library("set up Ed25519"))
+    }
+
+    fn bytes_for(&self, label: &'static str) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
         struct Length;
         impl hkdf::KeyType for Length {
             fn len(&self) -> usize {
@@ -112,7 +125,7 @@ impl SiteKey {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"placard").extract(&self.0[..]);
         let filled = root.expand(&[label.as_bytes()], Length).and_then(|okm| okm.fill(&mut derived[..]));
         filled.map_err(|_| SealError::Library("derive a key"))?;
-        SealingKey::new(&derived)
+        Ok(derived)
     }
 }
 
