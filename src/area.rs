@@ -57,10 +57,11 @@ impl Area {
         let mut rows: Vec<Vec<Span>> = vec![Vec::new(); height.div_ceil(2) as usize];
         for polygon in self.polygons.iter() {
             let scaled: Vec<Vertex> = polygon.iter().map(|p| [p[0] * f64::from(width), p[1] * f64::from(height)]).collect();
+            let turns = turns(&scaled);
             for (pair, spans) in rows.iter_mut().enumerate() {
                 let top = 2.0 * pair as f64;
                 let bottom = (top + 2.0).min(f64::from(height));
-                let inside = spans_within(&scaled, top, bottom, width);
+                let inside = spans_within(&scaled, &turns, top, bottom, width);
                 *spans = union(spans, &inside);
             }
         }
@@ -88,25 +89,51 @@ fn crossings(polygon: &[Vertex], y: f64) -> Vec<f64> {
     xs
 }
 
+fn edges(polygon: &[Vertex]) -> Vec<(Vertex, Vertex)> {
+    polygon.iter().enumerate().map(|(i, &v)| (v, polygon[(i + 1) % polygon.len()])).collect()
+}
+
+/// Where edge p–q meets the line through r and s. The line is longer than its edge: whoever wants the heights at which edges cross gets some
+/// more, which does no harm. Parallel ones have none.
+fn crossing_height((p, q): (Vertex, Vertex), (r, s): (Vertex, Vertex)) -> Option<f64> {
+    let (d, e) = ([q[0] - p[0], q[1] - p[1]], [s[0] - r[0], s[1] - r[1]]);
+    let cross = d[0] * e[1] - d[1] * e[0];
+    let t = ((r[0] - p[0]) * e[1] - (r[1] - p[1]) * e[0]) / cross;
+    (0.0..=1.0).contains(&t).then(|| p[1] + t * d[1])
+}
+
+/// The heights at which the order of a polygon's edges from left to right may change: its vertices, and where two edges cross. Sorted.
+fn turns(polygon: &[Vertex]) -> Vec<f64> {
+    let mut heights: Vec<f64> = polygon.iter().map(|v| v[1]).collect();
+    let edges = edges(polygon);
+    for (i, &edge) in edges.iter().enumerate() {
+        heights.extend(edges[i + 1..].iter().filter_map(|&other| crossing_height(edge, other)));
+    }
+    heights.sort_by(f64::total_cmp);
+    heights
+}
+
 /// Columns that are inside `polygon` for *every* y in `[top, bottom]`.
 ///
-/// Between two vertices' heights every edge is a straight line, so an interval that is inside at both ends of such a band is inside
-/// throughout; it is enough to intersect the scan lines just within the band's ends and around each vertex in between.
-fn spans_within(polygon: &[Vertex], top: f64, bottom: f64, width: u32) -> Vec<Span> {
+/// Between two of its [`turns`] a polygon is a row of trapezoids: the first crossing of a scan line with the second, the third with the
+/// fourth. A column is inside throughout if it is inside the *same* trapezoid at both ends; inside one above and another below, it
+/// may lie in the gap between them on the way. So the trapezoids of each such band are cut to what is common to their ends, and the bands
+/// to what is common to all.
+fn spans_within(polygon: &[Vertex], turns: &[f64], top: f64, bottom: f64, width: u32) -> Vec<Span> {
     const EPSILON: f64 = 1e-7;
-    let mut scan_lines = vec![top + EPSILON, bottom - EPSILON];
-    for &[_, y] in polygon {
-        if y > top && y < bottom {
-            scan_lines.extend([y - EPSILON, y + EPSILON]);
-        }
-    }
+    let from = turns.partition_point(|y| *y <= top);
+    let mut heights = vec![top];
+    heights.extend(turns[from..].iter().take_while(|y| **y < bottom));
+    heights.push(bottom);
     let mut inside: Option<Vec<(f64, f64)>> = None;
-    for y in scan_lines {
-        let xs = crossings(polygon, y);
-        let line: Vec<(f64, f64)> = xs.chunks_exact(2).map(|p| (p[0], p[1])).collect();
+    for band in heights.windows(2).filter(|band| band[1] - band[0] > 2.0 * EPSILON) {
+        let (upper, lower) = (crossings(polygon, band[0] + EPSILON), crossings(polygon, band[1] - EPSILON));
+        let trapezoids = upper.chunks_exact(2).zip(lower.chunks_exact(2)).map(|(u, l)| (u[0].max(l[0]), u[1].min(l[1])));
+        // Without a turn in between the numbers are equal; should they not be, nothing is inside.
+        let throughout: Vec<(f64, f64)> = trapezoids.filter(|(enter, leave)| upper.len() == lower.len() && enter < leave).collect();
         inside = Some(match inside {
-            None => line,
-            Some(old) => intersect(&old, &line),
+            None => throughout,
+            Some(old) => intersect(&old, &throughout),
         });
     }
     let mut spans = Vec::new();
@@ -129,19 +156,10 @@ fn spans_within(polygon: &[Vertex], top: f64, bottom: f64, width: u32) -> Vec<Sp
 /// one scan line in the middle of each such band.
 pub fn overlap(a: &[Vertex], b: &[Vertex]) -> bool {
     const SLIVER: f64 = 1e-9;
-    let edges = |p: &[Vertex]| -> Vec<(Vertex, Vertex)> { p.iter().enumerate().map(|(i, &v)| (v, p[(i + 1) % p.len()])).collect() };
     let all: Vec<(Vertex, Vertex)> = edges(a).into_iter().chain(edges(b)).collect();
     let mut heights: Vec<f64> = all.iter().map(|(v, _)| v[1]).collect();
-    for (i, &(p, q)) in all.iter().enumerate() {
-        for &(r, s) in &all[i + 1..] {
-            let (d, e) = ([q[0] - p[0], q[1] - p[1]], [s[0] - r[0], s[1] - r[1]]);
-            let cross = d[0] * e[1] - d[1] * e[0];
-            let t = ((r[0] - p[0]) * e[1] - (r[1] - p[1]) * e[0]) / cross;
-            // Parallel edges give no finite t; a crossing outside the edges adds a band that does no harm.
-            if (0.0..=1.0).contains(&t) {
-                heights.push(p[1] + t * d[1]);
-            }
-        }
+    for (i, &edge) in all.iter().enumerate() {
+        heights.extend(all[i + 1..].iter().filter_map(|&other| crossing_height(edge, other)));
     }
     heights.sort_by(f64::total_cmp);
     heights.windows(2).filter(|band| band[1] - band[0] > SLIVER).any(|band| {
@@ -274,6 +292,33 @@ mod tests {
             }
         }
         assert!(inside > 4_000, "{inside}");
+    }
+
+    #[test]
+    fn an_area_whose_edges_cross_within_two_rows_does_not_hold_the_crossing() {
+        // An hourglass whose waist lies amid a pair of rows, where neither end of the rows sees it.
+        let (h, waist) = (100.0_f64, 51.0_f64);
+        let y = |rows: f64| (waist + rows) / h;
+        let area = Area::new(vec![vec![[0.1, y(-1.5)], [0.9, y(-1.5)], [0.1, y(1.5)], [0.9, y(1.5)]]]).expect("valid");
+        let mask = area.rasterise(200, 100);
+        assert!((0..200).all(|x| !mask.contains(x, 50)), "{:?}", mask.spans(50));
+    }
+
+    #[test]
+    fn a_gap_that_runs_between_two_parts_of_an_area_is_in_neither() {
+        // Two slanting bars of one polygon: at the rows' upper end a column is in the left one, at their lower end in the right one.
+        let point = |x: f64, y: f64| [x / 100.0, y / 100.0];
+        let bars = [(60.0, 0.0), (76.0, 0.0), (16.0, 100.0), (17.0, 100.0), (77.0, 0.0), (93.0, 0.0), (33.0, 100.0), (0.0, 100.0)];
+        let area = Area::new(vec![bars.iter().map(|&(x, y)| point(x, y)).collect()]).expect("valid");
+        let mask = area.rasterise(100, 100);
+        for y in 0..100 {
+            let polygon = &area.polygons()[0];
+            let scaled: Vec<Vertex> = polygon.iter().map(|v| [v[0] * 100.0, v[1] * 100.0]).collect();
+            let middle = crossings(&scaled, f64::from(y) + 0.5);
+            let held = |x: f64| middle.chunks_exact(2).any(|c| c[0] <= x && x <= c[1]);
+            assert!((0..100).filter(|x| mask.contains(*x, y)).all(|x| held(f64::from(x) + 0.5)), "row {y}: {:?}", mask.spans(y));
+        }
+        assert!(mask.bounds().is_some());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The law holds: with a real policy thread over a real register file, whatever is stopped, hung, broken, missing, stale or withdrawn turns
 //! a stream off, within one lease. Time is simulated; the thread is not.
 
+#[path = "law/areas.rs"]
+mod areas;
 #[path = "law/random.rs"]
 mod random;
 #[path = "law/signs.rs"]
@@ -276,6 +278,21 @@ fn a_withdrawal_that_cannot_be_written_holds_all_the_same() {
     site.write(&format!("{}\n# touched\n", register_text()));
     assert_eq!(site.state(NORTH), StreamState::Off, "reading the file again does not undo it");
     assert_eq!(site.state(SOUTH), StreamState::Recognise);
+}
+
+#[test]
+fn a_policy_thread_that_is_dead_locked_darkens_every_stream_within_one_lease() {
+    let site = Site::new(&register_text());
+    site.policy.reload().expect("renewed now");
+    site.policy.hang().expect("hangs, with the board's lock");
+    let permit = site.table.permit::<Embed>(NORTH, site.clock.monotonic()).expect("the lease still runs");
+    site.clock.advance(MAX_LEASE);
+    // No worker asks for what the thread holds.
+    assert!(!permit.is_live(site.clock.monotonic()));
+    site.assert_dark();
+    site.policy.thaw();
+    site.policy.reload().expect("goes on");
+    site.assert_lit();
 }
 
 #[test]

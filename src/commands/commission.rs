@@ -88,7 +88,7 @@ struct ModelEntry {
 }
 
 /// What there is now.
-struct Commissioned {
+pub(super) struct Commissioned {
     site: Site,
     register: Register,
     changed: bool,
@@ -114,7 +114,8 @@ fn config(error: FileError) -> Failed {
     Failed::new(Exit::Config, error)
 }
 
-fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<Utc>) -> Result<Commissioned, Failed> {
+/// Also a bench makes its site this way.
+pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, now: Stamp<Utc>) -> Result<Commissioned, Failed> {
     let (file, text): (SiteFile, String) = read_toml(site_file).map_err(config)?;
     let SiteFile {
         site,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Context, Exit, Outcome};
 use crate::config::schema::{Capture, Transport};
-use machine::Machine;
+pub(super) use machine::Machine;
 use source::Opened;
 
 #[derive(clap::Args)]

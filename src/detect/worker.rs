@@ -26,36 +26,65 @@ crate::counters! {
     }
 }
 
-/// When each stream's pixels were last read, by whichever step, and how many frames a detector looked at: what proves that a dark stream
-/// is dark. Detector, tracker and embedder note a read when it is over, so the time is an upper bound of every read before it.
+/// When each stream's pixels were last read, by whichever step, and when the last embedding of somebody on it came into being: what proves
+/// that a dark stream is dark. Detector, tracker and embedder note a read when it is over, so the time is an upper bound of every read
+/// before it.
 #[derive(Debug)]
 pub struct LastLook {
-    streams: Vec<(AtomicU64, AtomicI64)>,
+    streams: Vec<Looks>,
+}
+
+#[derive(Debug, Default)]
+struct Looks {
+    frames: AtomicU64,
+    read_ns: AtomicI64,
+    embeddings: AtomicU64,
+    embedded_ns: AtomicI64,
 }
 
 impl LastLook {
     pub fn new(streams: usize) -> Self {
-        Self { streams: (0..streams).map(|_| (AtomicU64::new(0), AtomicI64::new(0))).collect() }
+        Self { streams: (0..streams).map(|_| Looks::default()).collect() }
     }
     /// Pixels of `stream` were read, and are read no more since `at`.
     pub fn note(&self, stream: StreamIndex, at: Stamp<Monotonic>) {
-        if let Some((_, last_ns)) = self.streams.get(stream.index()) {
-            last_ns.fetch_max(at.ns(), Relaxed);
+        if let Some(looks) = self.streams.get(stream.index()) {
+            looks.read_ns.fetch_max(at.ns(), Relaxed);
+        }
+    }
+    /// The network has made an embedding of somebody on `stream`, at `at`. It counts also where its permit had ended by then and it was
+    /// wiped unseen.
+    pub fn note_embedding(&self, stream: StreamIndex, at: Stamp<Monotonic>) {
+        if let Some(looks) = self.streams.get(stream.index()) {
+            looks.embeddings.fetch_add(1, Relaxed);
+            looks.embedded_ns.fetch_max(at.ns(), Relaxed);
         }
     }
     fn count(&self, stream: StreamIndex) {
-        if let Some((frames, _)) = self.streams.get(stream.index()) {
-            frames.fetch_add(1, Relaxed);
+        if let Some(looks) = self.streams.get(stream.index()) {
+            looks.frames.fetch_add(1, Relaxed);
         }
     }
     /// Frames of `stream` that a detector has looked at.
     pub fn frames(&self, stream: StreamIndex) -> u64 {
-        self.streams.get(stream.index()).map_or(0, |s| s.0.load(Relaxed))
+        self.streams.get(stream.index()).map_or(0, |s| s.frames.load(Relaxed))
+    }
+    /// Embeddings made of people on `stream`.
+    pub fn embeddings(&self, stream: StreamIndex) -> u64 {
+        self.streams.get(stream.index()).map_or(0, |s| s.embeddings.load(Relaxed))
     }
     /// When the latest read of any step was over; `None` before the first.
     pub fn at(&self, stream: StreamIndex) -> Option<Stamp<Monotonic>> {
-        self.streams.get(stream.index()).map(|s| s.1.load(Relaxed)).filter(|ns| *ns != 0).map(Stamp::from_ns)
+        self.streams.get(stream.index()).and_then(|s| stamp(&s.read_ns))
     }
+    /// When the latest embedding was made; `None` before the first.
+    pub fn embedded_at(&self, stream: StreamIndex) -> Option<Stamp<Monotonic>> {
+        self.streams.get(stream.index()).and_then(|s| stamp(&s.embedded_ns))
+    }
+}
+
+fn stamp(ns: &AtomicI64) -> Option<Stamp<Monotonic>> {
+    Some(ns.load(Relaxed)).filter(|ns| *ns != 0).map(Stamp::from_ns)
 }
 
 /// What a worker looks with: a [`Detector`](super::detector::Detector), or a test's stand-in.

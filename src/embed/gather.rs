@@ -154,6 +154,9 @@ impl<E: EmbedShot> Gather<E> {
             let made = self.embedder.embed(frame, permit, landmarks);
             let now = self.clock.monotonic();
             self.last_look.note(frame.header().stream, now);
+            if made.is_ok() {
+                self.last_look.note_embedding(frame.header().stream, now);
+            }
             match made {
                 Ok(_wiped_here) if !permit.is_live(now) => self.counters.withheld.increment(),
                 Ok(embedding) => {

@@ -140,6 +140,11 @@ impl Board {
     pub fn register_hash(&self) -> Option<[u8; 32]> {
         self.contents.lock().register_hash
     }
+    /// Nobody else gets at the board until `meanwhile` returns.
+    pub fn hold(&self, meanwhile: impl FnOnce()) {
+        let _held = self.contents.lock();
+        meanwhile();
+    }
     pub fn beat(&self, now: Stamp<Monotonic>) {
         self.last_beat_ns.store(now.ns(), Relaxed);
         self.heartbeat.fetch_add(1, Relaxed);

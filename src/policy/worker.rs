@@ -76,6 +76,7 @@ enum Message {
     Posted { id: String, reply: Sender<()> },
     EndLease { stream: StreamIndex, reply: Sender<()> },
     Freeze { reply: Sender<()> },
+    Hang { reply: Sender<()> },
     BreakDown,
     Stop,
 }
@@ -194,6 +195,10 @@ impl PolicyThread {
                 // Until thawed, or until nobody is left who could.
                 let _thawed = self.thaw.recv();
             }
+            Message::Hang { reply } => self.keeper.board.hold(|| {
+                let _asker_gone = reply.try_send(());
+                let _thawed = self.thaw.recv();
+            }),
             Message::Stop => {}
         }
     }
@@ -327,17 +332,23 @@ impl PolicyHandle {
         }
     }
 
-    /// Test hook: the thread hangs, as in a system call that does not return.
+    /// Test hook: the thread stops between two evaluations and holds nothing, as when it is stopped by a signal or is given no processor time.
     #[doc(hidden)]
     pub fn freeze(&self) -> Result<(), PolicyError> {
         self.ask(|reply| Message::Freeze { reply })
+    }
+    /// Test hook: the thread waits for ever with a lock in its hand that others want, as in a dead-lock: [`snapshot`](Self::snapshot),
+    /// [`timeline`](Self::timeline) and the status page hang with it until [`thaw`](Self::thaw). No worker asks for that lock.
+    #[doc(hidden)]
+    pub fn hang(&self) -> Result<(), PolicyError> {
+        self.ask(|reply| Message::Hang { reply })
     }
     /// Test hook: the thread panics.
     #[doc(hidden)]
     pub fn break_down(&self) {
         let _already = self.inner.sender.send(Message::BreakDown);
     }
-    /// Test hook: the hung thread goes on.
+    /// Test hook: the frozen or hung thread goes on.
     #[doc(hidden)]
     pub fn thaw(&self) {
         let _already = self.inner.thaw.try_send(());

@@ -91,7 +91,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 }
 
 /// A signal ends the bench in an orderly way, a second one at once: the next bench removes what that leaves.
-fn listen(mut signals: Signals, stop: Shutdown) -> anyhow::Result<()> {
+pub(super) fn listen(mut signals: Signals, stop: Shutdown) -> anyhow::Result<()> {
     let wait = move || {
         for signal in signals.forever() {
             if stop.is_requested() {

@@ -1,6 +1,7 @@
-//! `placard bench`: measures this machine with the operator's own pipeline file.
+//! `placard bench`: measures this machine, with the operator's own pipeline file or a made-up one.
 
 mod journey;
+mod revoke;
 mod trial;
 
 use super::{Context, Outcome};
@@ -15,10 +16,14 @@ pub struct Args {
 enum What {
     /// Open loop, from a frame's scheduled arrival to the last thing done with it; frames that were dropped are counted as missed.
     Journey(journey::Args),
+    /// How long people are still looked at after the leave to look has ended, with every step busy: sign withdrawn; policy thread stopped,
+    /// killed, dead-locked.
+    Revoke(revoke::Args),
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
     match args.what {
         What::Journey(args) => journey::run(context, &args),
+        What::Revoke(args) => revoke::run(context, &args),
     }
 }

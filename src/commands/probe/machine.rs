@@ -63,6 +63,12 @@ impl Machine {
         }
     }
 
+    /// The processor in a few words: what a figure was measured on.
+    pub fn line() -> String {
+        let cpu = processor(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+        format!("{}, {} cores", cpu.model, cpu.cores)
+    }
+
     pub fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let yes = |has: bool, name: &str| if has { format!(" {name}") } else { String::new() };
         let cpu = &self.processor;
