@@ -10,6 +10,7 @@
 //! holds their threads and ends them in order, `plane.rs` is what runs; `view.rs` is what the console sees. A reload that changes streams only
 //! changes those alone; any other builds a whole new plane from the new plan and goes back to the old if it cannot start.
 
+mod devices;
 mod plan;
 mod plane;
 mod running;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::devices::Devices;
 use super::plan::{Plan, Prepared, Sources, StartError};
 use super::running::Running;
 use super::wiring::{Wired, Wiring, index};
@@ -85,6 +86,7 @@ pub struct Plane {
     mask_thresholds: Arc<Thresholds>,
     running: Running,
     _purging: Option<Purging>,
+    _devices: Option<Devices>,
 }
 
 /// What outlives a plane: a reload hands it to the next one.
@@ -167,30 +169,33 @@ impl Plane {
         let wired = wiring.connect(detectors, embedders, mask_classifier, key.as_ref()).and_then(|wired| {
             let galleries = wired.galleries.as_ref().filter(|_| matches!(plan.sources, Sources::Configured));
             let purging = galleries.map(|set| Purging::start(plan.clone(), Arc::clone(set))).transpose()?;
-            Ok((wired, purging))
+            let asking = matches!(plan.sources, Sources::Configured).then(|| Devices::start(plan, wiring.running.policy.clone()));
+            Ok((wired, purging, asking.transpose()?))
         });
         let Wiring { latencies, counters, running, mut emitter, .. } = wiring;
         match (wired, emitter.take()) {
-            (Ok((Wired { streams, galleries, last_look, decided, masks, thresholds, mask_thresholds }, purging)), Some(emitter)) => {
-                Ok(Self {
-                    site,
-                    pipeline: plan.loaded.pipeline.name.clone(),
-                    streams,
-                    policy: running.policy.clone(),
-                    latencies,
-                    galleries,
-                    last_look,
-                    decided,
-                    masks,
-                    emitter: parking_lot::Mutex::new(emitter),
-                    counters,
-                    key,
-                    thresholds,
-                    mask_thresholds,
-                    running,
-                    _purging: purging,
-                })
-            }
+            (
+                Ok((Wired { streams, galleries, last_look, decided, masks, thresholds, mask_thresholds }, purging, devices)),
+                Some(emitter),
+            ) => Ok(Self {
+                site,
+                pipeline: plan.loaded.pipeline.name.clone(),
+                streams,
+                policy: running.policy.clone(),
+                latencies,
+                galleries,
+                last_look,
+                decided,
+                masks,
+                emitter: parking_lot::Mutex::new(emitter),
+                counters,
+                key,
+                thresholds,
+                mask_thresholds,
+                running,
+                _purging: purging,
+                _devices: devices,
+            }),
             (wired, mut emitter) => {
                 // Also lets go of the streams' ends of the queues, so that the workers see them hang up.
                 let error = wired.err().unwrap_or_else(|| StartError::Step("emission was not started".to_owned()));

@@ -22,8 +22,8 @@ use crate::engine::manifest::Manifest;
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
 use crate::policy::facts::{
-    Alternative, AreaFact, Authorisation, Consent, Flaw, Governance, Mode, Objection, Order, PurposeFact, Register, Rules, Sign, Site,
-    View, Zone,
+    Alternative, AreaFact, Authorisation, Consent, Device, Flaw, Governance, Mode, Objection, Order, PurposeFact, Register, Rules, Sign,
+    Site, View, Zone,
 };
 use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
 use crate::policy::intended_use;
@@ -73,6 +73,8 @@ struct SiteFile {
     authorisations: Vec<Authorisation>,
     #[serde(default, rename = "objection")]
     objections: Vec<Objection>,
+    #[serde(default, rename = "device")]
+    devices: Vec<Device>,
 }
 
 /// `[[model]]`: paths count from the site file's directory. A bundled model needs no entry; one that names it says that it is wanted.
@@ -132,9 +134,23 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
         governance,
         authorisations,
         objections,
+        devices,
     } = file;
-    let mut register =
-        Register { rules, zones, areas, signs, purposes, views, orders, consents, alternatives, governance, authorisations, objections };
+    let mut register = Register {
+        rules,
+        zones,
+        areas,
+        signs,
+        purposes,
+        views,
+        orders,
+        consents,
+        alternatives,
+        governance,
+        authorisations,
+        objections,
+        devices,
+    };
     let rules = &mut register.rules;
     if rules.placeholder_photographs && site.mode == Mode::Operational {
         let problem = "an operational site needs a photograph of each sign".to_owned();

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod delete;
 #[cfg(feature = "rtsp-server")]
 pub mod demo;
+pub mod device;
 pub mod enrol;
 mod evaluate;
 mod exits;
@@ -125,6 +126,8 @@ pub enum Command {
     Enrol(enrol::Args),
     /// Delete a subject from the gallery, and look for it again to show that it is gone.
     Delete(delete::Args),
+    /// Ask a camera what it does by itself: face analytics, recording.
+    Device(device::Args),
     /// Search the gallery with an image.
     Search(search::Args),
     /// Add, list and show models.
@@ -160,6 +163,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Commission(args) => commission::run(&context, args),
         Command::Enrol(args) => enrol::run(&context, args),
         Command::Delete(args) => delete::run(&context, args),
+        Command::Device(args) => device::run(&context, args),
         Command::Search(args) => search::run(&context, args),
         Command::Model(args) => model::run(&context, args),
         Command::Sign(args) => sign::run(&context, args),

@@ -17,6 +17,7 @@ pub mod error;
 #[cfg(feature = "gst")]
 pub mod gstreamer;
 pub mod health;
+pub mod onvif;
 pub mod open;
 pub mod outlet;
 pub mod paced;

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use crate::clock::{Monotonic, Now, Stamp, Utc, format_utc};
 use crate::purpose::Purpose;
 
+use super::facts::Device;
 use super::lease::StreamState;
 use super::rules::{Decision, Reason, Rule};
 
@@ -76,6 +77,7 @@ struct Contents {
     streams: Vec<StreamPolicy>,
     timeline: VecDeque<Change>,
     register_hash: Option<[u8; 32]>,
+    devices: Arc<[Device]>,
 }
 
 pub(in crate::policy) struct Board {
@@ -97,7 +99,12 @@ impl Board {
             epoch: 0,
             revoked_at: None,
         };
-        let contents = Contents { streams: streams.iter().map(stream).collect(), timeline: VecDeque::new(), register_hash: None };
+        let contents = Contents {
+            streams: streams.iter().map(stream).collect(),
+            timeline: VecDeque::new(),
+            register_hash: None,
+            devices: Arc::default(),
+        };
         Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), last_beat_ns: AtomicI64::new(0), counters: Arc::default() }
     }
 
@@ -136,6 +143,13 @@ impl Board {
     /// The register that decisions rest on from now on; `None`: it cannot be read.
     pub fn set_register_hash(&self, hash: Option<[u8; 32]>) {
         self.contents.lock().register_hash = hash;
+    }
+    /// As the register has them; none while it cannot be read.
+    pub fn set_devices(&self, devices: &[Device]) {
+        self.contents.lock().devices = devices.into();
+    }
+    pub fn devices(&self) -> Arc<[Device]> {
+        Arc::clone(&self.contents.lock().devices)
     }
     pub fn register_hash(&self) -> Option<[u8; 32]> {
         self.contents.lock().register_hash

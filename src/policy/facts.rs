@@ -46,7 +46,10 @@ use super::when::When;
 mod law;
 mod register;
 
-pub use law::{Alternative, AlternativeKind, Authorisation, Consent, ConsentMethod, Governance, Guardian, Objection, Order, Renewal, View};
+pub use law::{
+    Alternative, AlternativeKind, Authorisation, Capability, Consent, ConsentMethod, Device, Governance, Guardian, Objection, Order,
+    Renewal, View,
+};
 pub use register::Flaw;
 
 /// Days that a sign's inspection holds, where the register sets nothing.
@@ -82,6 +85,8 @@ pub struct Register {
     pub authorisations: Vec<Authorisation>,
     #[serde(default, rename = "objection", skip_serializing_if = "Vec::is_empty")]
     pub objections: Vec<Objection>,
+    #[serde(default, rename = "device", skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
 }
 
 /// `[rules]`: the few values that are not facts.
@@ -100,6 +105,9 @@ pub struct Rules {
     /// Whether every stream needs a `[[view]]`. Otherwise a sign that no camera sees counts by inspection alone.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub attested_signs_only: bool,
+    /// Whether every stream needs a `[[device]]`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub registered_devices_only: bool,
 }
 
 impl Default for Rules {
@@ -109,6 +117,7 @@ impl Default for Rules {
             placeholder_photographs: false,
             profiles: Vec::new(),
             attested_signs_only: false,
+            registered_devices_only: false,
         }
     }
 }

@@ -180,6 +180,7 @@ impl Keeper {
         };
         self.seen = stamp;
         self.board.set_register_hash(self.loaded.as_ref().ok().map(|l| l.register.hash()));
+        self.board.set_devices(self.loaded.as_ref().map_or(&[], |l| &l.register.devices));
     }
 
     fn decide(&mut self) -> Option<Duration> {

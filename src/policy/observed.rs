@@ -26,6 +26,19 @@ pub enum Attested {
     Drifted,
 }
 
+/// What a camera said of what it does by itself (C02).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceFinding {
+    /// Neither face analytics nor recording is on.
+    Clean,
+    /// This module or rule of its own looks for faces.
+    FaceAnalytics(String),
+    /// This recording job of its own is active.
+    Records(String),
+    /// It could not be asked, or what it answered could not be understood.
+    NoAnswer(String),
+}
+
 /// One observation, and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At<T> {
@@ -40,6 +53,8 @@ pub struct Observed {
     pub attestations: BTreeMap<Arc<str>, At<Attested>>,
     /// Last heartbeat of each alternative way in, by its id.
     pub heartbeats: BTreeMap<Arc<str>, Stamp<Monotonic>>,
+    /// What each stream's camera said of itself.
+    pub devices: BTreeMap<Arc<str>, At<DeviceFinding>>,
 }
 
 /// Everything that a decision looks at beside the register.
@@ -49,7 +64,7 @@ pub struct Moment<'a> {
     pub observed: &'a Observed,
 }
 
-static NOTHING: Observed = Observed { attestations: BTreeMap::new(), heartbeats: BTreeMap::new() };
+static NOTHING: Observed = Observed { attestations: BTreeMap::new(), heartbeats: BTreeMap::new(), devices: BTreeMap::new() };
 
 impl Moment<'static> {
     /// For whoever asks what the facts alone would allow: nothing has been observed.
@@ -71,9 +86,14 @@ impl Observations {
     pub fn heartbeat(&self, alternative: &str, at: Stamp<Monotonic>) {
         self.shared.lock().heartbeats.insert(alternative.into(), at);
     }
+    pub fn device(&self, stream: &Arc<str>, what: DeviceFinding, at: Stamp<Monotonic>) {
+        self.shared.lock().devices.insert(Arc::clone(stream), At { what, at });
+    }
     /// Nothing is known of `stream` any more: its source is another now.
     pub fn forget(&self, stream: &str) {
-        self.shared.lock().attestations.remove(stream);
+        let mut observed = self.shared.lock();
+        observed.attestations.remove(stream);
+        observed.devices.remove(stream);
     }
     pub fn copy(&self) -> Observed {
         self.shared.lock().clone()

@@ -21,6 +21,7 @@ use crate::area::{Area, overlap};
 use crate::clock::{Stamp, Utc, format_utc};
 use crate::purpose::{Purpose, PurposeKind};
 
+use super::device::device_holds;
 use super::facts::{AreaFact, BasisKind, PurposeFact, Register, Rules, Sign, ZoneKind};
 use super::lease::{Grant, StreamState};
 use super::observed::Moment;
@@ -61,6 +62,7 @@ pub enum Rule {
     AreaCapped,
     SignAttested,
     ViewSteady,
+    DeviceClean,
     Granted,
 }
 
@@ -95,6 +97,7 @@ impl Rule {
             Self::AreaCapped => "area-capped",
             Self::SignAttested => "sign-attested",
             Self::ViewSteady => "view-steady",
+            Self::DeviceClean => "device-clean",
             Self::Granted => "granted",
         }
     }
@@ -343,6 +346,9 @@ impl plane::WithinPolicy for PlainRules {}
 impl DecisionPlane for PlainRules {
     fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
         let now = moment.now.utc;
+        if let Err(reason) = device_holds(register, stream, moment) {
+            return Ok(Decision::off(reason));
+        }
         let areas: Vec<(&AreaFact, Entitlement)> =
             register.areas.iter().filter(|a| a.stream == stream).map(|a| (a, entitlement(register, &a.zone, now))).collect();
         let Some((_, first)) = areas.first() else {

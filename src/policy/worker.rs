@@ -22,7 +22,7 @@ use crate::frame::StreamIndex;
 use crate::progress::Progress;
 
 use super::board::{Board, Change, PolicyCounters, StreamPolicy};
-use super::facts::{Posting, Register, Sign, Withdrawal};
+use super::facts::{Device, Posting, Register, Sign, Withdrawal};
 use super::file::FileError;
 use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::intended_use::SiteGuard;
@@ -299,6 +299,10 @@ impl PolicyHandle {
     /// Where cameras and gates say what they see; it counts from the next evaluation on.
     pub fn observations(&self) -> &Observations {
         &self.inner.observations
+    }
+    /// The devices that the register names.
+    pub fn devices(&self) -> Arc<[Device]> {
+        self.inner.board.devices()
     }
     pub fn table(&self) -> &LeaseTable {
         &self.inner.table

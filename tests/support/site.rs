@@ -73,6 +73,11 @@ impl Site {
     /// One public zone that all streams look at, with a sign that was inspected yesterday, for `purposes`. `pipeline`: further lines of
     /// the pipeline file.
     pub fn commission(models: Models, purposes: &[&str], streams: &[Stream], pipeline: &str) -> Self {
+        Self::commission_with(models, purposes, streams, pipeline, "")
+    }
+
+    /// As [`Site::commission`]; `register`: further facts.
+    pub fn commission_with(models: Models, purposes: &[&str], streams: &[Stream], pipeline: &str, register: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let site = Self { directory };
         let now = SystemClock.utc();
@@ -109,6 +114,7 @@ impl Site {
             )
             .expect("a String");
         }
+        text.push_str(register);
         std::fs::write(site.path().join("site.toml"), text).expect("writable");
         let (detector, embedder) = models.names();
         let mut file = format!(

@@ -172,3 +172,32 @@ pub struct View {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
 }
+
+/// `[[device]]`: what delivers a stream's picture (C02).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    pub stream: String,
+    pub capability: Capability,
+    /// Its ONVIF device service: asked whether the camera's own face analytics and recording are off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onvif: Option<String>,
+    /// Seconds between two questions.
+    #[serde(default = "default_check_every")]
+    pub check_every_s: u32,
+}
+
+fn default_check_every() -> u32 {
+    300
+}
+
+/// What kind of device. Closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capability {
+    Camera,
+    /// A recording that is played back.
+    Recording,
+    /// Drawn by the program itself.
+    Rendered,
+}

@@ -52,6 +52,7 @@ impl Register {
             governance: self.governance.iter().filter(|g| g.zones.iter().any(|z| here(z))).cloned().collect(),
             authorisations: self.authorisations.iter().filter(|a| a.zones.iter().any(|z| here(z))).cloned().collect(),
             objections: self.objections.iter().filter(|o| o.stream.as_deref().is_none_or(|s| s == stream)).cloned().collect(),
+            devices: self.devices.iter().filter(|d| d.stream == stream).cloned().collect(),
             areas,
         };
         slice.hash()
