@@ -23,6 +23,7 @@ pub mod latency;
 pub mod progress;
 pub mod purpose;
 pub mod queue;
+pub mod seal;
 pub mod shutdown;
 pub mod state;
 

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! STATE/  site.toml             name, mode, controller, contact: written by `commission`
-//!         register.toml         the facts the policy thread reads; replaced as a whole (temporary file, fsync, rename)
+//!         register.redb         every change of the facts the policy thread reads, signed; see `policy/store.rs`
 //!         keys/site.key         0600; a systemd credential `placard-site-key` takes its place where there is one
+//!         keys/stand-in-N.key   0600; of the two stand-ins of a demonstration or commissioning site
 //!         models/NAME/          model.onnx, manifest.toml
 //!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
 //!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
@@ -32,7 +33,11 @@ impl StateDirectory {
         self.root.join("site.toml")
     }
     pub fn register(&self) -> PathBuf {
-        self.root.join("register.toml")
+        self.root.join("register.redb")
+    }
+    /// Of the two people who stand in for approvers where nothing real hangs on it: `number` 1 or 2.
+    pub fn stand_in_key(&self, number: u8) -> PathBuf {
+        self.root.join(format!("keys/stand-in-{number}.key"))
     }
     pub fn site_key(&self) -> PathBuf {
         match std::env::var_os("CREDENTIALS_DIRECTORY").map(|d| Path::new(&d).join("placard-site-key")) {

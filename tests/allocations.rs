@@ -141,10 +141,11 @@ assessment = "pia-3"
 review_on = 2027-01-01
 "#;
     let directory = tempfile::tempdir().expect("temporary directory");
-    let path = directory.path().join("register.toml");
-    std::fs::write(&path, register).expect("write the register");
+    let path = directory.path().join("register.redb");
     let now: Stamp<Utc> = "2026-11-21T12:00:00Z".parse::<When>().expect("date").at();
     let clock: SharedClock = SimulatedClock::starting_at(now);
+    let register = toml::from_str(register).expect("a register's tables");
+    placard::policy::store::put_as_stand_ins(&path, &register, now).expect("stored");
     let (policy, leases) =
         PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(PlainRules), None).expect("start the policy thread");
     Lit { _directory: directory, policy, leases, clock }

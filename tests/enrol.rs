@@ -3,6 +3,8 @@
 
 #[path = "support/people.rs"]
 mod people;
+#[path = "support/register.rs"]
+mod register;
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -59,7 +61,7 @@ impl Site {
     fn rendered() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("site.toml"), SITE).unwrap();
-        std::fs::write(directory.path().join("register.toml"), REGISTER).unwrap();
+        register::put(&directory.path().join("register.redb"), REGISTER, SystemClock.utc());
         Self { directory, data: None }
     }
 
@@ -211,8 +213,7 @@ fn a_deleted_subject_is_found_nowhere_and_may_be_enrolled_again() {
     assert_eq!(site.enrol(&[portrait.to_str().unwrap()]).exit, 0, "whoever was deleted is no duplicate");
 
     // No purpose, sign or basis stands in the way of a deletion.
-    let register = site.directory.path().join("register.toml");
-    std::fs::write(&register, "").unwrap();
+    register::put(&site.directory.path().join("register.redb"), "", SystemClock.utc());
     let remaining =
         Vault::open(&StateDirectory::new(site.directory.path()), &SiteKey::load(&StateDirectory::new(site.directory.path())).unwrap());
     let remaining = remaining.unwrap().subjects().unwrap();
@@ -291,7 +292,7 @@ fn the_register_and_the_site_have_the_last_word() {
     assert_eq!(site.enrol(&[]).exit, 2);
     assert_eq!(site.enrol(&[&portrait, &portrait, &portrait, &portrait, &portrait, &portrait]).exit, 2);
     assert_eq!(site.enrol(&["--expires", "181", &portrait]).exit, 2);
-    std::fs::remove_file(site.directory.path().join("register.toml")).unwrap();
+    std::fs::remove_file(site.directory.path().join("register.redb")).unwrap();
     assert_eq!(site.enrol(&[&portrait]).exit, 3);
     assert!(!site.directory.path().join("gallery").exists(), "nothing was written");
 }

@@ -5,6 +5,8 @@
 mod areas;
 #[path = "law/random.rs"]
 mod random;
+#[path = "support/register.rs"]
+mod register;
 #[path = "law/signs.rs"]
 mod signs;
 #[path = "law/tables.rs"]
@@ -17,6 +19,7 @@ use std::time::Duration;
 use placard::clock::{Clock, SimulatedClock, Stamp, SystemClock, Utc};
 use placard::frame::StreamIndex;
 use placard::policy::facts::Register;
+use placard::policy::file::read_register;
 use placard::policy::inspection::Inspection;
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, Match, StreamState, Withheld};
 use placard::policy::observed::Moment;
@@ -76,9 +79,9 @@ struct Site {
 impl Site {
     fn new(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let register = directory.path().join("register.toml");
-        std::fs::write(&register, text).expect("write the register");
+        let register = directory.path().join("register.redb");
         let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
+        register::put(&register, text, clock.utc());
         let streams: Vec<Arc<str>> = vec!["north".into(), "south".into()];
         let (policy, table) = PolicyThread::start(register.clone(), &streams, Arc::clone(&clock) as _, Box::new(PlainRules), None)
             .expect("start the policy thread");
@@ -89,7 +92,7 @@ impl Site {
     }
     /// Replaces the register and waits until it is in force.
     fn write(&self, text: &str) {
-        std::fs::write(&self.register, text).expect("write the register");
+        register::put(&self.register, text, self.clock.utc());
         self.policy.reload().expect("the policy thread answers");
     }
     fn advance(&self, by: Duration) {
@@ -157,11 +160,11 @@ fn a_hung_policy_thread_darkens_every_stream_within_one_lease() {
 fn dropping_the_last_handle_darkens_every_stream() {
     // On the real clock: nothing here can be told when the thread has noticed.
     let directory = tempfile::tempdir().expect("temporary directory");
-    let register = directory.path().join("register.toml");
+    let register = directory.path().join("register.redb");
     let clock = SystemClock;
     let today = When::from_stamp(clock.utc());
     let text = register_text().replace("2026-11-20T09:00:00Z", today.text()).replace("2026-12-15", "2200-01-01");
-    std::fs::write(&register, text.replace("2027-01-01", "2200-01-01")).expect("write the register");
+    register::put(&register, &text.replace("2027-01-01", "2200-01-01"), clock.utc());
     let streams: Vec<Arc<str>> = vec!["north".into()];
     let (policy, table) = PolicyThread::start(register, &streams, SystemClock::shared(), Box::new(PlainRules), None).expect("start");
     if today.at() < at("2026-11-01") {
@@ -192,29 +195,31 @@ fn an_unreadable_register_darkens_every_stream_and_a_mended_one_lights_them() {
         ("a sign twice", whole.replace("yard-1", "hall-1")),
         ("inspections that hold for ever", format!("[rules]\nsign_inspect_max_days = 36500\n{whole}")),
     ];
+    let good = std::fs::read(&site.register).expect("readable");
     for (what, text) in broken {
-        site.write(&text);
+        // Signed as it should be: what is wrong is what it says.
+        register::put_blindly(&site.register, &text, &"2026-11-21T12:00:00Z".parse().expect("date"));
+        site.policy.reload().expect("answers");
         site.assert_dark();
         assert_eq!(site.rule(0), Rule::RegisterReadable, "{what}");
-        site.write(&whole);
+        std::fs::write(&site.register, &good).expect("mended");
+        site.policy.reload().expect("answers");
         site.assert_lit();
     }
-    std::fs::remove_file(&site.register).expect("remove");
-    site.policy.reload().expect("answers");
-    site.assert_dark();
-    assert_eq!(site.policy.register_hash(), None);
     // An empty register is readable, and grants nothing.
     site.write("");
     site.assert_dark();
     assert_eq!(site.rule(0), Rule::StreamHasArea);
+    std::fs::remove_file(&site.register).expect("remove");
+    site.policy.reload().expect("answers");
+    site.assert_dark();
+    assert_eq!(site.policy.register_hash(), None);
 }
 
 #[test]
 fn a_changed_register_is_noticed_without_being_told() {
     let site = Site::new(&register_text());
-    let replacement = site.register.with_extension("new");
-    std::fs::write(&replacement, register_text().replacen("kind = \"public\"", "kind = \"private\"", 1)).expect("write");
-    std::fs::rename(&replacement, &site.register).expect("replace");
+    register::put(&site.register, &register_text().replacen("kind = \"public\"", "kind = \"private\"", 1), site.clock.utc());
     let clock = SystemClock;
     let start = clock.monotonic();
     // Dark first, then the reason: whoever looks in between sees a stream without a lease.
@@ -271,11 +276,13 @@ fn withdrawing_a_sign_ends_its_streams_at_once_durably_and_leaves_others_alone()
 fn a_withdrawal_that_cannot_be_written_holds_all_the_same() {
     let site = Site::new(&register_text());
     // The lock file's place is taken by a directory: no writer gets its turn.
-    std::fs::create_dir(site.register.with_file_name(".register.lock")).expect("obstruct");
+    let lock = site.register.with_file_name(".register.lock");
+    std::fs::remove_file(&lock).expect("nobody holds it");
+    std::fs::create_dir(&lock).expect("obstruct");
     let error = site.policy.withdraw_sign("hall-1", "l.wu", "").expect_err("not recorded");
     assert!(matches!(error, PolicyError::NotRecorded { .. }), "{error}");
     assert_eq!(site.state(NORTH), StreamState::Off);
-    site.write(&format!("{}\n# touched\n", register_text()));
+    site.policy.reload().expect("answers");
     assert_eq!(site.state(NORTH), StreamState::Off, "reading the file again does not undo it");
     assert_eq!(site.state(SOUTH), StreamState::Recognise);
 }
@@ -349,7 +356,7 @@ fn no_line_of_a_register_can_be_left_out_without_losing_leave() {
     for left_out in 0..half.len() {
         let rest: Vec<&str> = half.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, l)| *l).collect();
         std::fs::write(&path, rest.join("\n")).expect("write");
-        let state = match Register::load(&path) {
+        let state = match read_register(&path) {
             Ok(register) => PlainRules.decide(&register, "north", Moment::unobserved(at("2026-11-21T12:00:00Z"))).expect("decides").state,
             Err(_) => StreamState::Off,
         };

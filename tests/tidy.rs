@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "queue",
     "latency",
     "state",
+    "seal",
     "config",
     "engine",
     "policy",

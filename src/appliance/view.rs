@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Appliance, Plan, Plane};
 use crate::clock::format_utc;
 use crate::console::view::{
-    CounterView, GalleryView, PolicyView, Readiness, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView,
+    ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView, StreamChange,
+    StreamView, TransitionView,
 };
 use crate::console::{ActionError, Appliance as Console, InspectionNote};
 use crate::counters::{Counters, Reading};
@@ -16,6 +17,7 @@ use crate::latency::StepSnapshot;
 use crate::policy::board::StreamPolicy;
 use crate::policy::facts::Withdrawal;
 use crate::policy::inspection::{Inspection, NotInspected};
+use crate::policy::store::{Outcome, Request, StoreError};
 use crate::policy::when::{NotADate, When};
 use crate::policy::worker::PolicyError;
 
@@ -154,7 +156,18 @@ impl Appliance {
             streams,
             at: format_utc(self.clock.utc()),
             at_monotonic_ms: at_ns as f64 / 1e6,
+            waits: String::new(),
         }
+    }
+}
+
+/// What a change waits for; empty where it is in force.
+fn waits(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Pending { proposal, needs, .. } => {
+            format!("NOT IN FORCE: proposal {0} waits ({1}): `placard approve sign {0} --key FILE`", proposal.short(), needs.describe())
+        }
+        _ => String::new(),
     }
 }
 
@@ -163,7 +176,10 @@ fn action_error(error: PolicyError) -> ActionError {
         PolicyError::UnknownSign { .. } | PolicyError::NotInspected(NotInspected::UnknownSign { .. }) => {
             ActionError::NotFound(error.to_string())
         }
-        PolicyError::NotInspected(_) => ActionError::Refused(error.to_string()),
+        PolicyError::NotInspected(_) | PolicyError::Register(StoreError::Refused(_) | StoreError::TooManyPending) => {
+            ActionError::Refused(error.to_string())
+        }
+        PolicyError::Register(StoreError::NoProposal(_)) => ActionError::NotFound(error.to_string()),
         other => ActionError::Failed(other.to_string()),
     }
 }
@@ -275,16 +291,33 @@ impl Console for Appliance {
     }
 
     fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError> {
-        self.running()?.policy.post_sign(sign, by).map_err(action_error)?;
-        Ok(self.sign_view(sign, "posted", Vec::new(), self.clock.monotonic().ns()))
+        let outcome = self.running()?.policy.post_sign(sign, by).map_err(action_error)?;
+        Ok(SignView { waits: waits(&outcome), ..self.sign_view(sign, "posted", Vec::new(), self.clock.monotonic().ns()) })
     }
 
     fn inspect_sign(&self, sign: &str, note: InspectionNote) -> Result<SignView, ActionError> {
         let at: Option<When> = note.at.map(|at| at.parse()).transpose().map_err(|e: NotADate| ActionError::Invalid(e.to_string()))?;
         let inspection =
             Inspection::new(&note.by, at, note.photo_sha256, self.clock.utc()).map_err(|e| ActionError::Refused(e.to_string()))?;
-        self.running()?.policy.inspect_sign(sign, &inspection).map_err(action_error)?;
-        Ok(self.sign_view(sign, "inspected", Vec::new(), self.clock.monotonic().ns()))
+        let outcome = self.running()?.policy.inspect_sign(sign, &inspection).map_err(action_error)?;
+        Ok(SignView { waits: waits(&outcome), ..self.sign_view(sign, "inspected", Vec::new(), self.clock.monotonic().ns()) })
+    }
+
+    fn register(&self) -> Result<RegisterView, ActionError> {
+        Ok(RegisterView::of(&self.running()?.policy.register().map_err(action_error)?))
+    }
+
+    fn change_register(&self, request: Request) -> Result<ChangeView, ActionError> {
+        let plane = self.running()?;
+        let before = plane.policy.snapshot();
+        let outcome = plane.policy.change_register(request).map_err(action_error)?;
+        let changed = |(old, new): (&StreamPolicy, &StreamPolicy)| {
+            let same = old.state == new.state && old.purposes == new.purposes && old.reason == new.reason;
+            let (before, after) = (old.state.name().to_owned(), new.state.name().to_owned());
+            (!same).then(|| StreamChange { stream: new.name.to_string(), before, after, reason: new.reason.to_string() })
+        };
+        let streams = before.iter().zip(&plane.policy.snapshot()).filter_map(changed).collect();
+        Ok(ChangeView { outcome, streams })
     }
 
     fn reload(&self) -> Result<ReloadView, ActionError> {

@@ -3,8 +3,7 @@
 //! The site file has `[site]`, the register's tables (`[rules]`, `[[zone]]`, `[[area]]`, `[[sign]]`, `[[purpose]]`; see `policy/facts.rs`)
 //! and `[[model]]` entries. Everything is checked before anything is written; models come first, the register next, `site.toml` last,
 //! so an interrupted commissioning leaves no site that looks complete, and doing it again finishes it. The site key is made once and never
-//! replaced. Signs that were withdrawn stay withdrawn whatever the site file says, and what is known of earlier withdrawals stays: posting is
-//! `placard sign post`. So a register that cannot be read is never replaced.
+//! replaced. What the register becomes, and who must sign for it, is in `commission/register.rs`.
 
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,15 +21,18 @@ use crate::engine::manifest::Manifest;
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
 use crate::policy::facts::{
-    Alternative, AreaFact, Authorisation, Consent, Device, Flaw, Governance, Mode, Objection, Order, PurposeFact, Register, Rules, Sign,
-    Site, View, Zone,
+    Alternative, AreaFact, Authorisation, Consent, Device, Flaw, Governance, Mode, Objection, Order, Person, PurposeFact, Register, Role,
+    Rules, Sign, Site, View, Zone,
 };
-use crate::policy::file::{FileError, WriterTurn, flaw_error, read_toml};
+use crate::policy::file::{FileError, flaw_error, read_toml};
 use crate::policy::intended_use;
 use crate::policy::observed::Moment;
 use crate::policy::rules::{Decision, DecisionPlane, PlainRules};
-use crate::policy::when::When;
+use crate::policy::store::Outcome as Recorded;
 use crate::state::StateDirectory;
+use register::Written;
+
+mod register;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -75,6 +77,8 @@ struct SiteFile {
     objections: Vec<Objection>,
     #[serde(default, rename = "device")]
     devices: Vec<Device>,
+    #[serde(default, rename = "person")]
+    people: Vec<Person>,
 }
 
 /// `[[model]]`: paths count from the site file's directory. A bundled model needs no entry; one that names it says that it is wanted.
@@ -95,6 +99,8 @@ pub(super) struct Commissioned {
     register: Register,
     changed: bool,
     kept_withdrawn: Vec<String>,
+    /// What became of what the site file says.
+    outcome: Recorded,
     key_made: bool,
     models: Vec<Manifest>,
     streams: Vec<(String, Decision)>,
@@ -135,6 +141,7 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
         authorisations,
         objections,
         devices,
+        people,
     } = file;
     let mut register = Register {
         rules,
@@ -150,6 +157,7 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
         authorisations,
         objections,
         devices,
+        people,
     };
     let rules = &mut register.rules;
     if rules.placeholder_photographs && site.mode == Mode::Operational {
@@ -161,24 +169,39 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
     if let Some(flaw) = register.flaws().first().or(register.dangling().first()) {
         return Err(config(flaw_error(site_file, &text, flaw)));
     }
-    let streams = decide(&register, now)?;
+    check_people(site_file, &text, &site, &register)?;
 
     make_directories(state)?;
-    // Nobody else writes the register between looking at the old one and writing the new.
-    let turn = WriterTurn::take(&state.register()).map_err(config)?;
-    let (kept_withdrawn, kept) = keep_withdrawals(state, &mut register)?;
-    let changed = check_existing(state, &site, &register, force)?;
-    let streams = if kept { decide(&register, now)? } else { streams };
-    let base = site_file.parent().unwrap_or(Path::new("."));
-    let models = models.iter().map(|m| add_model(state, base, m, &site)).collect::<Result<_, _>>()?;
     let key_made = !state.site_key().exists();
     SiteKey::load_or_create(state)?;
+    // Nobody else writes the register between looking at the old one and writing the new.
+    let intended = register::Intended::beside_what_is(state, &site, register, force)?;
+    let base = site_file.parent().unwrap_or(Path::new("."));
+    let models = models.iter().map(|m| add_model(state, base, m, &site)).collect::<Result<_, _>>()?;
+    let Written { register, changed, kept_withdrawn, outcome } = intended.write(state, &site, now)?;
     if changed {
-        register.store(&state.register())?;
         site.store(&state.site())?;
     }
-    drop(turn);
-    Ok(Commissioned { site, register, changed, kept_withdrawn, key_made, models, streams })
+    let streams = decide(&register, now)?;
+    Ok(Commissioned { site, register, changed, kept_withdrawn, outcome, key_made, models, streams })
+}
+
+/// An operational site names those who approve: it has no stand-ins.
+fn check_people(site_file: &Path, text: &str, site: &Site, register: &Register) -> Result<(), Failed> {
+    let flaw = |entry, key, problem: &str| Flaw { table: "person", entry, key, problem: problem.to_owned() };
+    if let Some(entry) = register.people.iter().position(|p| p.stand_in) {
+        return Err(config(flaw_error(site_file, text, &flaw(entry, "stand_in", "stand-ins are made by this command, never named"))));
+    }
+    let approvers = register.people.iter().filter(|p| p.roles.contains(&Role::Approver)).count();
+    if site.mode == Mode::Operational && approvers < 2 {
+        let problem = anyhow::anyhow!(
+            "{}: an operational site needs at least two [[person]] with the role approver, each with a key of their own: two people approve what \
+             widens, and there are no stand-ins. Each makes a key (`placard person key FILE`) and tells the public half",
+            site_file.display()
+        );
+        return Err(Failed::new(Exit::Config, problem));
+    }
+    Ok(())
 }
 
 /// What the rules say now, per stream that has an area.
@@ -207,61 +230,6 @@ fn make_directories(state: &StateDirectory) -> std::io::Result<()> {
         private(&path, 0o700)?;
     }
     Ok(())
-}
-
-/// Carries the withdrawals of the register in force over into the new one, past ones too, and when a sign was posted again: no inspection
-/// from before that counts. Answers which signs stay withdrawn, and whether anything was carried over.
-fn keep_withdrawals(state: &StateDirectory, register: &mut Register) -> Result<(Vec<String>, bool), Failed> {
-    let (mut withdrawn, mut kept) = (Vec::new(), false);
-    let path = state.register();
-    let old = match Register::load(&path) {
-        Ok(old) => old,
-        Err(FileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok((withdrawn, kept)),
-        Err(error) => {
-            let problem = anyhow::anyhow!(
-                "{error}. Nobody knows which signs this register has withdrawn, so it is not replaced: mend it, or move {} away by hand, \
-                 commission, and withdraw again (`placard sign withdraw`) what was withdrawn",
-                path.display()
-            );
-            return Err(Failed::new(Exit::Refused, problem));
-        }
-    };
-    for sign in &mut register.signs {
-        let Some(before) = old.sign(&sign.id) else { continue };
-        let written = sign.clone();
-        if sign.withdrawn.is_none() && before.withdrawn.is_some() {
-            sign.withdrawn.clone_from(&before.withdrawn);
-            withdrawn.push(sign.id.clone());
-        }
-        if !before.past_withdrawals.is_empty() {
-            sign.past_withdrawals.clone_from(&before.past_withdrawals);
-        }
-        let posted_later = |at: &When| sign.posted_on.as_ref().is_none_or(|written| written.at() < at.at());
-        if before.posted_by.is_some() && before.posted_on.as_ref().is_some_and(posted_later) {
-            sign.posted_on.clone_from(&before.posted_on);
-            sign.posted_by.clone_from(&before.posted_by);
-        }
-        kept |= *sign != written;
-    }
-    Ok((withdrawn, kept))
-}
-
-/// Whether anything is to be written; refuses to overwrite another site without `force`.
-fn check_existing(state: &StateDirectory, site: &Site, register: &Register, force: bool) -> Result<bool, Failed> {
-    let same_site = Site::load(&state.site()).is_ok_and(|old| old == *site);
-    let same_register = Register::load(&state.register()).is_ok_and(|old| old == *register);
-    if same_site && same_register {
-        return Ok(false);
-    }
-    let in_the_way = (state.site().exists() && !same_site) || (state.register().exists() && !same_register);
-    if in_the_way && !force {
-        let root = state.root().display();
-        return Err(Failed::new(
-            Exit::Refused,
-            anyhow::anyhow!("{root} holds a site already, and this file describes it differently: --force replaces its register"),
-        ));
-    }
-    Ok(true)
 }
 
 fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, site: &Site) -> Result<Manifest, Failed> {
@@ -295,6 +263,7 @@ fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owne
         "owner": owner.map(|o| &o.name),
         "register_sha256": hex(&done.register.hash()), "zones": done.register.zones.len(), "areas": done.register.areas.len(),
         "signs": done.register.signs.len(), "purposes": done.register.purposes.len(), "kept_withdrawn": done.kept_withdrawn,
+        "outcome": super::change::outcome_json(&done.outcome),
         "models": done.models.iter().map(|m| &m.name).collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
     });
     writeln!(out, "{object}")?;
@@ -319,6 +288,7 @@ fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned, owne
         "  register    zones {zones}, areas {areas}, signs {signs}, purposes {purposes}; sha256 {}",
         &hex(&register.hash())[..16]
     )?;
+    writeln!(out, "  approval    {}", super::change::outcome_text(&done.outcome, register))?;
     for sign in &done.kept_withdrawn {
         writeln!(out, "  sign        {sign} was withdrawn and stays so: `placard sign post {sign}` when it hangs again")?;
     }
@@ -341,6 +311,8 @@ mod tests {
     use crate::policy::facts::{Posting, Withdrawal};
     use crate::policy::lease::StreamState;
     use crate::policy::rules::Rule;
+    use crate::policy::store::{Approval, PersonKey, Store};
+    use crate::policy::when::When;
     use crate::policy::worker::{record_posting, record_withdrawal};
 
     const SITE: &str = "[site]\nname = \"east\"\nmode = \"demo\"\ncontroller = \"Transit\"\ncontact = \"12345\"\n";
@@ -392,7 +364,7 @@ mod tests {
         desk.commission(&text, false).expect("commissions");
         let key = std::fs::read(desk.state.site_key()).expect("key");
         let withdrawal = Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
-        assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
+        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
         let other = text.replace("name = \"east\"", "name = \"west\"");
         let refused = desk.commission(&other, false).err().expect("refused");
         assert_eq!(refused.exit, Exit::Refused);
@@ -411,15 +383,18 @@ mod tests {
         desk.commission(&text, false).expect("commissions");
         let at: When = "2026-11-21".parse().expect("date");
         let withdrawal = Withdrawal { at, by: "l.wu".to_owned(), reason: String::new() };
-        assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
-        let damaged = std::fs::read_to_string(desk.state.register()).expect("text").replace("position", "positoin");
+        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
+        let mut damaged = std::fs::read(desk.state.register()).expect("bytes");
+        let places: Vec<usize> = (0..damaged.len() - 8).filter(|i| damaged[*i..].starts_with(b"position")).collect();
+        assert!(places.len() >= 2, "in the change, and in the register beside it");
+        places.iter().for_each(|i| damaged[*i..*i + 8].copy_from_slice(b"positoin"));
         std::fs::write(desk.state.register(), &damaged).expect("written");
         for force in [false, true] {
             let refused = desk.commission(&text, force).err().expect("refused");
             let complaint = refused.error.to_string();
-            assert!(refused.exit == Exit::Refused && complaint.contains("register.toml:") && complaint.contains("move "), "{complaint}");
+            assert!(refused.exit == Exit::Refused && complaint.contains("register.redb:") && complaint.contains("move "), "{complaint}");
         }
-        assert_eq!(std::fs::read_to_string(desk.state.register()).expect("text"), damaged);
+        assert!(Register::load(&desk.state.register()).is_err(), "nothing was put in its place");
         std::fs::remove_file(desk.state.register()).expect("moved away by hand");
         desk.commission(&text, false).expect("the site is as it was, and has no register");
     }
@@ -431,9 +406,9 @@ mod tests {
         desk.commission(&text, false).expect("commissions");
         let when = |text: &str| text.parse::<When>().expect("date");
         let withdrawal = Withdrawal { at: when("2026-11-21"), by: "l.wu".to_owned(), reason: "fell down".to_owned() };
-        assert_eq!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded"), Ok(()));
+        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
         let posting = Posting { at: when("2026-11-21T10:00:00Z"), by: "w.chen".to_owned() };
-        assert_eq!(record_posting(&desk.state.register(), "hall-1", &posting, None).expect("recorded"), Ok(()));
+        assert!(record_posting(&desk.state.register(), "hall-1", &posting, None).expect("recorded").is_ok_and(|o| o.in_force()));
         let posted = Register::load(&desk.state.register()).expect("register").signs[0].clone();
         assert_eq!((posted.posted_by.as_deref(), posted.posted_on.as_ref(), &posted.withdrawn), (Some("w.chen"), Some(&posting.at), &None));
         let past = &posted.past_withdrawals[0];
@@ -447,18 +422,64 @@ mod tests {
         );
     }
 
+    /// Two approvers as a site file names them, and their keys.
+    fn approvers() -> (String, Vec<PersonKey>) {
+        let keys: Vec<PersonKey> = (0..2).map(|_| PersonKey::generate().expect("made")).collect();
+        let person = |(i, key): (usize, &PersonKey)| {
+            let public = key.public();
+            format!(
+                "[[person]]\nid = \"p{i}\"\nkey = \"{public}\"\nroles = [\"approver\"]\nfrom = 2026-01-01\ntrained_until = 2027-06-01\n"
+            )
+        };
+        (keys.iter().enumerate().map(person).collect(), keys)
+    }
+
     #[test]
-    fn a_placeholder_for_a_photograph_is_none_on_an_operational_site() {
+    fn an_operational_site_is_dark_until_two_approvers_have_signed_and_takes_no_placeholder_for_a_photograph() {
         let text = format!("{SITE}{GOOD}").replace(&"0123456789abcdef".repeat(4), &"0".repeat(64));
         assert_eq!(Desk::new().commission(&text, false).expect("a demo").streams[0].1.state, StreamState::Recognise);
+        let (people, keys) = approvers();
         let operational = text.replace("\"demo\"", "\"operational\"");
-        let desk = Desk::new();
+        let alone = Desk::new().commission(&operational, false).err().expect("refused");
+        assert!(alone.exit == Exit::Config && alone.error.to_string().contains("placard person key"), "{}", alone.error);
+        let (desk, operational) = (Desk::new(), format!("{operational}{people}"));
         let done = desk.commission(&operational, false).expect("commissions");
+        let Recorded::Pending { proposal, .. } = &done.outcome else { panic!("{:?}", done.outcome) };
+        assert!(done.changed && done.streams.is_empty() && done.register.zones.is_empty(), "nothing is in force");
+        assert!(!desk.state.stand_in_key(1).exists());
+        let again = desk.commission(&operational, false).expect("the same");
+        assert!(!again.changed && again.outcome == done.outcome, "{:?}", again.outcome);
+        for (i, key) in keys.iter().enumerate() {
+            let mut store = Store::open(&desk.state.register()).expect("opens");
+            let at: When = "2026-11-21T12:00:00Z".parse().expect("date");
+            let approval = Approval::sign(&format!("p{i}"), key, &store.site(), proposal, at.clone());
+            let outcome = store.approve(proposal, approval, at.at()).expect("signed");
+            assert_eq!(outcome.in_force(), i == 1);
+        }
+        let done = desk.commission(&operational, false).expect("the same");
+        assert!(!done.changed);
         assert_eq!((done.streams[0].1.state, done.streams[0].1.reason.rule), (StreamState::Off, Rule::SignPhotographed));
         assert!(!Register::load(&desk.state.register()).expect("register").rules.placeholder_photographs);
         let claims = operational.replace("[[zone]]", "[rules]\nplaceholder_photographs = true\n[[zone]]");
         let refused = Desk::new().commission(&claims, false).err().expect("refused").error.to_string();
         assert!(refused.contains("placeholder_photographs") && refused.contains("operational"), "{refused}");
+    }
+
+    #[test]
+    fn a_demonstration_becomes_operational_by_beginning_anew_and_never_the_other_way() {
+        let desk = Desk::new();
+        let (people, _keys) = approvers();
+        let demo = format!("{SITE}{GOOD}");
+        desk.commission(&demo, false).expect("commissions");
+        let withdrawal = Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
+        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
+        let operational = format!("{}{people}", demo.replace("\"demo\"", "\"operational\""));
+        assert_eq!(desk.commission(&operational, false).err().expect("refused").exit, Exit::Refused);
+        let done = desk.commission(&operational, true).expect("founded anew");
+        assert!(done.streams.is_empty() && done.register.people.iter().all(|p| !p.stand_in), "dark, and the stand-ins are gone");
+        assert_eq!(done.kept_withdrawn, ["hall-1"]);
+        let back = desk.commission(&demo, true).err().expect("refused");
+        assert!(back.exit == Exit::Refused && back.error.to_string().contains("stays one"), "{}", back.error);
     }
 
     #[test]

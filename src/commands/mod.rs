@@ -1,9 +1,15 @@
 //! The command line: one file per subcommand. Each has `Args` and `run(&Context, Args) -> Outcome`.
 
+pub mod altpath;
+pub mod approve;
+pub mod area;
+pub mod basis;
 pub mod bench;
+mod change;
 pub mod check;
 pub mod commission;
 pub mod completions;
+pub mod consent;
 pub mod delete;
 #[cfg(feature = "rtsp-server")]
 pub mod demo;
@@ -11,10 +17,16 @@ pub mod device;
 pub mod enrol;
 mod evaluate;
 mod exits;
+mod fact;
 pub mod model;
+pub mod objection;
+pub mod order;
 mod owner;
+pub mod person;
 pub mod portrait;
 pub mod probe;
+pub mod purpose;
+pub mod register;
 pub mod render;
 pub mod run;
 pub mod search;
@@ -23,6 +35,7 @@ pub mod serve_clips;
 pub mod sign;
 pub mod status;
 pub mod top;
+pub mod zone;
 
 use std::path::PathBuf;
 
@@ -134,6 +147,28 @@ pub enum Command {
     Model(model::Args),
     /// Withdraw a sign, post it again, or record that somebody inspected it.
     Sign(sign::Args),
+    /// Zones: what kinds of places there are.
+    Zone(zone::Args),
+    /// Areas: which part of a stream's picture shows which zone.
+    Area(area::Args),
+    /// Purposes: what recognition is for, and where.
+    Purpose(purpose::Args),
+    /// The legal basis of a purpose.
+    Basis(basis::Args),
+    /// Orders of a public emergency: enter, renew, end.
+    Order(order::Args),
+    /// Consents: enter one, take one back.
+    Consent(consent::Args),
+    /// Ways in that read nobody's body.
+    Altpath(altpath::Args),
+    /// Objections: enter one, settle one.
+    Objection(objection::Args),
+    /// People whose signature counts, and the keys that they sign with.
+    Person(person::Args),
+    /// Proposals that wait for signatures: list, show, sign, reject.
+    Approve(approve::Args),
+    /// The register in force.
+    Register(register::Args),
     /// Show what the running service does, and why.
     Status(status::Args),
     /// Watch the running service live.
@@ -167,6 +202,17 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Search(args) => search::run(&context, args),
         Command::Model(args) => model::run(&context, args),
         Command::Sign(args) => sign::run(&context, args),
+        Command::Zone(args) => zone::run(&context, args),
+        Command::Area(args) => area::run(&context, args),
+        Command::Purpose(args) => purpose::run(&context, args),
+        Command::Basis(args) => basis::run(&context, args),
+        Command::Order(args) => order::run(&context, args),
+        Command::Consent(args) => consent::run(&context, args),
+        Command::Altpath(args) => altpath::run(&context, args),
+        Command::Objection(args) => objection::run(&context, args),
+        Command::Person(args) => person::run(&context, args),
+        Command::Approve(args) => approve::run(&context, args),
+        Command::Register(args) => register::run(&context, args),
         Command::Status(args) => status::run(&context, args),
         Command::Top(args) => top::run(&context, args),
         Command::Bench(args) => bench::run(&context, args),

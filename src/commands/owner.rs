@@ -112,7 +112,7 @@ mod tests {
         }
         // Traps: a link to a directory, a link to a file, a second name of a file.
         std::os::unix::fs::symlink(&elsewhere, root.join("models")).expect("link");
-        std::os::unix::fs::symlink(elsewhere.join("shadow"), root.join("register.toml")).expect("link");
+        std::os::unix::fs::symlink(elsewhere.join("shadow"), root.join("register.redb")).expect("link");
         std::fs::hard_link(elsewhere.join("passwd"), root.join("passwd")).expect("name");
 
         let owner = |path: &Path| std::fs::symlink_metadata(path).map(|m| (m.uid(), m.gid())).expect("there");
@@ -122,7 +122,7 @@ mod tests {
         for path in [root.clone(), root.join("keys"), root.join("keys/site.key"), root.join("site.toml")] {
             assert_eq!(owner(&path), (NOBODY, NOBODY), "{}", path.display());
         }
-        for path in [elsewhere.clone(), elsewhere.join("shadow"), elsewhere.join("passwd"), root.join("models"), root.join("register.toml")]
+        for path in [elsewhere.clone(), elsewhere.join("shadow"), elsewhere.join("passwd"), root.join("models"), root.join("register.redb")]
         {
             assert_eq!(owner(&path), (0, 0), "{}", path.display());
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::change::{login, outcome_text};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError, segment};
@@ -19,6 +20,7 @@ use crate::console::view::SignView;
 use crate::policy::facts::{Posting, Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected, record_inspection};
 use crate::policy::rules::sign_holds;
+use crate::policy::store::Outcome as Recorded;
 use crate::policy::when::When;
 use crate::policy::worker::{record_posting, record_withdrawal};
 
@@ -98,12 +100,6 @@ struct Done {
     json: Value,
 }
 
-/// The person behind `sudo`, if there is one.
-fn login() -> String {
-    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    named.filter(|n| !n.is_empty()).unwrap_or_else(|| "unknown".to_owned())
-}
-
 /// Nobody's word is no record.
 fn named(by: String) -> Result<String, Failed> {
     if by.trim().is_empty() { Err(Failed::new(Exit::Usage, anyhow::anyhow!("--by is blank: say who"))) } else { Ok(by) }
@@ -159,20 +155,34 @@ fn withdraw(context: &Context, id: &str, by: &str, reason: &str) -> Result<Done,
 
 fn post(context: &Context, id: &str, by: &str) -> Result<Done, Failed> {
     let answered = ask_service(context, &format!("/v1/signs/{}/post?by={}", segment(id), segment(by)))?;
+    let mut waits = answered.as_ref().and_then(waits_for);
     if answered.is_none() {
         let posting = Posting { at: When::to_the_millisecond(SystemClock.utc()), by: by.to_owned() };
         let recorded = record_posting(&context.state.register(), id, &posting, None).map_err(|e| Failed::new(Exit::Config, e))?;
-        recorded.map_err(|nearest| unknown(id, nearest))?;
-        tracing::warn!(sign = id, by, "sign posted again");
+        let outcome = recorded.map_err(|nearest| unknown(id, nearest))?;
+        waits = waiting(context, &outcome)?;
+        tracing::warn!(sign = id, by, in_force = outcome.in_force(), "sign posted again");
     }
     let register = load(context)?;
     let standing = standing(&register, id, SystemClock.utc());
     let streams = streams_of(&register, id);
-    let text = format!("sign `{id}` posted: {}; {}", names(&streams), standing.text);
-    Ok(Done {
-        text,
-        json: json!({ "sign": id, "state": "posted", "counts": standing.counts, "streams": streams, "service": answered.is_some() }),
-    })
+    let text = match &waits {
+        Some(waits) => format!("sign `{id}`: posting it is {waits}"),
+        None => format!("sign `{id}` posted: {}; {}", names(&streams), standing.text),
+    };
+    let json = json!({
+        "sign": id, "state": "posted", "counts": standing.counts, "streams": streams, "waits": waits, "service": answered.is_some(),
+    });
+    Ok(Done { text, json })
+}
+
+/// What the service said that a change waits for.
+fn waits_for(view: &SignView) -> Option<String> {
+    Some(view.waits.clone()).filter(|w| !w.is_empty())
+}
+
+fn waiting(context: &Context, outcome: &Recorded) -> Result<Option<String>, Failed> {
+    Ok(if outcome.in_force() { None } else { Some(outcome_text(outcome, &load(context)?)) })
 }
 
 /// The digest is made here: the photograph lies with whoever runs the command, not with the service.
@@ -204,16 +214,20 @@ fn inspect(context: &Context, id: &str, by: &str, photo: Option<&Path>, at: Opti
         path = format!("{path}&photo_sha256={digest}");
     }
     let answered = ask_service(context, &path)?;
+    let mut waits = answered.as_ref().and_then(waits_for);
     if answered.is_none() {
         let recorded = record_inspection(&context.state.register(), id, &inspection).map_err(|e| Failed::new(Exit::Config, e))?;
-        recorded.map_err(refused)?;
+        waits = waiting(context, &recorded.map_err(refused)?)?;
     }
     let register = load(context)?;
     let standing = standing(&register, id, SystemClock.utc());
-    let text = format!("sign `{id}` inspected by {} at {}: {}", inspection.by(), inspection.at(), standing.text);
+    let text = match &waits {
+        Some(waits) => format!("sign `{id}`: its inspection by {} is {waits}", inspection.by()),
+        None => format!("sign `{id}` inspected by {} at {}: {}", inspection.by(), inspection.at(), standing.text),
+    };
     let json = json!({
         "sign": id, "state": "inspected", "by": inspection.by(), "at": inspection.at().text(), "photo_sha256": photo_sha256,
-        "counts": standing.counts, "until": standing.until, "streams": streams_of(&register, id), "service": answered.is_some(),
+        "counts": standing.counts, "until": standing.until, "streams": streams_of(&register, id), "waits": waits, "service": answered.is_some(),
     });
     Ok(Done { text, json })
 }

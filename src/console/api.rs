@@ -9,6 +9,8 @@
 //! | `GET /v1/policy/timeline?limit=N` | list of `TransitionView`, oldest first |
 //! | `POST /v1/signs/{id}/withdraw?by=WHO&reason=TEXT`, `…/post?by=WHO` | `SignView` |
 //! | `POST /v1/signs/{id}/inspect?by=WHO&at=TIME&photo_sha256=HEX` | `SignView`; `at` and `photo_sha256` may be left out |
+//! | `GET /v1/register` | `RegisterView` |
+//! | `POST /v1/register/changes`, body: a `Request` (`policy/store.rs`) | `ChangeView` |
 //! | `POST /v1/reload`, `POST /v1/gallery/reload` | `ReloadView` |
 //!
 //! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}` with status 404, 403, 422 or 500.
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{CurveView, SignView, StepView};
 use super::{ActionError, Appliance, InspectionNote, health};
+use crate::policy::store::Request;
 
 type Shared = Arc<dyn Appliance>;
 
@@ -51,6 +54,8 @@ pub(super) fn router(appliance: Shared) -> Router {
             "/v1/signs/{id}/inspect",
             post(|app: State<Shared>, id: Path<String>, said: Query<Said>| act(app, move |a| said.inspect(a, &id))),
         )
+        .route("/v1/register", get(|app: State<Shared>| act(app, |a| a.register())))
+        .route("/v1/register/changes", post(|app: State<Shared>, asked: Json<Request>| act(app, move |a| a.change_register(asked.0))))
         .route("/v1/reload", post(|app: State<Shared>| act(app, |a| a.reload())))
         .route("/v1/gallery/reload", post(|app: State<Shared>| act(app, |a| a.reload_gallery())))
         .with_state(Arc::clone(&appliance));

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::ErrorBody;
@@ -53,12 +54,18 @@ impl Client {
 
     /// `GET path`, read as `T`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(&self.ask(Method::GET, path)?)
+        self.read(&self.ask(Method::GET, path, Bytes::new())?)
     }
 
     /// `POST path`, the answer read as `T`.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(&self.ask(Method::POST, path)?)
+        self.read(&self.ask(Method::POST, path, Bytes::new())?)
+    }
+
+    /// `POST path` with a body, the answer read as `T`.
+    pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::Io(io::Error::other(e)))?;
+        self.read(&self.ask(Method::POST, path, Bytes::from(body))?)
     }
 
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
@@ -69,8 +76,8 @@ impl Client {
         ClientError::Nonsense { socket: self.socket.clone(), reason: reason.to_string() }
     }
 
-    fn ask(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
-        let answer = self.runtime.block_on(async { tokio::time::timeout(self.timeout, self.exchange(method, path)).await });
+    fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await });
         let (status, body) = answer.map_err(|_elapsed| ClientError::Timeout(self.timeout))??;
         if status.is_success() {
             return Ok(body);
@@ -81,13 +88,17 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = tokio::net::UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden(self.socket.clone()),
             _ => ClientError::NotRunning { socket: self.socket.clone(), reason: error.to_string() },
         })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.nonsense(e))?;
-        let request = Request::builder().method(method).uri(path).header("host", "placard").body(Empty::<Bytes>::new());
+        let mut request = Request::builder().method(method).uri(path).header("host", "placard");
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Full::new(body));
         let request = request.map_err(|e| self.nonsense(e))?;
         let asked = async {
             let answer = sender.send_request(request).await.map_err(|e| self.nonsense(e))?;

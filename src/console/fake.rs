@@ -9,11 +9,13 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::view::{
-    CounterView, GalleryView, PolicyView, Readiness, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView,
+    ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView, StreamView,
+    TransitionView,
 };
 use super::{ActionError, Appliance, Console, InspectionNote};
 use crate::counters::Counters;
 use crate::latency::{Latencies, StepSnapshot};
+use crate::policy::store::Request;
 use crate::shutdown::Shutdown;
 
 crate::counters! {
@@ -174,6 +176,13 @@ impl Appliance for Fake {
         let InspectionNote { by, at, photo_sha256 } = inspection;
         self.said.lock().push(format!("inspect {sign}: {by}: {at:?} {photo_sha256:?}"));
         Ok(SignView { sign: sign.to_owned(), state: "inspected".to_owned(), ..SignView::default() })
+    }
+    fn register(&self) -> Result<RegisterView, ActionError> {
+        Ok(RegisterView { mode: "demo".to_owned(), ..RegisterView::default() })
+    }
+    fn change_register(&self, request: Request) -> Result<ChangeView, ActionError> {
+        self.said.lock().push(format!("{request:?}"));
+        Ok(ChangeView::default())
     }
     fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError> {
         self.said.lock().push(format!("post {sign}: {by}"));

@@ -20,7 +20,8 @@ pub use server::{Console, ConsoleError};
 
 use crate::counters::Counters;
 use crate::latency::StepSnapshot;
-use view::{Readiness, ReloadView, SignView, StatusView, TransitionView};
+use crate::policy::store::Request;
+use view::{ChangeView, Readiness, RegisterView, ReloadView, SignView, StatusView, TransitionView};
 
 /// What the console needs from the appliance. Reading methods return within milliseconds and take no lock that a worker holds for
 /// longer; the others may write to disk.
@@ -44,6 +45,10 @@ pub trait Appliance: Send + Sync + 'static {
     fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError>;
     /// Somebody saw a sign in its place.
     fn inspect_sign(&self, sign: &str, inspection: InspectionNote) -> Result<SignView, ActionError>;
+    /// The register in force, and what waits for signatures.
+    fn register(&self) -> Result<RegisterView, ActionError>;
+    /// A proposal, a signature or a rejection. In force, or durably kept, before it returns.
+    fn change_register(&self, request: Request) -> Result<ChangeView, ActionError>;
     /// Reads the pipeline file and the register again; on any error everything stays as it was.
     fn reload(&self) -> Result<ReloadView, ActionError>;
     /// Opens the galleries again (after an enrolment or a deletion).

@@ -36,7 +36,7 @@ pub(super) const MAX_SOCKET_CONNECTIONS: usize = 32;
 const MAX_ASKING: Duration = Duration::from_secs(5);
 /// Within this time it has its answer, and has taken it. An action that is under way goes on.
 const MAX_EXCHANGE: Duration = Duration::from_secs(30);
-/// A request line and its headers. What is said of a sign is in the line; there are no bodies.
+/// A request line and its headers. What is said of a sign is in the line; a change of the register is a body.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 const TICK: Duration = Duration::from_secs(1);
 /// How long an action that is under way at the end may take to finish.

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::store::{Digest, Outcome, Pending, Present};
+
 /// `GET /v1/status`: everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -185,6 +187,60 @@ pub struct SignView {
     pub at: String,
     /// See [`TransitionView::at_monotonic_ms`].
     pub at_monotonic_ms: f64,
+    /// Why it is not in force yet: who must sign. Empty: it is.
+    pub waits: String,
+}
+
+/// `GET /v1/register`: the register in force, verified, and what waits for signatures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegisterView {
+    /// Every fact, in TOML.
+    pub register: String,
+    /// Whom people sign for.
+    pub site: Digest,
+    /// As the register was founded.
+    pub mode: String,
+    /// How many there are, and the digest of the last.
+    pub changes: u64,
+    pub head: Digest,
+    /// Of the facts, hex.
+    pub sha256: String,
+    pub pending: Vec<Pending>,
+}
+
+impl RegisterView {
+    pub fn of(present: &Present) -> Self {
+        let chain = present.chain();
+        Self {
+            register: present.register().to_toml(),
+            site: chain.site(),
+            mode: chain.mode().name().to_owned(),
+            changes: chain.length(),
+            head: chain.head(),
+            sha256: Digest(present.register().hash()).to_string(),
+            pending: present.pending().to_vec(),
+        }
+    }
+}
+
+/// Answer to `POST /v1/register/changes`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChangeView {
+    pub outcome: Outcome,
+    /// Streams whose state, purposes or reason are others since.
+    pub streams: Vec<StreamChange>,
+}
+
+/// What a change of the register did to a stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamChange {
+    pub stream: String,
+    pub before: String,
+    pub after: String,
+    pub reason: String,
 }
 
 /// Answer to a reload: what was taken over, and what only a restart changes.

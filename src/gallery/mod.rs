@@ -14,10 +14,10 @@ pub mod identities;
 pub mod leap;
 pub mod purge;
 mod record;
-pub mod seal;
 pub mod set;
 pub mod vault;
 
+pub use crate::seal;
 pub use file::is_mentioned;
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The register: facts with provenance, not flags. `file.rs` reads and replaces it; `rules.rs` draws conclusions from it.
+//! The register: facts with provenance, not flags. `store.rs` keeps it, change by signed change; `rules.rs` draws conclusions from it.
 //!
 //! A fact that is needed and absent is `None` here and a refusal there: leaving something out can only take leave away. The
 //! exceptions are the *narrowing* facts, which take leave away by being present: a sign's withdrawal, an area of a private zone.
@@ -44,12 +44,14 @@ use serde::{Deserialize, Serialize};
 use super::when::When;
 
 mod law;
+mod person;
 mod register;
 
 pub use law::{
     Alternative, AlternativeKind, Authorisation, Capability, Consent, ConsentMethod, Device, Governance, Guardian, Objection, Order,
     Renewal, View,
 };
+pub use person::{NotARole, NotInForce, Person, Role};
 pub use register::Flaw;
 
 /// Days that a sign's inspection holds, where the register sets nothing.
@@ -87,6 +89,8 @@ pub struct Register {
     pub objections: Vec<Objection>,
     #[serde(default, rename = "device", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    #[serde(default, rename = "person", skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Person>,
 }
 
 /// `[rules]`: the few values that are not facts.

@@ -1,12 +1,13 @@
-//! Reading and replacing the register's file. Every refusal names file, line, key and what to do.
+//! Files that people write (a site's description, a register's facts), and whose turn it is to write the register. Every refusal names
+//! file, line, key and what to do.
 //!
-//! Writers take turns by a lock on `.register.lock` beside the file, in this process and in others, and replace the file as a whole, so
-//! a reader sees the old register or the new. Whoever cannot read it fully reads nothing: half a register is none.
+//! Writers of the register (`store.rs`) take turns by a lock on `.register.lock` beside its file, in this process and in others.
 
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
@@ -18,8 +19,8 @@ use super::facts::{Flaw, Register, Site};
 /// A register is facts about one site: a file beyond this is something else.
 const MAX_BYTES: u64 = 4 << 20;
 
-const HEADER: &str = "# The register: facts that the policy thread decides from. Written by `placard commission` and `placard sign`;\n\
-                      # replaced as a whole, so comments are not kept. A file that cannot be read turns every stream off.\n\n";
+/// Longer than any tick of the clock that files are stamped by.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// Which contents a file had when it was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,14 @@ impl FileStamp {
             modified: (m.mtime(), m.mtime_nsec()),
             changed: (m.ctime(), m.ctime_nsec()),
         })
+    }
+
+    /// Whether another change, made now, would show: the kernel stamps files by a clock that ticks a few hundred times a second.
+    pub fn is_settled(&self) -> bool {
+        let Ok(now) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) else { return false };
+        let changed_s = u64::try_from(self.changed.0).unwrap_or(u64::MAX);
+        let changed = Duration::new(changed_s, u32::try_from(self.changed.1).unwrap_or(0));
+        now.checked_sub(changed).is_some_and(|age| age > SETTLED)
     }
 }
 
@@ -111,32 +120,12 @@ pub fn flaw_error(path: &Path, text: &str, flaw: &Flaw) -> FileError {
     FileError::Invalid { path: path.to_owned(), line: line_of(text, flaw), problem }
 }
 
-impl Register {
-    /// Reads the register, all of it or none.
-    pub fn load(path: &Path) -> Result<Self, FileError> {
-        let (register, text): (Self, String) = read_toml(path)?;
-        match register.flaws().first() {
-            None => Ok(register),
-            Some(flaw) => Err(flaw_error(path, &text, flaw)),
-        }
-    }
-
-    /// Replaces the file, durably: when this returns, a power cut no longer brings the old facts back.
-    pub fn store(&self, path: &Path) -> Result<(), FileError> {
-        let contents = format!("{HEADER}{}", self.to_toml());
-        replace_file(path, contents.as_bytes(), 0o640).map_err(|source| FileError::Write { path: path.to_owned(), source })
-    }
-
-    /// Loads, lets `edit` change it, stores; other writers wait. `edit` says by its answer what the caller wants to know.
-    pub fn update<T>(path: &Path, edit: impl FnOnce(&mut Self) -> T) -> Result<T, FileError> {
-        let _turn = WriterTurn::take(path)?;
-        let mut register = Self::load(path)?;
-        let before = register.clone();
-        let answer = edit(&mut register);
-        if register != before {
-            register.store(path)?;
-        }
-        Ok(answer)
+/// Reads a register's tables from a file that somebody wrote, as `placard register show` prints them.
+pub fn read_register(path: &Path) -> Result<Register, FileError> {
+    let (register, text): (Register, String) = read_toml(path)?;
+    match register.flaws().first() {
+        None => Ok(register),
+        Some(flaw) => Err(flaw_error(path, &text, flaw)),
     }
 }
 
@@ -176,14 +165,14 @@ impl Site {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::testing::{GOOD, good};
+    use super::super::facts::testing::GOOD;
     use super::*;
 
     fn refusal(text: &str) -> String {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("register.toml");
         std::fs::write(&path, text).expect("write");
-        let message = Register::load(&path).expect_err("must be refused").to_string();
+        let message = read_register(&path).expect_err("must be refused").to_string();
         message.replace(&directory.path().display().to_string(), "")
     }
 
@@ -206,28 +195,13 @@ mod tests {
 
     #[test]
     fn a_missing_or_binary_file_is_an_error_and_not_an_empty_register() {
-        assert!(matches!(Register::load(Path::new("/nonexistent/register.toml")), Err(FileError::Read { .. })));
+        assert!(matches!(read_register(Path::new("/nonexistent/register.toml")), Err(FileError::Read { .. })));
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("register.toml");
         std::fs::write(&path, [0xff, 0xfe, 0x00]).expect("write");
-        assert!(matches!(Register::load(&path), Err(FileError::Read { .. })));
+        assert!(matches!(read_register(&path), Err(FileError::Read { .. })));
         std::fs::write(&path, vec![b'#'; 5 << 20]).expect("write");
-        assert!(matches!(Register::load(&path), Err(FileError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn storing_and_loading_agree_and_updates_of_many_threads_all_count() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("register.toml");
-        good().store(&path).expect("store");
-        assert_eq!(Register::load(&path).expect("load"), good());
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| Register::update(&path, |r| r.signs[0].position.push('x')).expect("update"));
-            }
-        });
-        let position = Register::load(&path).expect("load").signs[0].position.clone();
-        assert_eq!(position.matches('x').count(), 8, "{position}");
+        assert!(matches!(read_register(&path), Err(FileError::TooLarge { .. })));
     }
 
     #[test]

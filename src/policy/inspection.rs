@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::clock::{Stamp, Utc};
 
 use super::facts::Register;
-use super::file::FileError;
 use super::rules::CLOCK_SLACK_NS;
+use super::store::{Outcome, StoreError};
 use super::when::When;
 
 /// Who saw a sign in its place, and when.
@@ -63,29 +63,37 @@ impl Inspection {
     }
 }
 
-/// Writes the inspection into the register's file, durably. Used by the running service and, when none runs, by `placard sign`.
-pub fn record_inspection(register: &Path, id: &str, inspection: &Inspection) -> Result<Result<(), NotInspected>, FileError> {
-    Register::update(register, |r| {
-        let Some(sign) = r.sign_mut(id) else {
-            return Err(NotInspected::UnknownSign { id: id.to_owned(), nearest: r.nearest_sign(id).map(str::to_owned) });
-        };
-        let latest = inspection.told_at.ns().saturating_add(CLOCK_SLACK_NS);
-        let newer = |recorded: &&When| recorded.at() > inspection.at.at() && recorded.at().ns() <= latest;
+/// Records the inspection, durably, or keeps it until two people who inspect have signed. Used by the running service and, when none runs,
+/// by `placard sign`.
+pub fn record_inspection(register: &Path, id: &str, inspection: &Inspection) -> Result<Result<Outcome, NotInspected>, StoreError> {
+    let why = format!("sign `{id}` inspected");
+    let (told, outcome) = Register::propose(register, &inspection.by, &why, inspection.told_at, |r| inspection.note(r, id))?;
+    Ok(told.map(|()| outcome))
+}
+
+impl Inspection {
+    /// Writes it into `register`, or says why not and leaves that as it is.
+    pub fn note(&self, register: &mut Register, id: &str) -> Result<(), NotInspected> {
+        let nearest = register.nearest_sign(id).map(str::to_owned);
+        let Some(sign) = register.sign_mut(id) else { return Err(NotInspected::UnknownSign { id: id.to_owned(), nearest }) };
+        let latest = self.told_at.ns().saturating_add(CLOCK_SLACK_NS);
+        let newer = |recorded: &&When| recorded.at() > self.at.at() && recorded.at().ns() <= latest;
         if let Some(recorded) = sign.inspected_at.as_ref().filter(newer) {
-            return Err(NotInspected::OlderThanRecorded { id: id.to_owned(), at: inspection.at.clone(), recorded: recorded.clone() });
+            return Err(NotInspected::OlderThanRecorded { id: id.to_owned(), at: self.at.clone(), recorded: recorded.clone() });
         }
-        sign.inspected_at = Some(inspection.at.clone());
-        sign.inspected_by = Some(inspection.by.clone());
-        if inspection.photo_sha256.is_some() {
-            sign.photo_sha256.clone_from(&inspection.photo_sha256);
+        sign.inspected_at = Some(self.at.clone());
+        sign.inspected_by = Some(self.by.clone());
+        if self.photo_sha256.is_some() {
+            sign.photo_sha256.clone_from(&self.photo_sha256);
         }
         Ok(())
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::facts::testing::good;
+    use super::super::store::put_as_stand_ins;
     use super::*;
 
     fn when(text: &str) -> When {
@@ -108,8 +116,8 @@ mod tests {
     #[test]
     fn an_inspection_replaces_who_when_and_photograph_and_never_an_earlier_for_a_later_one() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("register.toml");
-        good().store(&path).expect("store");
+        let path = directory.path().join("register.redb");
+        put_as_stand_ins(&path, &good(), when("2026-11-21").at()).expect("stored");
         let before = good().signs[0].clone();
         let now = when("2027-01-01").at();
         let digest = "0f".repeat(32);

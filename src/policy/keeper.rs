@@ -21,7 +21,13 @@ use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, StreamState};
 use super::observed::{Moment, Observations};
 use super::pending::PendingWithdrawals;
 use super::rules::{Decision, DecisionPlane, Reason, Rule};
+use super::store::{Reader, StoreError};
 use super::wall_clock::WallClockGuard;
+
+/// What was read last holds this long while somebody writes the file.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reading that was asked for waits for a writer: well within a lease.
+const ASKED_PATIENCE: Duration = Duration::from_millis(100);
 
 struct Loaded {
     register: Register,
@@ -43,6 +49,9 @@ pub(in crate::policy) enum CannotWithdraw {
 
 pub(in crate::policy) struct Keeper {
     path: PathBuf,
+    reader: Reader,
+    /// Since when the file cannot be read because somebody writes it.
+    busy_since: Option<Stamp<Monotonic>>,
     streams: Arc<[Arc<str>]>,
     clock: SharedClock,
     plane: Box<dyn DecisionPlane>,
@@ -76,7 +85,9 @@ impl Keeper {
         let in_force = vec![StreamState::Off; streams.len()];
         let loaded = Err(Reason::new(Rule::RegisterReadable, "the register has not been read yet", ""));
         let keeper = Self {
+            reader: Reader::new(path.clone()),
             path,
+            busy_since: None,
             streams,
             clock,
             plane,
@@ -162,23 +173,41 @@ impl Keeper {
             return;
         }
         self.board.counters.register_reads_total.increment();
-        let fresh = Register::load(&self.path);
+        let patience = if self.seen.is_none() && self.busy_since.is_none() { ASKED_PATIENCE } else { Duration::ZERO };
+        let fresh = self.reader.read_within(patience);
+        if let (Err(StoreError::Busy(_)), Ok(_)) = (&fresh, &self.loaded) {
+            let now = self.clock.monotonic();
+            let since = *self.busy_since.get_or_insert(now);
+            if now < since.plus(PATIENCE) {
+                self.seen = None;
+                return;
+            }
+        } else {
+            self.busy_since = None;
+        }
+        let passing = matches!(fresh, Err(StoreError::Busy(_) | StoreError::NoIdentity { .. }));
         self.loaded = match fresh {
-            Ok(mut register) => {
+            Ok(present) => {
+                let mut register = present.register().clone();
                 self.pending.apply(&mut register);
                 let hashes = self.streams.iter().map(|s| register.hash_for(s)).collect();
                 Ok(Loaded { register, hashes })
             }
             Err(error) => {
                 self.board.counters.register_errors_total.increment();
-                let reason = Reason::new(Rule::RegisterReadable, error.to_string(), "mend the file; it is read again when it changes");
+                let reason = Reason::new(
+                    Rule::RegisterReadable,
+                    error.to_string(),
+                    "mend it (`placard check` says the same); it is read again when it changes",
+                );
                 if self.loaded.as_ref().err() != Some(&reason) {
                     tracing::error!(error = %reason.fact, "the register cannot be read: every stream is off");
                 }
                 Err(reason)
             }
         };
-        self.seen = stamp;
+        // A change in the same tick of the file system's clock would not show: such a file is read again.
+        self.seen = stamp.filter(|s| s.is_settled() && !passing);
         self.board.set_register_hash(self.loaded.as_ref().ok().map(|l| l.register.hash()));
         self.board.set_devices(self.loaded.as_ref().map_or(&[], |l| &l.register.devices));
     }

@@ -1,11 +1,11 @@
 //! The policy thread: facts and rules in, leases out.
 //!
 //! ```text
-//! register.toml ──▶ facts ──▶ rules (DecisionPlane) ──▶ keeper ──▶ lease table ──▶ workers ask for permits
+//! register.redb ──▶ facts ──▶ rules (DecisionPlane) ──▶ keeper ──▶ lease table ──▶ workers ask for permits
 //!                                          clock guard ──┘  └──▶ board: state, reason, timeline (status, console, demo)
 //! ```
 //!
-//! `facts.rs` is what the register may say, `file.rs` how it is read and replaced, `rules.rs` what follows from it, `keeper.rs` the plain
+//! `facts.rs` is what the register may say, `store.rs` how it is kept, signed and believed, `file.rs` how files that people write are read, `rules.rs` what follows from it, `keeper.rs` the plain
 //! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `pending.rs`
 //! keeps withdrawals that could not be written yet; `observed.rs` what the appliance itself sees (signs, views, ways in, what
 //! cameras do by themselves: `device.rs`); `inspection.rs` records that a sign was seen in its place. `enrolment.rs` gives leave for
@@ -25,6 +25,7 @@ pub mod lease;
 pub mod observed;
 pub mod pending;
 pub mod rules;
+pub mod store;
 pub mod wall_clock;
 pub mod when;
 pub mod worker;

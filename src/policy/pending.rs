@@ -119,7 +119,7 @@ impl PendingWithdrawals {
     /// Writes a withdrawal that is on the list, durably. What cannot be written stays on it.
     pub(in crate::policy) fn record(&self, register: &Path, id: &str, withdrawal: &Withdrawal) -> Result<(), PolicyError> {
         match record_withdrawal(register, id, withdrawal) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(_in_force)) => Ok(()),
             Ok(Err(nearest)) => {
                 self.remove(id);
                 Err(PolicyError::UnknownSign { id: id.to_owned(), nearest })
@@ -143,7 +143,7 @@ impl PendingWithdrawals {
         let unwritten: Vec<(String, Withdrawal)> = self.shared.list.lock().iter().filter_map(unwritten).collect();
         for (id, withdrawal) in unwritten {
             let failure = match record_withdrawal(register, &id, &withdrawal) {
-                Ok(Ok(())) => {
+                Ok(Ok(_in_force)) => {
                     tracing::warn!(sign = id, by = withdrawal.by, "the sign's withdrawal is in the register at last");
                     None
                 }

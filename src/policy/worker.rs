@@ -17,13 +17,12 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::clock::{Monotonic, SharedClock, Stamp, Utc};
 use crate::frame::StreamIndex;
 use crate::progress::Progress;
 
 use super::board::{Board, Change, PolicyCounters, StreamPolicy};
 use super::facts::{Device, Posting, Register, Sign, Withdrawal};
-use super::file::FileError;
 use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::intended_use::SiteGuard;
 use super::keeper::{CannotWithdraw, Darkened, Keeper};
@@ -31,6 +30,7 @@ use super::lease::{LeaseTable, StreamState};
 use super::observed::Observations;
 use super::pending::PendingWithdrawals;
 use super::rules::{DecisionPlane, Reason, Rule};
+use super::store::{Outcome, Present, Request, Store, StoreError};
 use super::when::When;
 
 /// The longest time between two evaluations.
@@ -54,11 +54,11 @@ pub enum PolicyError {
     #[error(
         "sign `{id}` counts as withdrawn from now on, but this could not be recorded; it is tried again, and until it succeeds a restart forgets it: {source}"
     )]
-    NotRecorded { id: String, source: FileError },
+    NotRecorded { id: String, source: StoreError },
     #[error(transparent)]
     NotInspected(#[from] NotInspected),
     #[error(transparent)]
-    Register(#[from] FileError),
+    Register(#[from] StoreError),
 }
 
 /// What withdrawing a sign did.
@@ -241,27 +241,49 @@ impl PolicyHandle {
         Ok(withdrawn)
     }
 
-    /// Posts a withdrawn sign again: recorded first, then it hangs again. It counts when it has been inspected since.
-    pub fn post_sign(&self, id: &str, by: &str) -> Result<(), PolicyError> {
+    /// Posts a withdrawn sign again: recorded first, then it hangs again. It counts when it has been inspected since. It widens: where the
+    /// site has no stand-ins, two approvers sign first.
+    pub fn post_sign(&self, id: &str, by: &str) -> Result<Outcome, PolicyError> {
         let posting = Posting { at: When::to_the_millisecond(self.inner.clock.utc()), by: by.to_owned() };
         let recorded = {
             let _turn = self.inner.pending.hold_writing();
             let recorded = record_posting(&self.inner.register, id, &posting, self.inner.pending.get(id).as_ref())?;
-            if recorded.is_ok() {
+            if recorded.as_ref().is_ok_and(Outcome::in_force) {
                 self.inner.pending.remove(id);
             }
             recorded
         };
-        recorded.map_err(|nearest| PolicyError::UnknownSign { id: id.to_owned(), nearest })?;
-        tracing::warn!(sign = id, by, "sign posted again (one person's word: widening by two people comes later)");
-        self.ask(|reply| Message::Posted { id: id.to_owned(), reply })
+        let outcome = recorded.map_err(|nearest| PolicyError::UnknownSign { id: id.to_owned(), nearest })?;
+        if outcome.in_force() {
+            tracing::warn!(sign = id, by, "sign posted again");
+            self.ask(|reply| Message::Posted { id: id.to_owned(), reply })?;
+        }
+        Ok(outcome)
     }
 
-    /// Records that somebody saw the sign in its place; returns when that counts.
-    pub fn inspect_sign(&self, id: &str, inspection: &Inspection) -> Result<(), PolicyError> {
-        record_inspection(&self.inner.register, id, inspection)??;
-        tracing::warn!(sign = id, by = inspection.by(), at = %inspection.at(), "sign inspected");
-        self.reload()
+    /// Records that somebody saw the sign in its place; returns when that counts, or waits for signatures.
+    pub fn inspect_sign(&self, id: &str, inspection: &Inspection) -> Result<Outcome, PolicyError> {
+        let outcome = record_inspection(&self.inner.register, id, inspection)??;
+        if outcome.in_force() {
+            tracing::warn!(sign = id, by = inspection.by(), at = %inspection.at(), "sign inspected");
+            self.reload()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Does what somebody asks of the register; returns when what follows from it holds, or when it waits for signatures, durably.
+    pub fn change_register(&self, request: Request) -> Result<Outcome, PolicyError> {
+        let outcome = Store::open(&self.inner.register)?.handle(request, self.inner.clock.utc())?;
+        tracing::warn!(?outcome, "the register was asked to change");
+        if matches!(outcome, Outcome::InForce { .. }) {
+            self.reload()?;
+        }
+        Ok(outcome)
+    }
+
+    /// The register as its file has it, verified.
+    pub fn register(&self) -> Result<Present, PolicyError> {
+        Ok(Present::load(&self.inner.register)?)
     }
 
     /// Sign ids, and why their withdrawal is not in the register's file.
@@ -359,33 +381,41 @@ impl PolicyHandle {
     }
 }
 
-/// Writes the withdrawal into the register's file, durably. Used by the running service and, when none runs, by `placard sign`. The inner
-/// error: there is no such sign, but perhaps this one was meant.
-pub fn record_withdrawal(register: &Path, id: &str, withdrawal: &Withdrawal) -> Result<Result<(), Option<String>>, FileError> {
-    edit_sign(register, id, |sign| {
+/// Records the withdrawal, durably. Used by the running service and, when none runs, by `placard sign`. The inner error: there is no such
+/// sign, but perhaps this one was meant.
+pub fn record_withdrawal(register: &Path, id: &str, withdrawal: &Withdrawal) -> Result<Result<Outcome, Option<String>>, StoreError> {
+    let why = if withdrawal.reason.is_empty() { "sign withdrawn" } else { &withdrawal.reason };
+    edit_sign(register, id, (&withdrawal.by, why), withdrawal.at.at(), |sign| {
         sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
     })
 }
 
-/// Writes into the register's file that the sign hangs again, and whose withdrawal that ended, durably. `unwritten`: a withdrawal that the
-/// file does not show. The inner error as for [`record_withdrawal`].
+/// Records that the sign hangs again, and whose withdrawal that ended, durably, or keeps that until two approvers have signed. `unwritten`: a
+/// withdrawal that the file does not show. The inner error as for [`record_withdrawal`].
 pub fn record_posting(
     register: &Path,
     id: &str,
     posting: &Posting,
     unwritten: Option<&Withdrawal>,
-) -> Result<Result<(), Option<String>>, FileError> {
-    edit_sign(register, id, |sign| sign.post(posting, unwritten))
+) -> Result<Result<Outcome, Option<String>>, StoreError> {
+    edit_sign(register, id, (&posting.by, "sign posted again"), posting.at.at(), |sign| sign.post(posting, unwritten))
 }
 
-fn edit_sign(register: &Path, id: &str, edit: impl FnOnce(&mut Sign)) -> Result<Result<(), Option<String>>, FileError> {
-    Register::update(register, |r| match r.sign_mut(id) {
+fn edit_sign(
+    register: &Path,
+    id: &str,
+    (by, why): (&str, &str),
+    at: Stamp<Utc>,
+    edit: impl FnOnce(&mut Sign),
+) -> Result<Result<Outcome, Option<String>>, StoreError> {
+    let (found, outcome) = Register::propose(register, by, why, at, |r| match r.sign_mut(id) {
         Some(sign) => {
             edit(sign);
             Ok(())
         }
         None => Err(r.nearest_sign(id).map(str::to_owned)),
-    })
+    })?;
+    Ok(found.map(|()| outcome))
 }
 
 #[cfg(test)]

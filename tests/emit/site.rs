@@ -89,8 +89,9 @@ impl Site {
 
     /// As [`Site::start`]; whoever subscribed to `recent` sees the events of this one too.
     pub fn start_watched(directory: &Path, sinks: Vec<Box<dyn Sink>>, recent: Arc<Recent>) -> Self {
-        let path = directory.join("register.toml");
-        std::fs::write(&path, register()).expect("register written");
+        let path = directory.join("register.redb");
+        let register = toml::from_str(&register()).expect("a register's tables");
+        placard::policy::store::put_as_stand_ins(&path, &register, SystemClock.utc()).expect("stored");
         let clock: SharedClock = SimulatedClock::starting_at(SystemClock.utc());
         let (policy, leases) =
             PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(PlainRules), None).expect("policy thread");

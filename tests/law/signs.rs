@@ -13,6 +13,7 @@ use placard::policy::rules::{PlainRules, Rule};
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
 use placard::shutdown::Shutdown;
 
+use crate::register::put;
 use crate::{NORTH, SOUTH, at, register_text};
 
 /// A policy thread like the one before it, as a reload starts it.
@@ -33,12 +34,13 @@ fn inspect(policy: &PolicyHandle, clock: &SimulatedClock) {
 #[test]
 fn a_withdrawal_that_cannot_be_written_outlives_reloads_and_is_written_when_it_can_be() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let register = directory.path().join("register.toml");
-    std::fs::write(&register, register_text()).expect("written");
+    let register = directory.path().join("register.redb");
     let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
+    put(&register, &register_text(), clock.utc());
     let pending = PendingWithdrawals::default();
     // The lock file's place is taken by a directory: nobody can write the register, not even root.
     let obstacle = directory.path().join(".register.lock");
+    std::fs::remove_file(&obstacle).expect("nobody holds it");
     std::fs::create_dir(&obstacle).expect("made");
     let (policy, table) = start(&register, &clock, &pending);
     let error = policy.withdraw_sign("hall-1", "l.wu", "fell down").expect_err("not recorded").to_string();
@@ -75,10 +77,11 @@ fn a_withdrawal_that_cannot_be_written_outlives_reloads_and_is_written_when_it_c
 #[test]
 fn a_withdrawal_that_could_not_be_written_is_written_without_being_asked_and_posting_undoes_it_for_good() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let register = directory.path().join("register.toml");
-    std::fs::write(&register, register_text()).expect("written");
+    let register = directory.path().join("register.redb");
     let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
+    put(&register, &register_text(), clock.utc());
     let obstacle = directory.path().join(".register.lock");
+    std::fs::remove_file(&obstacle).expect("nobody holds it");
     std::fs::create_dir(&obstacle).expect("made");
     let (policy, table) = start(&register, &clock, &PendingWithdrawals::default());
     for sign in ["hall-1", "yard-1"] {
@@ -105,13 +108,14 @@ fn a_withdrawal_that_could_not_be_written_is_written_without_being_asked_and_pos
 #[test]
 fn a_sign_withdrawn_while_nobody_can_read_the_register_is_withdrawn_when_somebody_can() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let register = directory.path().join("register.toml");
+    let register = directory.path().join("register.redb");
     std::fs::write(&register, "half a regis").expect("written");
     let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
     let (policy, table) = start(&register, &clock, &PendingWithdrawals::default());
     let error = policy.withdraw_sign("hall-1", "l.wu", "").expect_err("nobody knows the sign");
     assert!(matches!(error, PolicyError::Unreadable(_)), "{error}");
-    std::fs::write(&register, register_text()).expect("mended");
+    std::fs::remove_file(&register).expect("removed");
+    put(&register, &register_text(), clock.utc());
     policy.reload().expect("answers");
     assert_eq!(table.state(NORTH, clock.monotonic()), StreamState::Off);
     assert_eq!(table.state(SOUTH, clock.monotonic()), StreamState::Recognise);
@@ -121,9 +125,9 @@ fn a_sign_withdrawn_while_nobody_can_read_the_register_is_withdrawn_when_somebod
 #[test]
 fn a_sign_withdrawn_between_two_policy_threads_is_dark_with_the_second() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let register = directory.path().join("register.toml");
-    std::fs::write(&register, register_text()).expect("written");
+    let register = directory.path().join("register.redb");
     let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
+    put(&register, &register_text(), clock.utc());
     let pending = PendingWithdrawals::default();
     let withdrawal = placard::policy::facts::Withdrawal {
         at: "2026-11-21T12:00:00Z".parse().expect("a date"),
@@ -141,9 +145,9 @@ fn a_sign_withdrawn_between_two_policy_threads_is_dark_with_the_second() {
 #[test]
 fn a_sign_whose_inspection_is_too_old_counts_again_when_somebody_has_inspected_it() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let register = directory.path().join("register.toml");
-    std::fs::write(&register, register_text().replacen("2026-11-20T09:00:00Z", "2026-11-01T09:00:00Z", 1)).expect("written");
+    let register = directory.path().join("register.redb");
     let clock = SimulatedClock::starting_at(at("2026-12-02T12:00:00Z"));
+    put(&register, &register_text().replacen("2026-11-20T09:00:00Z", "2026-11-01T09:00:00Z", 1), clock.utc());
     let (policy, table) = start(&register, &clock, &PendingWithdrawals::default());
     assert_eq!((table.state(NORTH, clock.monotonic()), policy.snapshot()[0].reason.rule), (StreamState::Off, Rule::SignInspected));
     let inspection = Inspection::new("l.wu", None, None, clock.utc()).expect("valid");

@@ -97,7 +97,7 @@ impl BenchSite {
             }
             Ok(())
         };
-        ["models", "gallery", "keys", "site.toml", "register.toml"].into_iter().try_for_each(link)?;
+        ["models", "gallery", "keys", "site.toml", "register.redb"].into_iter().try_for_each(link)?;
         let clips =
             clips.iter().map(|c| c.canonicalize().with_context(|| format!("finding {}", c.display()))).collect::<anyhow::Result<_>>()?;
         own.clips = clips;

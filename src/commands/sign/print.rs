@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::clock::{Clock, SystemClock};
+use crate::commands::change::{login, outcome_text};
 use crate::commands::{Context, Exit, Failed, Outcome};
 use crate::gallery::seal::SiteKey;
 use crate::policy::facts::{Register, Sign, Site};
@@ -115,8 +116,15 @@ fn record(context: &Context, id: &str, words: &str, languages: &[String]) -> Res
         sign.languages = languages.to_vec();
         Some(())
     };
-    let done = Register::update(&context.state.register(), edit).map_err(|e| Failed::new(Exit::Config, e))?;
-    done.ok_or_else(|| super::unknown(id, None))
+    let (path, why) = (context.state.register(), format!("the words of sign `{id}`"));
+    let proposed = Register::propose(&path, &login(), &why, SystemClock.utc(), edit).map_err(|e| Failed::new(Exit::Config, e))?;
+    let (done, outcome) = proposed;
+    done.ok_or_else(|| super::unknown(id, None))?;
+    match outcome.in_force() {
+        true => Ok(()),
+        // Words that two people have yet to agree to are not the sign's.
+        false => Err(Failed::new(Exit::Refused, anyhow::anyhow!(outcome_text(&outcome, &load(context)?.0)))),
+    }
 }
 
 pub fn print(context: &Context, args: &PrintArgs) -> Outcome {
@@ -207,6 +215,7 @@ mod tests {
     use super::*;
     use crate::policy::facts::Mode;
     use crate::policy::facts::testing::good;
+    use crate::policy::store::put_as_stand_ins;
     use crate::state::StateDirectory;
 
     fn words() -> WordsArgs {
@@ -217,7 +226,7 @@ mod tests {
     fn what_the_register_does_not_say_is_not_printed_until_it_is_recorded() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let context = Context { state: StateDirectory::new(directory.path()), json: true };
-        good().store(&context.state.register()).expect("stored");
+        put_as_stand_ins(&context.state.register(), &good(), SystemClock.utc()).expect("stored");
         let site = Site { name: "east".into(), mode: Mode::Demo, controller: "Police".into(), contact: "desk 1".into() };
         site.store(&context.state.site()).expect("stored");
         SiteKey::load_or_create(&context.state).expect("a key");

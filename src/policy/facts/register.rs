@@ -53,6 +53,8 @@ impl Register {
             authorisations: self.authorisations.iter().filter(|a| a.zones.iter().any(|z| here(z))).cloned().collect(),
             objections: self.objections.iter().filter(|o| o.stream.as_deref().is_none_or(|s| s == stream)).cloned().collect(),
             devices: self.devices.iter().filter(|d| d.stream == stream).cloned().collect(),
+            // Who may change facts is no fact about a stream.
+            people: Vec::new(),
             areas,
         };
         slice.hash()
@@ -60,7 +62,7 @@ impl Register {
 
     /// The canonical text. Every field is a string, number, list or table with string keys, which TOML can always write; were it not so,
     /// the text would be an error message, no register hashes to that, and no lease would ever match it.
-    pub(in crate::policy) fn to_toml(&self) -> String {
+    pub fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_else(|e| format!("# unwritable: {e}"))
     }
 
@@ -85,8 +87,7 @@ impl Register {
             if sign.languages.is_empty() || sign.languages.iter().any(|l| l.trim().is_empty()) {
                 flaws.add("sign", entry, "languages", "name at least one language, such as \"en\"".to_owned());
             }
-            let hex = |p: &String| p.len() == 64 && p.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-            if sign.photo_sha256.as_ref().is_some_and(|p| !hex(p)) {
+            if sign.photo_sha256.as_ref().is_some_and(|p| !is_sha256_hex(p)) {
                 flaws.add("sign", entry, "photo_sha256", "must be 64 lower-case hex digits (`sha256sum photo.jpg`)".to_owned());
             }
         }
@@ -97,6 +98,19 @@ impl Register {
             if let Some(basis) = &purpose.basis {
                 flaws.filled("purpose", entry, "statute", &basis.statute);
                 flaws.filled("purpose", entry, "authority", &basis.authority);
+            }
+        }
+        for (entry, person) in self.people.iter().enumerate() {
+            let before = &self.people[..entry];
+            flaws.id("person", entry, &person.id, before.iter().any(|p| p.id == person.id));
+            if !is_sha256_hex(&person.key) {
+                flaws.add("person", entry, "key", "must be 64 lower-case hex digits (`placard person key FILE` prints them)".to_owned());
+            }
+            if before.iter().any(|p| p.key == person.key) {
+                flaws.add("person", entry, "key", "is another person's too: one key speaks for one person".to_owned());
+            }
+            if person.roles.is_empty() {
+                flaws.add("person", entry, "roles", "name at least one role, such as \"approver\"".to_owned());
             }
         }
         flaws.0
@@ -115,6 +129,10 @@ impl Register {
         }
         flaws.0
     }
+}
+
+fn is_sha256_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 }
 
 #[derive(Default)]

@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
-use crate::policy::facts::testing::GOOD;
+use crate::policy::facts::testing::good;
 use crate::policy::lease::Detect;
 use crate::policy::observed::Moment;
 use crate::policy::rules::{Decision, PlainRules, PlaneError, plane};
+use crate::policy::store::put_as_stand_ins;
 
 /// A plane that can be told to fail.
 struct Treacherous(Arc<AtomicU8>);
@@ -26,8 +27,8 @@ impl DecisionPlane for Treacherous {
 #[test]
 fn an_erring_or_panicking_plane_darkens_every_stream_and_is_counted() {
     let directory = tempfile::tempdir().expect("temporary directory");
-    let path = directory.path().join("register.toml");
-    std::fs::write(&path, GOOD).expect("write the register");
+    let path = directory.path().join("register.redb");
+    put_as_stand_ins(&path, &good(), "2026-11-21".parse::<When>().expect("date").at()).expect("stored");
     let clock = SimulatedClock::starting_at("2026-11-21T12:00:00Z".parse::<When>().expect("date").at());
     let mood = Arc::new(AtomicU8::new(0));
     let streams: [Arc<str>; 2] = ["north".into(), "south".into()];
@@ -62,7 +63,7 @@ fn niceness(name: &str) -> Vec<i32> {
 fn the_thread_takes_precedence_where_it_may_and_alone() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let clock = SimulatedClock::starting_at("2026-11-21T12:00:00Z".parse::<When>().expect("date").at());
-    let path = directory.path().join("register.toml");
+    let path = directory.path().join("register.redb");
     let (policy, _table) = PolicyThread::start(path, &["north".into()], clock, Box::new(PlainRules), None).expect("starts");
     policy.reload().expect("answers: it runs");
     let trial = std::thread::Builder::new().name("trial".to_owned());
@@ -80,8 +81,8 @@ fn a_site_that_becomes_operational_goes_dark_while_a_commissioning_model_runs() 
     use crate::policy::facts::{Mode, Site};
 
     let directory = tempfile::tempdir().expect("temporary directory");
-    let (register, described) = (directory.path().join("register.toml"), directory.path().join("site.toml"));
-    std::fs::write(&register, GOOD).expect("write the register");
+    let (register, described) = (directory.path().join("register.redb"), directory.path().join("site.toml"));
+    put_as_stand_ins(&register, &good(), "2026-11-21".parse::<When>().expect("date").at()).expect("stored");
     let become_ =
         |mode| Site { name: "east".into(), mode, controller: "c".into(), contact: "c".into() }.store(&described).expect("written");
     become_(Mode::Commissioning);

@@ -14,8 +14,9 @@ use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::commands::{Exit, Failed, commission};
 use crate::config::limits;
 use crate::config::load::{Loaded, load};
-use crate::policy::facts::Register;
+use crate::policy::facts::{Mode, Register};
 use crate::policy::rules::sign_holds;
+use crate::policy::store::{Present, put_as_stand_ins};
 use crate::state::StateDirectory;
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -123,7 +124,15 @@ fn copied(root: &Path, site: &StateDirectory, pipeline: &Path, streams: Option<u
         return Err(config(anyhow!("no site in {}: `placard commission SITE_FILE` makes one", site.root().display())));
     }
     let original = load(pipeline).map_err(|e| config(e.into()))?;
-    let mut register = Register::load(&site.register()).map_err(|e| config(e.into()))?;
+    let present = Present::load(&site.register()).map_err(|e| config(e.into()))?;
+    if present.chain().mode() == Mode::Operational {
+        let why = anyhow!(
+            "an operational register is what its approvers signed, and nobody signs for a copy with other streams: measure the made-up site \
+             (no PIPELINE), or a commissioning site"
+        );
+        return Err(Failed::new(Exit::Refused, why));
+    }
+    let mut register = present.register().clone();
     let home = site.root().canonicalize().context("finding the site")?;
     for name in ["models", "keys", "site.toml"] {
         if home.join(name).exists() {
@@ -134,7 +143,10 @@ fn copied(root: &Path, site: &StateDirectory, pipeline: &Path, streams: Option<u
     let loaded = copies(&original, &mut register, count, cores).map_err(config)?;
     let (sign, under_sign) = choose_sign(&mut register, &loaded, SystemClock.utc())
         .ok_or_else(|| Failed::new(Exit::Refused, anyhow!("no stream rests on a sign that holds: `placard sign list` says why")))?;
-    register.store(&root.join("register.toml")).map_err(|e| config(e.into()))?;
+    let outcome = put_as_stand_ins(&root.join("register.redb"), &register, SystemClock.utc()).map_err(|e| config(e.into()))?;
+    if !outcome.in_force() {
+        return Err(config(anyhow!("the register's copy is not in force")));
+    }
     Ok(RevokeSite { root: root.to_owned(), state: StateDirectory::new(root), loaded, sign, under_sign })
 }
 

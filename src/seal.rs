@@ -1,11 +1,12 @@
-//! Keys and sealed bytes: everything of the gallery that touches a disk goes through here.
+//! Keys and sealed bytes: the site's key, and what is derived from it. Everything of the gallery that touches a disk goes through here.
 //!
 //! ```text
 //! site key (32 bytes, keys/site.key or a systemd credential)
 //!    ├─ HKDF-SHA-256 "placard/1/vault"       wraps each subject's own random key
 //!    │      └─ subject key                   seals that subject's templates
 //!    ├─ HKDF-SHA-256 "placard/1/identities"  seals names
-//!    └─ HKDF-SHA-256 "placard/1/signs"       Ed25519: signs the codes on the site's signs (`signs/code.rs`)
+//!    ├─ HKDF-SHA-256 "placard/1/signs"       Ed25519: signs the codes on the site's signs (`signs/code.rs`)
+//!    └─ HKDF-SHA-256 "placard/1/register"    Ed25519: signs the founding of the register (`policy/store/site.rs`)
 //! ```
 //!
 //! Sealed bytes are `nonce (12) | ciphertext | tag (16)`, AES-256-GCM, nonce random. The nonce is safe by count: a subject key seals a
@@ -103,18 +104,18 @@ impl SiteKey {
     }
 
     /// A key for one use, independent of the keys for other uses.
-    pub(in crate::gallery) fn derive(&self, label: &'static str) -> Result<SealingKey, SealError> {
-        let key = self.bytes_for(label)?;
-        SealingKey::new(&key)
+    pub(crate) fn derive(&self, label: &'static str) -> Result<SealingKey, SealError> {
+        SealingKey::new(&*self.derive_seed(label)?)
     }
 
     /// The key that the codes on this site's signs are signed with. Whoever has the site's key has it; nobody else can make such a code.
     pub fn sign_pair(&self) -> Result<Ed25519KeyPair, SealError> {
-        let seed = self.bytes_for("placard/1/signs")?;
+        let seed = self.derive_seed("placard/1/signs")?;
         Ed25519KeyPair::from_seed_unchecked(&seed[..]).map_err(|_| SealError::Library("set up Ed25519"))
     }
 
-    fn bytes_for(&self, label: &'static str) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
+    /// 32 secret bytes for one use, independent of those for other uses: a seed for keys of another kind.
+    pub(crate) fn derive_seed(&self, label: &'static str) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
         struct Length;
         impl hkdf::KeyType for Length {
             fn len(&self) -> usize {
@@ -129,14 +130,14 @@ impl SiteKey {
     }
 }
 
-pub(in crate::gallery) fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
+pub(crate) fn random_key() -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     rand::fill(&mut key[..]).map_err(|_| SealError::Library("give random bytes"))?;
     Ok(key)
 }
 
 /// Seals and opens with one key.
-pub(in crate::gallery) struct SealingKey(LessSafeKey);
+pub(crate) struct SealingKey(LessSafeKey);
 
 impl SealingKey {
     pub fn new(key: &[u8; KEY_BYTES]) -> Result<Self, SealError> {
@@ -168,7 +169,7 @@ impl SealingKey {
 }
 
 /// A directory that its owner alone can enter; an existing one is left as it is.
-pub(in crate::gallery) fn make_private_directory(path: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

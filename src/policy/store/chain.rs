@@ -1,0 +1,234 @@
+//! The chain of changes, believed link by link: from the founding, which the site's key signed, each change must follow the one before,
+//! apply to the register as it was, and bear the signatures that it needed of people whose role counted at that time.
+//!
+//! The same [`Chain::follow`] judges a change before it is recorded and each time it is read, so that what was recorded is never refused
+//! later, and what could not have been recorded is never believed.
+
+use std::collections::BTreeSet;
+
+use super::change::{Approval, Change, Event, Founding, Pending, Proposal};
+use super::digest::Digest;
+use super::direction::Needs;
+use super::fold::DoesNotApply;
+use super::keys::verifies;
+use super::site::SiteIdentity;
+use crate::clock::{Stamp, Utc};
+use crate::policy::facts::{Mode, NotInForce, Person, Register, Role};
+
+/// A proposal that needs signatures gathers them within this time.
+pub const MAX_PENDING_DAYS: i64 = 30;
+const DAY_NS: i64 = 86_400_000_000_000;
+/// How far two clocks may differ.
+const SLACK_NS: i64 = 5 * 60 * 1_000_000_000;
+
+/// Why a change is not believed, or would not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disbelief {
+    #[error("it is no change as this program writes them: {0}")]
+    Unreadable(String),
+    #[error("it does not follow the change before it")]
+    OutOfOrder,
+    #[error("a register begins with its founding, and an operational one is founded once")]
+    Founding,
+    #[error("it was founded for another site: this site's key did not sign it")]
+    ForeignSite,
+    #[error("an operational site names at least two people with the role approver, and no stand-ins")]
+    TooFewApprovers,
+    #[error("{0}")]
+    DoesNotApply(#[from] DoesNotApply),
+    #[error("proposal {0} was decided already: what was signed once is in force once")]
+    Replayed(String),
+    #[error("proposal {0} is older than {MAX_PENDING_DAYS} days: propose anew")]
+    TooOld(String),
+    #[error("there is nobody called `{0}` in the register")]
+    Stranger(String),
+    #[error("the signature of `{0}` is not under this proposal for this site, or not theirs")]
+    BadSignature(String),
+    #[error("`{0}` signed twice: two signatures are two people's")]
+    SamePerson(String),
+    #[error("{0}")]
+    NotInForce(#[from] NotInForce),
+    #[error("{needs}; {have} did", needs = needs.describe())]
+    TooFewSignatures { needs: Needs, have: usize },
+    #[error("`{0}` is a stand-in: those are made with the site, and count in no operational one")]
+    StandIn(String),
+    #[error("order `{order}` says that `{who}` approved it, who has not signed for it")]
+    NotTheirOrder { order: String, who: String },
+    #[error("an operational site needs a photograph of each sign: `placeholder_photographs` cannot be set there")]
+    Placeholders,
+}
+
+/// Everything that follows from the changes so far.
+#[derive(Clone)]
+pub struct Chain {
+    site: Digest,
+    mode: Mode,
+    register: Register,
+    /// Of each change.
+    digests: Vec<Digest>,
+    /// Proposals that are in force, or never will be.
+    decided: BTreeSet<Digest>,
+}
+
+impl Chain {
+    /// Of no change yet.
+    pub fn new(site: &SiteIdentity) -> Self {
+        let (register, decided) = (Register::default(), BTreeSet::new());
+        Self { site: site.id(), mode: Mode::Operational, register, digests: Vec::new(), decided }
+    }
+
+    pub fn register(&self) -> &Register {
+        &self.register
+    }
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+    /// How many changes there are.
+    pub fn length(&self) -> u64 {
+        self.digests.len() as u64
+    }
+    /// Digest of the last one; zeros before the first.
+    pub fn head(&self) -> Digest {
+        self.digests.last().copied().unwrap_or_default()
+    }
+    /// Whether `changes` begin with those that this was made of.
+    pub(super) fn begins(&self, changes: &[Vec<u8>]) -> bool {
+        changes.len() >= self.digests.len() && changes.iter().zip(&self.digests).all(|(c, d)| Change::digest_of(c) == *d)
+    }
+    pub fn site(&self) -> Digest {
+        self.site
+    }
+
+    /// Takes the next change, as the file has it. On an error everything stays as it was.
+    pub(super) fn follow(&mut self, site: &SiteIdentity, bytes: &[u8]) -> Result<(), Disbelief> {
+        let change: Change = serde_json::from_slice(bytes).map_err(|e| Disbelief::Unreadable(e.to_string()))?;
+        if change.bytes() != bytes {
+            return Err(Disbelief::Unreadable("it is written in another way".to_owned()));
+        }
+        if change.seq != self.length() || change.before != self.head() {
+            return Err(Disbelief::OutOfOrder);
+        }
+        let at = change.recorded_at.at();
+        match &change.event {
+            Event::Founded(founding) => self.found(site, &change, founding)?,
+            _ if self.digests.is_empty() => return Err(Disbelief::Founding),
+            Event::Changed { proposal, approvals } => {
+                self.register = self.judge(proposal, approvals, at)?;
+                self.decided.insert(proposal.digest());
+            }
+            Event::Rejected(rejection) => {
+                if !self.decided.insert(rejection.proposal) {
+                    return Err(Disbelief::Replayed(rejection.proposal.short()));
+                }
+            }
+        }
+        self.digests.push(Change::digest_of(bytes));
+        Ok(())
+    }
+
+    /// A demonstration may become operational: then nothing of it stays but the changes, and it is off until two approvers say otherwise.
+    fn found(&mut self, site: &SiteIdentity, change: &Change, founding: &Founding) -> Result<(), Disbelief> {
+        if !self.digests.is_empty() && self.mode == Mode::Operational {
+            return Err(Disbelief::Founding);
+        }
+        if founding.site != site.id() || !site.signed(&founding.message(change.seq, &change.before), &founding.signature) {
+            return Err(Disbelief::ForeignSite);
+        }
+        let register = Register { people: founding.people.clone(), ..Register::default() };
+        if let Some(flaw) = register.flaws().into_iter().next() {
+            let (table, number, key, problem) = (flaw.table, flaw.entry + 1, flaw.key, flaw.problem);
+            return Err(DoesNotApply::Flawed { table, number, key, problem }.into());
+        }
+        if founding.mode == Mode::Operational {
+            let approvers = founding.people.iter().filter(|p| p.roles.contains(&Role::Approver)).count();
+            if approvers < 2 || founding.people.iter().any(|p| p.stand_in) {
+                return Err(Disbelief::TooFewApprovers);
+            }
+        }
+        (self.mode, self.register) = (founding.mode, register);
+        Ok(())
+    }
+
+    /// The register as `proposal` would make it, if `approvals` suffice.
+    pub(super) fn judge(&self, proposal: &Proposal, approvals: &[Approval], at: Stamp<Utc>) -> Result<Register, Disbelief> {
+        let digest = proposal.digest();
+        let (after, needs) = self.would_be(proposal)?;
+        let mut signers: Vec<&Person> = Vec::new();
+        for approval in approvals {
+            let person = self.signer(approval, &digest, needs, at)?;
+            if signers.iter().any(|s| s.id == person.id || s.key == person.key) {
+                return Err(Disbelief::SamePerson(person.id.clone()));
+            }
+            signers.push(person);
+        }
+        if signers.len() < needs.signatures() {
+            return Err(Disbelief::TooFewSignatures { needs, have: signers.len() });
+        }
+        self.approved_by_signers(&after, &signers)?;
+        if needs > Needs::Nobody && at.since_ns(proposal.at.at()) > MAX_PENDING_DAYS * DAY_NS {
+            return Err(Disbelief::TooOld(digest.short()));
+        }
+        Ok(after)
+    }
+
+    /// An emergency order, or its renewal, names who approved it: in an operational site those who sign for it (C26).
+    fn approved_by_signers(&self, after: &Register, signers: &[&Person]) -> Result<(), Disbelief> {
+        if self.mode != Mode::Operational {
+            return Ok(());
+        }
+        for order in &after.orders {
+            let old = self.register.orders.iter().find(|o| o.id == order.id);
+            let as_before =
+                old.is_some_and(|o| o.renewals == order.renewals && o.approved_by == order.approved_by && o.until.at() >= order.until.at());
+            let stranger = order.approved_by.iter().find(|who| !signers.iter().any(|s| s.id == **who));
+            if let Some(who) = stranger.filter(|_| !as_before) {
+                return Err(Disbelief::NotTheirOrder { order: order.id.clone(), who: who.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The register as `proposal` would make it, and what it takes.
+    pub fn would_be(&self, proposal: &Proposal) -> Result<(Register, Needs), Disbelief> {
+        let digest = proposal.digest();
+        if self.decided.contains(&digest) {
+            return Err(Disbelief::Replayed(digest.short()));
+        }
+        let (after, needs) = proposal.applied_to(&self.register)?;
+        if let Some(person) = after.people.iter().find(|p| p.stand_in && !self.register.people.contains(p)) {
+            return Err(Disbelief::StandIn(person.id.clone()));
+        }
+        if self.mode == Mode::Operational && after.rules.placeholder_photographs {
+            return Err(Disbelief::Placeholders);
+        }
+        Ok((after, needs))
+    }
+
+    /// Whose approval it is, if it counts at `at`.
+    pub(super) fn signer(&self, approval: &Approval, proposal: &Digest, needs: Needs, at: Stamp<Utc>) -> Result<&Person, Disbelief> {
+        let id = &approval.person;
+        let person = self.register.people.iter().find(|p| p.id == *id).ok_or_else(|| Disbelief::Stranger(id.clone()))?;
+        if person.stand_in && self.mode == Mode::Operational {
+            return Err(Disbelief::StandIn(id.clone()));
+        }
+        let message = Approval::message(id, &self.site, proposal, &approval.at);
+        let key: Digest = person.key.parse().map_err(|_| Disbelief::BadSignature(id.clone()))?;
+        if !verifies(&key, &message, &approval.signature) {
+            return Err(Disbelief::BadSignature(id.clone()));
+        }
+        // When they signed, and still when it comes into force; a signature from later than now is dated wrongly.
+        person.may(needs.roles(), approval.at.at())?;
+        person.may(needs.roles(), at)?;
+        if approval.at.at().since_ns(at) > SLACK_NS {
+            return Err(Disbelief::BadSignature(id.clone()));
+        }
+        Ok(person)
+    }
+
+    /// Drops the approvals of a pending proposal that do not count any more.
+    pub(super) fn sift(&self, pending: &mut Pending, at: Stamp<Utc>) {
+        let digest = pending.proposal.digest();
+        let Ok((_, needs)) = self.would_be(&pending.proposal) else { return };
+        pending.approvals.retain(|a| self.signer(a, &digest, needs, at).is_ok());
+    }
+}

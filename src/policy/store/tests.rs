@@ -1,0 +1,266 @@
+//! Who may change what, on a real file: narrowing by anybody, widening by two whose role counts, nothing by anybody else.
+
+use super::*;
+use crate::policy::facts::testing::good;
+use crate::policy::facts::{Objection, Role, Withdrawal, ZoneKind};
+use crate::seal::SiteKey;
+
+fn when(text: &str) -> When {
+    text.parse().expect("date")
+}
+fn now() -> Stamp<Utc> {
+    when("2026-11-21T12:00:00Z").at()
+}
+
+struct Desk {
+    directory: tempfile::TempDir,
+    keys: Vec<PersonKey>,
+}
+
+impl Desk {
+    /// An operational site, with a, b (approvers), i (inspector), o (operator).
+    fn operational() -> (Self, Store) {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        SiteKey::create(&StateDirectory::new(directory.path())).expect("made");
+        let keys: Vec<PersonKey> = (0..4).map(|_| PersonKey::generate().expect("made")).collect();
+        let desk = Self { directory, keys };
+        let people = ["a", "b", "i", "o"].map(|id| desk.person(id)).to_vec();
+        let store = Store::found(&desk.path(), Mode::Operational, people, now()).expect("founded");
+        (desk, store)
+    }
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("register.redb")
+    }
+    fn key(&self, id: &str) -> &PersonKey {
+        &self.keys[["a", "b", "i", "o"].iter().position(|p| *p == id).expect("one of them")]
+    }
+    fn person(&self, id: &str) -> Person {
+        Person {
+            id: id.to_owned(),
+            key: self.key(id).public().to_string(),
+            roles: vec![match id {
+                "i" => Role::Inspector,
+                "o" => Role::Operator,
+                _ => Role::Approver,
+            }],
+            from: when("2026-01-01"),
+            until: None,
+            trained_until: when("2027-01-01"),
+            stand_in: false,
+        }
+    }
+    fn sign(&self, store: &Store, id: &str, proposal: &Proposal) -> Approval {
+        Approval::sign(id, self.key(id), &store.site(), &proposal.digest(), When::from_stamp(now()))
+    }
+}
+
+fn proposal(store: &Store, edit: impl FnOnce(&mut Register)) -> Proposal {
+    let mut register = store.register().clone();
+    edit(&mut register);
+    Proposal::new(difference(store.register(), &register), "test", "because", When::from_stamp(now())).expect("random bytes")
+}
+
+fn everything(store: &Store) -> Proposal {
+    proposal(store, |r| *r = Register { people: r.people.clone(), ..good() })
+}
+
+fn refusal(result: Result<Outcome, StoreError>) -> Disbelief {
+    match result {
+        Err(StoreError::Refused(why)) => *why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn widening_waits_for_two_approvers_and_one_person_is_never_two() {
+    let (desk, mut store) = Desk::operational();
+    let wish = everything(&store);
+    let outcome = store.submit(wish.clone(), Vec::new(), now()).expect("kept");
+    assert!(matches!(&outcome, Outcome::Pending { needs: Needs::TwoApprovers, signed, .. } if signed.is_empty()), "{outcome:?}");
+    assert_eq!(store.register().zones, []);
+    let [a, b, i] = ["a", "b", "i"].map(|id| desk.sign(&store, id, &wish));
+    let digest = wish.digest();
+    assert!(matches!(store.approve(&digest, a.clone(), now()).expect("kept"), Outcome::Pending { signed, .. } if signed == ["a"]));
+    assert_eq!(refusal(store.approve(&digest, a.clone(), now())), Disbelief::SamePerson("a".to_owned()));
+    assert!(matches!(refusal(store.approve(&digest, i, now())), Disbelief::NotInForce(_)), "an inspector widens nothing else");
+    let as_b = Approval { person: "b".to_owned(), ..a.clone() };
+    assert_eq!(refusal(store.approve(&digest, as_b, now())), Disbelief::BadSignature("b".to_owned()));
+    drop(store);
+    assert_eq!(Register::load(&desk.path()).expect("readable").zones, [], "still nothing");
+    let mut store = Store::open(&desk.path()).expect("opens");
+    assert_eq!(store.pending().len(), 1, "what waits outlives the process");
+    assert!(matches!(store.approve(&digest, b.clone(), now()).expect("in force"), Outcome::InForce { seq: 1, stand_ins: false, .. }));
+    assert!(store.pending().is_empty());
+    assert_eq!(store.register().signs, good().signs);
+    // Once is once.
+    assert_eq!(refusal(store.submit(wish, vec![a, b], now())), Disbelief::Replayed(digest.short()));
+    drop(store);
+    let read = Register::load(&desk.path()).expect("believed");
+    assert_eq!((read.purposes, read.people.len()), (good().purposes, 4));
+}
+
+#[test]
+fn stopping_needs_no_key_and_undoing_it_needs_two() {
+    let (desk, mut store) = Desk::operational();
+    let wish = everything(&store);
+    let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
+    store.submit(wish, both, now()).expect("in force");
+    let withdrawal = Withdrawal { at: when("2026-11-21"), by: "anybody".to_owned(), reason: String::new() };
+    type Narrowing = (&'static str, fn(&mut Register, Withdrawal));
+    let narrow: [Narrowing; 6] = [
+        ("withdraw a sign", |r, w| r.signs[0].withdrawn = Some(w)),
+        ("object", |r, w| {
+            let (id, stream) = ("o-1".to_owned(), Some("north".to_owned()));
+            r.objections.push(Objection { id, stream, purpose: None, at: w.at, settled: None });
+        }),
+        ("end a basis earlier", |r, _| r.purposes[0].basis.as_mut().expect("there").until = Some("2026-11-30".parse().expect("date"))),
+        ("review earlier", |r, _| r.purposes[0].review_on = Some("2026-11-30".parse().expect("date"))),
+        ("inspect more often", |r, _| r.rules.sign_inspect_max_days = 7),
+        ("make a zone private", |r, _| r.zones[0].kind = ZoneKind::Private),
+    ];
+    for (what, edit) in narrow {
+        let before = store.register().clone();
+        let wish = proposal(&store, |r| edit(r, withdrawal.clone()));
+        let outcome = store.submit(wish, Vec::new(), now()).expect(what);
+        assert!(outcome.in_force(), "{what}: {outcome:?}");
+        let back = proposal(&store, |r| *r = before);
+        let outcome = store.submit(back.clone(), Vec::new(), now()).expect(what);
+        assert!(!outcome.in_force(), "undoing: {what}");
+        let both = ["a", "b"].map(|id| desk.sign(&store, id, &back));
+        assert!(both.into_iter().map(|s| store.approve(&back.digest(), s, now()).expect(what)).any(|o| o.in_force()));
+    }
+    let remove = proposal(&store, |r| r.purposes.clear());
+    assert!(store.submit(remove, Vec::new(), now()).expect("narrows").in_force());
+}
+
+#[test]
+fn a_persons_word_is_taken_away_by_one_approver_and_given_by_two() {
+    let (desk, mut store) = Desk::operational();
+    let out = proposal(&store, |r| r.people.retain(|p| p.id != "o"));
+    assert!(!store.submit(out.clone(), Vec::new(), now()).expect("kept").in_force(), "not by anybody");
+    let one = desk.sign(&store, "a", &out);
+    assert!(store.approve(&out.digest(), one, now()).expect("in force").in_force());
+    let longer = proposal(&store, |r| r.people[0].trained_until = when("2030-01-01"));
+    let one = desk.sign(&store, "a", &longer);
+    assert!(!store.submit(longer, vec![one], now()).expect("kept").in_force(), "nobody prolongs their own training alone");
+    let key = proposal(&store, |r| r.people[2].key = r.people[0].key.clone());
+    let flawed = refusal(store.submit(key, Vec::new(), now()));
+    assert!(matches!(flawed, Disbelief::DoesNotApply(DoesNotApply::Flawed { key: "key", .. })), "{flawed}");
+    let stand_in =
+        proposal(&store, |r| r.people.push(Person { id: "s".into(), key: "00".repeat(32), stand_in: true, ..r.people[0].clone() }));
+    assert_eq!(refusal(store.submit(stand_in, Vec::new(), now())), Disbelief::StandIn("s".to_owned()));
+}
+
+#[test]
+fn a_role_counts_when_signed_and_when_recorded_and_only_with_training() {
+    let (desk, mut store) = Desk::operational();
+    let wish = everything(&store);
+    let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
+    let later = when("2027-01-01").at();
+    let untrained = refusal(store.submit(wish.clone(), both.clone(), later));
+    assert!(matches!(untrained, Disbelief::NotInForce(_)) && untrained.to_string().contains("training"), "{untrained}");
+    let stale = when("2026-12-25").at();
+    assert_eq!(refusal(store.submit(wish.clone(), both, stale)), Disbelief::TooOld(wish.digest().short()));
+    // Dated later than it is recorded.
+    let at = when("2026-12-24");
+    let early = Approval::sign("a", desk.key("a"), &store.site(), &wish.digest(), at);
+    assert_eq!(refusal(store.submit(wish.clone(), vec![early], now())), Disbelief::BadSignature("a".to_owned()));
+    let stranger = Approval { person: "x".to_owned(), ..desk.sign(&store, "a", &wish) };
+    assert_eq!(refusal(store.submit(wish, vec![stranger], now())), Disbelief::Stranger("x".to_owned()));
+    assert_eq!(store.register().zones, []);
+}
+
+#[test]
+fn two_who_inspect_may_say_that_they_saw_a_sign_and_nothing_else() {
+    let (desk, mut store) = Desk::operational();
+    let wish = everything(&store);
+    let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
+    store.submit(wish, both, now()).expect("in force");
+    let seen = proposal(&store, |r| r.signs[0].inspected_at = Some(when("2026-11-21T11:00:00Z")));
+    let two = vec![desk.sign(&store, "i", &seen), desk.sign(&store, "a", &seen)];
+    assert!(store.submit(seen, two, now()).expect("in force").in_force());
+    let moved = proposal(&store, |r| {
+        r.signs[0].inspected_at = Some(when("2026-11-21T11:30:00Z"));
+        r.signs[0].position = "elsewhere".to_owned();
+    });
+    let two = vec![desk.sign(&store, "i", &moved), desk.sign(&store, "a", &moved)];
+    assert!(matches!(refusal(store.submit(moved, two, now())), Disbelief::NotInForce(_)));
+}
+
+#[test]
+fn a_proposal_about_a_fact_that_changed_meanwhile_does_not_apply_and_a_rejected_one_never_does() {
+    let (desk, mut store) = Desk::operational();
+    let wish = everything(&store);
+    let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
+    store.submit(wish, both, now()).expect("in force");
+    let longer = proposal(&store, |r| r.purposes[0].review_on = Some(when("2028-01-01")));
+    let other = proposal(&store, |r| r.zones[0].kind = ZoneKind::Access);
+    for waits in [&longer, &other] {
+        store.submit(waits.clone(), Vec::new(), now()).expect("kept");
+    }
+    let sooner = proposal(&store, |r| r.purposes[0].review_on = Some(when("2026-12-01")));
+    assert!(store.submit(sooner, Vec::new(), now()).expect("narrows").in_force());
+    let late = desk.sign(&store, "a", &longer);
+    let conflict = refusal(store.approve(&longer.digest(), late, now()));
+    assert!(matches!(conflict, Disbelief::DoesNotApply(DoesNotApply::Conflict { table: "purpose", .. })), "{conflict}");
+    store.reject(&other.digest(), "l.wu", "no", now()).expect("rejected");
+    let both = vec![desk.sign(&store, "a", &other), desk.sign(&store, "b", &other)];
+    assert_eq!(refusal(store.submit(other.clone(), both, now())), Disbelief::Replayed(other.digest().short()));
+    assert!(matches!(store.reject(&other.digest(), "l.wu", "no", now()), Err(StoreError::NoProposal(_))));
+    drop(store);
+    Register::load(&desk.path()).expect("a rejection is a change that is believed");
+}
+
+#[test]
+fn an_area_that_holds_another_back_is_not_taken_away_by_one() {
+    let square = |x: f64| vec![[x, 0.0], [x + 0.3, 0.0], [x + 0.3, 1.0], [x, 1.0]];
+    let area = |zone: &str, x| super::super::facts::AreaFact { stream: "north".into(), zone: zone.into(), polygon: square(x) };
+    let zone = |id: &str, kind| super::super::facts::Zone { id: id.into(), kind };
+    let register = Register {
+        zones: vec![zone("hall", ZoneKind::Public), zone("home", ZoneKind::Private)],
+        areas: vec![area("hall", 0.0), area("home", 0.1), area("hall", 0.6)],
+        ..Register::default()
+    };
+    let needs =
+        |edit: Edit| Proposal::new(vec![edit], "t", "", when("2026-11-21")).expect("made").applied_to(&register).expect("applies").1;
+    assert_eq!(needs(Edit::remove(Table::Area, &register.areas[0])), Needs::TwoApprovers, "it shares pixels with another zone");
+    assert_eq!(needs(Edit::remove(Table::Area, &register.areas[1])), Needs::TwoApprovers, "of a private zone");
+    assert_eq!(needs(Edit::remove(Table::Area, &register.areas[2])), Needs::Nobody);
+    assert_eq!(needs(Edit::put(Table::Area, &area("home", 0.7))), Needs::Nobody, "more that is never looked at");
+    assert_eq!(needs(Edit::put(Table::Area, &area("hall", 0.7))), Needs::TwoApprovers);
+    assert_eq!(needs(Edit::remove(Table::Zone, &register.zones[1])), Needs::TwoApprovers);
+}
+
+#[test]
+fn a_demonstrations_stand_ins_sign_there_and_nowhere_else() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("register.redb");
+    let outcome = put_as_stand_ins(&path, &good(), now()).expect("stored");
+    assert!(matches!(outcome, Outcome::InForce { stand_ins: true, .. }), "{outcome:?}");
+    assert!(matches!(put_as_stand_ins(&path, &good(), now()).expect("the same"), Outcome::Unchanged));
+    let mut store = Store::open(&path).expect("opens");
+    let people = ["a", "b"].map(|id| Person {
+        id: id.to_owned(),
+        key: PersonKey::generate().expect("made").public().to_string(),
+        roles: vec![Role::Approver],
+        from: when("2026-01-01"),
+        until: None,
+        trained_until: when("2027-01-01"),
+        stand_in: false,
+    });
+    let stand_ins = stand_ins_of(&path).expect("made");
+    assert!(matches!(store.found_again(Mode::Operational, stand_ins, now()), Err(StoreError::Refused(_))));
+    store.found_again(Mode::Operational, people.to_vec(), now()).expect("founded anew");
+    assert_eq!(*store.register(), Register { people: people.to_vec(), ..Register::default() }, "dark");
+    let wish = everything(&store);
+    assert!(
+        !store.submit(wish.clone(), Vec::new(), now()).expect("kept").in_force(),
+        "the stand-ins' keys are still there, and count for nothing"
+    );
+    let signed = stand_in::approvals(&path, &store.site(), &wish, &When::from_stamp(now())).expect("keys");
+    assert!(matches!(refusal(store.submit(wish, signed, now())), Disbelief::Stranger(_)));
+    assert!(
+        matches!(store.found_again(Mode::Demo, people.to_vec(), now()), Err(StoreError::Refused(_))),
+        "operational once, operational for good"
+    );
+}
