@@ -169,6 +169,31 @@ pub fn overlap(a: &[Vertex], b: &[Vertex]) -> bool {
     })
 }
 
+/// Which share of the picture a union of polygons covers (even-odd rule each), 0 to 1.
+///
+/// As in [`overlap`]: within a band no two edges cross, so the covered length changes linearly and the band's middle has its mean.
+pub fn share(polygons: &[&[Vertex]]) -> f64 {
+    let all: Vec<(Vertex, Vertex)> = polygons.iter().flat_map(|p| edges(p)).collect();
+    let mut heights: Vec<f64> = all.iter().map(|(v, _)| v[1]).collect();
+    for (i, &edge) in all.iter().enumerate() {
+        heights.extend(all[i + 1..].iter().filter_map(|&other| crossing_height(edge, other)));
+    }
+    heights.sort_by(f64::total_cmp);
+    let covered = |y: f64| {
+        let mut pieces: Vec<(f64, f64)> =
+            polygons.iter().flat_map(|p| crossings(p, y).chunks_exact(2).map(|c| (c[0], c[1])).collect::<Vec<_>>()).collect();
+        pieces.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut length, mut reached) = (0.0, 0.0_f64);
+        for (start, end) in pieces {
+            length += (end - start.max(reached)).max(0.0);
+            reached = reached.max(end);
+        }
+        length
+    };
+    let bands = heights.windows(2).filter(|band| band[1] > band[0]);
+    bands.map(|band| (band[1] - band[0]) * covered(0.5 * (band[0] + band[1]))).sum::<f64>().clamp(0.0, 1.0)
+}
+
 fn intersect(a: &[(f64, f64)], b: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let pairs = a.iter().flat_map(|x| b.iter().map(move |y| (x.0.max(y.0), x.1.min(y.1))));
     pairs.filter(|(start, end)| start < end).collect()
@@ -336,6 +361,24 @@ mod tests {
         // Inside an L's bounding box, but not in the L.
         let ell = vec![[0.0, 0.0], [0.2, 0.0], [0.2, 0.8], [1.0, 0.8], [1.0, 1.0], [0.0, 1.0]];
         assert!(!overlap(&ell, &square(0.3, 0.1, 0.5)) && overlap(&ell, &square(0.3, 0.1, 0.7001)));
+    }
+
+    #[test]
+    fn the_share_counts_shared_pixels_once() {
+        let square = |x: f64, y: f64, side: f64| vec![[x, y], [x + side, y], [x + side, y + side], [x, y + side]];
+        let near = |polygons: &[&[Vertex]], expected: f64| {
+            let share = share(polygons);
+            assert!((share - expected).abs() < 1e-9, "{share} is not {expected}");
+        };
+        let (base, corner, far) = (square(0.2, 0.2, 0.4), square(0.5, 0.5, 0.3), square(0.9, 0.0, 0.1));
+        near(&[], 0.0);
+        near(&[&base], 0.16);
+        near(&[&base, &base], 0.16);
+        near(&[&base, &corner], 0.16 + 0.09 - 0.01);
+        near(&[&base, &corner, &far], 0.25);
+        near(&[&[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]], 0.5);
+        // A bow tie: signed areas would cancel.
+        near(&[&[[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]], 0.5);
     }
 
     #[test]

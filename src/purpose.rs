@@ -37,6 +37,10 @@ impl PurposeKind {
     pub const fn identifies(self) -> bool {
         !matches!(self, Self::MaskCheck)
     }
+    /// Whether it looks for people in a gallery (1:N). A gate that verifies one person's claim (1:1) does not.
+    pub const fn searches(self) -> bool {
+        matches!(self, Self::CrimePrevention | Self::MissingPerson | Self::Emergency)
+    }
     /// Whether it rests on an order for a public emergency, and on nothing else.
     pub const fn needs_emergency(self) -> bool {
         matches!(self, Self::Emergency | Self::MaskCheck)

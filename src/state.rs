@@ -5,6 +5,7 @@
 //!         register.redb         every change of the facts the policy thread reads, signed; see `policy/store.rs`
 //!         keys/site.key         0600; a systemd credential `placard-site-key` takes its place where there is one
 //!         keys/stand-in-N.key   0600; of the two stand-ins of a demonstration or commissioning site
+//!         profiles/NAME/        profile.toml, policies.cedar, signature: regimes that do not come with the program
 //!         models/NAME/          model.onnx, manifest.toml
 //!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
 //!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
@@ -44,6 +45,10 @@ impl StateDirectory {
             Some(credential) if credential.exists() => credential,
             _ => self.root.join("keys/site.key"),
         }
+    }
+    /// Profiles of the operator's own, each in a directory of its name.
+    pub fn profiles(&self) -> PathBuf {
+        self.root.join("profiles")
     }
     pub fn models(&self) -> PathBuf {
         self.root.join("models")

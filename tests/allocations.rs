@@ -30,8 +30,8 @@ use placard::engine::{EngineError, Network, Output, known};
 use placard::frame::{Colorimetry, Frame, FrameBuffer, FrameHeader, PixelLayout, StreamIndex};
 use placard::ingest::Outlet;
 use placard::latency::Latencies;
+use placard::policy::cedar::CedarPlane;
 use placard::policy::lease::LeaseTable;
-use placard::policy::rules::PlainRules;
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyHandle, PolicyThread};
 use placard::progress::ProgressRegistry;
@@ -146,8 +146,8 @@ review_on = 2027-01-01
     let clock: SharedClock = SimulatedClock::starting_at(now);
     let register = toml::from_str(register).expect("a register's tables");
     placard::policy::store::put_as_stand_ins(&path, &register, now).expect("stored");
-    let (policy, leases) =
-        PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(PlainRules), None).expect("start the policy thread");
+    let (policy, leases) = PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(CedarPlane::bundled()), None)
+        .expect("start the policy thread");
     Lit { _directory: directory, policy, leases, clock }
 }
 

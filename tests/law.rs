@@ -3,12 +3,16 @@
 
 #[path = "law/areas.rs"]
 mod areas;
+#[path = "law/oracle.rs"]
+mod oracle;
 #[path = "law/random.rs"]
 mod random;
 #[path = "support/register.rs"]
 mod register;
 #[path = "law/signs.rs"]
 mod signs;
+#[path = "law/states.rs"]
+mod states;
 #[path = "law/tables.rs"]
 mod tables;
 
@@ -18,12 +22,13 @@ use std::time::Duration;
 
 use placard::clock::{Clock, SimulatedClock, Stamp, SystemClock, Utc};
 use placard::frame::StreamIndex;
+use placard::policy::cedar::CedarPlane;
 use placard::policy::facts::Register;
 use placard::policy::file::read_register;
 use placard::policy::inspection::Inspection;
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, Match, StreamState, Withheld};
 use placard::policy::observed::Moment;
-use placard::policy::rules::{DecisionPlane, PlainRules, Rule};
+use placard::policy::rules::{DecisionPlane, Rule};
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
 
@@ -83,8 +88,9 @@ impl Site {
         let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
         register::put(&register, text, clock.utc());
         let streams: Vec<Arc<str>> = vec!["north".into(), "south".into()];
-        let (policy, table) = PolicyThread::start(register.clone(), &streams, Arc::clone(&clock) as _, Box::new(PlainRules), None)
-            .expect("start the policy thread");
+        let (policy, table) =
+            PolicyThread::start(register.clone(), &streams, Arc::clone(&clock) as _, Box::new(CedarPlane::bundled()), None)
+                .expect("start the policy thread");
         Self { _directory: directory, register, clock, policy, table }
     }
     fn state(&self, stream: StreamIndex) -> StreamState {
@@ -166,7 +172,8 @@ fn dropping_the_last_handle_darkens_every_stream() {
     let text = register_text().replace("2026-11-20T09:00:00Z", today.text()).replace("2026-12-15", "2200-01-01");
     register::put(&register, &text.replace("2027-01-01", "2200-01-01"), clock.utc());
     let streams: Vec<Arc<str>> = vec!["north".into()];
-    let (policy, table) = PolicyThread::start(register, &streams, SystemClock::shared(), Box::new(PlainRules), None).expect("start");
+    let (policy, table) =
+        PolicyThread::start(register, &streams, SystemClock::shared(), Box::new(CedarPlane::bundled()), None).expect("start");
     if today.at() < at("2026-11-01") {
         // A build machine whose clock is older than the example's sign.
         return;
@@ -357,7 +364,9 @@ fn no_line_of_a_register_can_be_left_out_without_losing_leave() {
         let rest: Vec<&str> = half.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, l)| *l).collect();
         std::fs::write(&path, rest.join("\n")).expect("write");
         let state = match read_register(&path) {
-            Ok(register) => PlainRules.decide(&register, "north", Moment::unobserved(at("2026-11-21T12:00:00Z"))).expect("decides").state,
+            Ok(register) => {
+                CedarPlane::bundled().decide(&register, "north", Moment::unobserved(at("2026-11-21T12:00:00Z"))).expect("decides").state
+            }
             Err(_) => StreamState::Off,
         };
         assert!(state <= StreamState::CaptureOnly, "without `{}` the stream is still {}", half[left_out], state.name());

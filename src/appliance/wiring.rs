@@ -34,10 +34,11 @@ use crate::ingest::{self, Outlet};
 use crate::latency::{CAPTURE_TO_DONE, Latencies, StepRecorder};
 use crate::mask_check::worker::MaskWorker;
 use crate::mask_check::{MaskClassifier, MaskCounters, Tally};
+use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::Register;
 use crate::policy::intended_use::SiteGuard;
 use crate::policy::lease::LeaseTable;
-use crate::policy::rules::PlainRules;
+use crate::policy::profile::Library;
 use crate::policy::worker::PolicyThread;
 use crate::progress::ProgressRegistry;
 use crate::queue::Ring;
@@ -92,7 +93,8 @@ pub(super) struct Wired {
 impl<'a> Wiring<'a> {
     /// Starts the policy thread: before anything else, so that every lease is decided before a step could ask.
     pub fn begin(plan: &'a Plan, progress: &ProgressRegistry, lasting: &'a Lasting, site: Option<SiteGuard>) -> Result<Self, StartError> {
-        let (names, clock, rules) = (plan.names_in_register(), Arc::clone(&plan.clock), Box::new(PlainRules));
+        let (names, clock, rules) =
+            (plan.names_in_register(), Arc::clone(&plan.clock), Box::new(CedarPlane::new(Library::of_site(&plan.state))));
         let (register, working) = (plan.state.register(), Some(progress.register("policy")));
         let started = PolicyThread::start_with(register, &names, clock, rules, working, lasting.withdrawals.clone(), site);
         let (policy, leases) = started.map_err(|e| StartError::Step(e.to_string()))?;

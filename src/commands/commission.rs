@@ -20,6 +20,7 @@ use crate::engine::bundled;
 use crate::engine::manifest::Manifest;
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
+use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::{
     Alternative, AreaFact, Authorisation, Consent, Device, Flaw, Governance, Mode, Objection, Order, Person, PurposeFact, Register, Role,
     Rules, Sign, Site, View, Zone,
@@ -27,7 +28,8 @@ use crate::policy::facts::{
 use crate::policy::file::{FileError, flaw_error, read_toml};
 use crate::policy::intended_use;
 use crate::policy::observed::Moment;
-use crate::policy::rules::{Decision, DecisionPlane, PlainRules};
+use crate::policy::profile::Library;
+use crate::policy::rules::{Decision, DecisionPlane};
 use crate::policy::store::Outcome as Recorded;
 use crate::state::StateDirectory;
 use register::Written;
@@ -182,7 +184,8 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
     if changed {
         site.store(&state.site())?;
     }
-    let streams = decide(&register, now)?;
+    let plane = CedarPlane::new(Library::of_site(state));
+    let streams = decide(&plane, &register, now)?;
     Ok(Commissioned { site, register, changed, kept_withdrawn, outcome, key_made, models, streams })
 }
 
@@ -205,14 +208,14 @@ fn check_people(site_file: &Path, text: &str, site: &Site, register: &Register) 
 }
 
 /// What the rules say now, per stream that has an area.
-fn decide(register: &Register, now: Stamp<Utc>) -> Result<Vec<(String, Decision)>, Failed> {
+fn decide(plane: &CedarPlane, register: &Register, now: Stamp<Utc>) -> Result<Vec<(String, Decision)>, Failed> {
     let mut names: Vec<&str> = Vec::new();
     for area in &register.areas {
         if !names.contains(&area.stream.as_str()) {
             names.push(&area.stream);
         }
     }
-    let decide = |name: &str| Ok((name.to_owned(), PlainRules.decide(register, name, Moment::unobserved(now))?));
+    let decide = |name: &str| Ok((name.to_owned(), plane.decide(register, name, Moment::unobserved(now))?));
     names.into_iter().map(decide).collect()
 }
 

@@ -28,6 +28,7 @@ crate::counters! {
         register_reads_total: "Times the register's file was read",
         register_errors_total: "Times the register's file was read and refused: every stream went off",
         plane_errors_total: "Times the rules could not be evaluated: every stream went off",
+        plane_disagreements_total: "Times rules and policies read the law differently: what they differed about was denied",
         panics_total: "Panics caught while deciding: every stream went off",
         clock_refusals_total: "Evaluations refused because the wall clock cannot be believed",
     }

@@ -11,9 +11,10 @@ use crate::clock::{SharedClock, Stamp, Utc};
 use crate::frame::{StreamIndex, TableId};
 use crate::purpose::{Purpose, PurposeKind};
 
-use super::facts::Register;
+use super::facts::{BasisKind, Register};
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, StreamState, Withheld};
-use super::rules::{Reason, Rule, grant_of, purpose_holds};
+use super::profile::Library;
+use super::rules::{Reason, Rule, grant_of, purpose_stands};
 use super::wall_clock::WallClockGuard;
 
 const DESK: StreamIndex = StreamIndex::DESK;
@@ -39,8 +40,13 @@ pub enum DeskClosed {
 }
 
 impl EnrolmentDesk {
-    /// Refuses with the rule where the register does not let `purpose` identify anyone now.
+    /// Refuses with the rule where the register does not let `purpose` identify anyone now. Knows the bundled profiles.
     pub fn open(register: &Register, purpose: &Purpose, clock: SharedClock) -> Result<Self, Reason> {
+        Self::open_under(register, purpose, clock, &Library::bundled())
+    }
+
+    /// As [`open`](Self::open), under the profiles of a site.
+    pub fn open_under(register: &Register, purpose: &Purpose, clock: SharedClock, library: &Library) -> Result<Self, Reason> {
         let now = clock.now();
         let mut clock_guard = WallClockGuard::default();
         clock_guard.check(now)?;
@@ -48,11 +54,18 @@ impl EnrolmentDesk {
             let fact = format!("purpose `{purpose}` identifies nobody");
             return Err(Reason::new(Rule::PurposeNamed, fact, "name a purpose that does; there is nobody to enrol or find for this one"));
         }
+        let regime = library.regime(&register.rules.profiles, now.utc)?;
         let mut refused = None;
         for fact in register.purposes.iter().filter(|f| f.purpose == *purpose) {
-            match purpose_holds(fact, now.utc) {
-                Err((reason, _)) => refused = refused.or(Some(reason)),
+            if fact.basis.as_ref().is_some_and(|b| b.kind == BasisKind::SeparateConsent) {
+                let text = format!("purpose `{purpose}` rests on separate consent, and no consent is asked for here yet");
+                refused = refused.or(Some(Reason::new(Rule::BasisInForce, text, "record a basis of another kind")));
+                continue;
+            }
+            match purpose_stands(register, &regime.values, fact, now.utc) {
+                Err(refusal) => refused = refused.or(Some(refusal.reason)),
                 Ok(purpose_ends) => {
+                    let purpose_ends = regime.ends.map_or(purpose_ends, |ends| ends.min(purpose_ends));
                     let basis_ends = fact.basis.as_ref().and_then(|b| b.until.as_ref()).map_or(purpose_ends, |until| until.at());
                     let (writer, table) = LeaseWriter::for_desk(&clock);
                     let terms = LeaseTerms {

@@ -127,7 +127,7 @@ impl Default for Rules {
 }
 
 /// What a place is (C01). Closed: a zone of no kind, or of another, makes the register unreadable, and an unreadable register is *off*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ZoneKind {
     /// Open to unspecified people.
@@ -140,14 +140,22 @@ pub enum ZoneKind {
     Private,
 }
 
-impl fmt::Display for ZoneKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ZoneKind {
+    pub const ALL: [Self; 4] = [Self::Public, Self::Access, Self::Staff, Self::Private];
+
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Public => "public",
             Self::Access => "access",
             Self::Staff => "staff",
             Self::Private => "private",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ZoneKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -251,14 +259,27 @@ pub struct Posting {
 }
 
 /// What kind of legal basis. Closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BasisKind {
     StatutoryDuty,
     PublicSafety,
-    /// Grants nothing in this version: nobody's consent is recorded.
+    /// Of each person, for one purpose: it can open a gate to those who gave it, never a hall to everybody in it.
     SeparateConsent,
     Emergency,
+}
+
+impl BasisKind {
+    pub const ALL: [Self; 4] = [Self::StatutoryDuty, Self::PublicSafety, Self::SeparateConsent, Self::Emergency];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StatutoryDuty => "statutory-duty",
+            Self::PublicSafety => "public-safety",
+            Self::SeparateConsent => "separate-consent",
+            Self::Emergency => "emergency",
+        }
+    }
 }
 
 /// The legal basis of a purpose (C06): in force from `from` until just before `until`.
@@ -268,6 +289,9 @@ pub struct Basis {
     pub kind: BasisKind,
     pub statute: String,
     pub authority: String,
+    /// Zones that the statute or the authority's leave reaches; none named: those of the purpose. It never reaches further than the purpose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<When>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 4 << 20;
 const SETTLED: Duration = Duration::from_millis(100);
 
 /// Which contents a file had when it was read.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStamp {
     device: u64,
     inode: u64,
@@ -74,10 +74,12 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<(T, String), FileEr
     if text.len() as u64 > MAX_BYTES {
         return Err(FileError::TooLarge { path: path.to_owned() });
     }
-    match toml::from_str(&text) {
-        Ok(value) => Ok((value, text)),
-        Err(error) => Err(toml_error(path, &text, &error)),
-    }
+    Ok((parse_toml(path, &text)?, text))
+}
+
+/// Reads `text` into `T`; `path` is for errors.
+pub(super) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
+    toml::from_str(text).map_err(|error| toml_error(path, text, &error))
 }
 
 fn toml_error(path: &Path, text: &str, error: &toml::de::Error) -> FileError {

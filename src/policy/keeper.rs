@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::area::Area;
 use crate::clock::{Monotonic, Now, SharedClock, Stamp};
 use crate::frame::StreamIndex;
@@ -70,6 +72,8 @@ pub(in crate::policy) struct Keeper {
     observations: Observations,
     /// The state last put in force, per stream.
     in_force: Vec<StreamState>,
+    /// Of the plane's two readings, as counted so far.
+    disagreements: u64,
 }
 
 impl Keeper {
@@ -101,6 +105,7 @@ impl Keeper {
             pending,
             observations: Observations::default(),
             in_force,
+            disagreements: 0,
         };
         (keeper, table)
     }
@@ -241,9 +246,13 @@ impl Keeper {
         let loaded = self.loaded.as_ref().map_err(Clone::clone)?;
         let observed = self.observations.copy();
         let moment = Moment { now, observed: &observed };
-        let decide = |stream: &Arc<str>| self.plane.decide(&loaded.register, stream, moment);
-        self.streams.iter().map(decide).collect::<Result<_, _>>().map_err(|error| {
+        let decided = self.plane.decide_all(&loaded.register, &self.streams, moment);
+        let differed = self.plane.disagreements();
+        self.board.counters.plane_disagreements_total.add(differed.saturating_sub(self.disagreements));
+        self.disagreements = differed;
+        decided.map_err(|error| {
             self.board.counters.plane_errors_total.increment();
+            tracing::error!(%error, "the rules erred: every stream is off");
             Reason::new(Rule::DecisionMade, error.to_string(), "an error is never a yes: mend the rules or the facts they stumble over")
         })
     }
@@ -279,7 +288,8 @@ impl Keeper {
                 }
             }
             (state, Some(hash), Some(area)) => {
-                let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash: *hash };
+                let profile_hash = Sha256::new().chain_update(hash).chain_update(decision.rules).finalize().into();
+                let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash };
                 self.writer.publish_until(&terms, now.monotonic, lease_end(decision, now));
             }
         }

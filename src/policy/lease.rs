@@ -157,7 +157,7 @@ macro_rules! stages {
 stages!(
     Detect "detect" Detect |_| true,
     Embed "embed" Recognise PurposeKind::identifies,
-    Match "match" Recognise PurposeKind::identifies,
+    Match "match" Recognise PurposeKind::searches,
     Emit "emit" Recognise PurposeKind::identifies,
     MaskCheck "mask-check" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
     TellMask "tell-mask" Detect |kind| matches!(kind, PurposeKind::MaskCheck)

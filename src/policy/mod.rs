@@ -12,7 +12,9 @@
 //! image files that an operator hands over. `evaluation.rs` for pictures that models are measured
 //! on. `intended_use.rs` keeps commissioning models out of operational sites.
 
+mod alternatives;
 pub mod board;
+pub mod cedar;
 pub mod device;
 pub mod enrolment;
 pub mod evaluation;
@@ -23,7 +25,10 @@ pub mod intended_use;
 mod keeper;
 pub mod lease;
 pub mod observed;
+#[doc(hidden)]
+pub mod oracle;
 pub mod pending;
+pub mod profile;
 pub mod rules;
 pub mod store;
 pub mod wall_clock;

@@ -18,8 +18,8 @@ use placard::emit::{Context, Draft, StreamNames};
 use placard::frame::{BoundingBox, StreamIndex};
 use placard::gallery::{Candidate, SubjectId};
 use placard::latency::Latencies;
+use placard::policy::cedar::CedarPlane;
 use placard::policy::lease::LeaseTable;
-use placard::policy::rules::PlainRules;
 use placard::policy::worker::{PolicyHandle, PolicyThread};
 use placard::progress::ProgressRegistry;
 use placard::shutdown::Shutdown;
@@ -94,7 +94,7 @@ impl Site {
         placard::policy::store::put_as_stand_ins(&path, &register, SystemClock.utc()).expect("stored");
         let clock: SharedClock = SimulatedClock::starting_at(SystemClock.utc());
         let (policy, leases) =
-            PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(PlainRules), None).expect("policy thread");
+            PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(CedarPlane::bundled()), None).expect("policy thread");
         let (tasks, queue) = bounded(1_024);
         let shutdown = Shutdown::new();
         let settings = Settings {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use placard::clock::{Clock, SimulatedClock};
+use placard::policy::cedar::CedarPlane;
 use placard::policy::facts::Register;
 use placard::policy::inspection::{Inspection, NotInspected};
 use placard::policy::lease::{LeaseTable, StreamState};
 use placard::policy::pending::PendingWithdrawals;
-use placard::policy::rules::{PlainRules, Rule};
+use placard::policy::rules::Rule;
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
 use placard::shutdown::Shutdown;
 
@@ -19,7 +20,7 @@ use crate::{NORTH, SOUTH, at, register_text};
 /// A policy thread like the one before it, as a reload starts it.
 fn start(register: &Path, clock: &Arc<SimulatedClock>, pending: &PendingWithdrawals) -> (PolicyHandle, LeaseTable) {
     let streams = ["north".into(), "south".into()];
-    let plane = Box::new(PlainRules);
+    let plane = Box::new(CedarPlane::bundled());
     PolicyThread::start_with(register.to_owned(), &streams, Arc::clone(clock) as _, plane, None, pending.clone(), None).expect("starts")
 }
 

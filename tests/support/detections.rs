@@ -10,8 +10,8 @@ use placard::engine::manifest::Task;
 use placard::engine::store;
 use placard::frame::StreamIndex;
 use placard::ingest::{self, Outlet};
+use placard::policy::cedar::CedarPlane;
 use placard::policy::lease::Detect;
-use placard::policy::rules::PlainRules;
 use placard::policy::worker::PolicyThread;
 use placard::queue::{Doorbell, Ring};
 use placard::render::portraits::Scene;
@@ -24,7 +24,8 @@ pub fn compare(site: &Site, stream: &str, scene: &Scene) -> (usize, usize, usize
     let loaded = load::load(&site.pipeline()).expect("valid");
     let clock = SystemClock::shared();
     let (policy, leases) =
-        PolicyThread::start(site.state().register(), &[stream.into()], Arc::clone(&clock), Box::new(PlainRules), None).expect("starts");
+        PolicyThread::start(site.state().register(), &[stream.into()], Arc::clone(&clock), Box::new(CedarPlane::bundled()), None)
+            .expect("starts");
     let network =
         store::load_network(&site.state(), &loaded.pipeline.detect.model, Task::FaceDetector, &loaded.pipeline.engine).expect("loads");
     let settings = &loaded.pipeline.detect;

@@ -102,6 +102,16 @@ impl Site {
             let whole = "[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]";
             writeln!(text, "[[area]]\nstream = \"{}\"\nzone = \"hall\"\npolygon = {whole}\n", stream.name).expect("a String");
         }
+        if purposes.iter().any(|p| ["mask-check", "emergency"].iter().any(|e| p.starts_with(e))) {
+            let id = purposes.iter().find_map(|p| p.strip_prefix("emergency:")).unwrap_or("o-1");
+            writeln!(
+                text,
+                "[[order]]\nid = \"{id}\"\nissuer = \"test\"\nzones = [\"hall\"]\nfrom = {}\nuntil = {}\napproved_by = [\"a\", \"b\"]\n",
+                day(-1),
+                day(5),
+            )
+            .expect("a String");
+        }
         for purpose in purposes {
             let kind = if ["mask-check", "emergency"].iter().any(|p| purpose.starts_with(p)) { "emergency" } else { "public-safety" };
             writeln!(

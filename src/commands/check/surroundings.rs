@@ -16,11 +16,13 @@ use crate::config::source::SourceSpec;
 use crate::engine::manifest::{Decode, IntendedUse, Manifest, Task};
 use crate::engine::{onnxruntime, store};
 use crate::mask_check::classifier::unfit;
+use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::{Register, Site};
 use crate::policy::intended_use;
 use crate::policy::lease::StreamState;
 use crate::policy::observed::Moment;
-use crate::policy::rules::{Decision, DecisionPlane, PlainRules, Reason, Rule};
+use crate::policy::profile::Library;
+use crate::policy::rules::{Decision, DecisionPlane, Reason, Rule};
 use crate::purpose::PurposeKind;
 use crate::render::halls;
 use crate::state::StateDirectory;
@@ -108,10 +110,10 @@ impl Look<'_> {
 
     /// What the policy thread would decide for each stream if it were asked now.
     fn states(&mut self, register: &Register) {
-        let now = SystemClock.utc();
+        let (now, plane) = (SystemClock.utc(), CedarPlane::new(Library::of_site(self.state)));
         let (mask, mut in_force) = (self.loaded.pipeline.mask.is_some(), false);
         for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
-            let decision = PlainRules.decide(register, &stream.name, Moment::unobserved(now)).unwrap_or_else(|error| {
+            let decision = plane.decide(register, &stream.name, Moment::unobserved(now)).unwrap_or_else(|error| {
                 let remedy = "mend the facts that the rules stumble over";
                 Decision::off(Reason::new(Rule::DecisionMade, error.to_string(), remedy))
             });

@@ -47,6 +47,17 @@ pub fn site_toml(media: &Media, now: Stamp<Utc>) -> String {
             format_utc(Stamp::from_ns(now.ns() - DAY_NS)),
         );
     }
+    // Masks are looked at on an emergency's order alone, and only where it reaches.
+    let masked = media.staged.iter().filter(|s| s.show.purposes.contains(&MASKS));
+    let reached: Vec<String> = masked.map(|s| format!("{:?}", s.show.stream)).collect();
+    let _infallible = write!(
+        text,
+        "[[order]]\nid = \"2026-31\"\nissuer = \"Demo City Health Commission\"\nzones = [{}]\nfrom = {}\nuntil = {}\n\
+         approved_by = [\"demo-officer\", \"demo-legal\"]\n\n",
+        reached.join(", "),
+        date(-1),
+        date(6),
+    );
     for (purpose, basis) in BASES {
         let bound = media.staged.iter().filter(|s| s.show.purposes.contains(&purpose));
         let zones: Vec<String> = bound.map(|s| format!("{:?}", s.show.stream)).collect();

@@ -137,6 +137,9 @@ pub struct Authorisation {
     /// The fundamental rights impact assessment and the registration in the EU database.
     pub assessment: String,
     pub registration: String,
+    /// Requested then and not decided yet. It counts for as many hours as the profile allows, and then no more until it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_since: Option<When>,
     /// Refused after the fact, or withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Withdrawal>,

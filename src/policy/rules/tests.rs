@@ -1,7 +1,8 @@
 //! The rules one by one, over a register in which everything holds.
 
+use super::super::cedar::CedarPlane;
 use super::super::facts::testing::good;
-use super::super::facts::{Withdrawal, Zone};
+use super::super::facts::{AreaFact, BasisKind, Order, Withdrawal, Zone, ZoneKind};
 use super::super::when::When;
 use super::*;
 
@@ -13,8 +14,13 @@ fn when(text: &str) -> Option<When> {
 }
 const NOW: &str = "2026-11-21T12:00:00Z";
 
+/// By the rules alone, and by rules and policies together: always the same.
 fn decide(register: &Register, now: &str) -> Decision {
-    PlainRules.decide(register, "north", Moment::unobserved(at(now))).expect("decides")
+    let (plane, moment) = (CedarPlane::bundled(), Moment::unobserved(at(now)));
+    let explained = PlainRules.decide(register, "north", moment).expect("decides");
+    assert_eq!(plane.decide(register, "north", moment).expect("decides"), explained);
+    assert_eq!(plane.disagreements(), 0, "{}", explained.reason);
+    explained
 }
 
 #[test]
@@ -105,6 +111,21 @@ fn nothing_rests_on_consent_while_no_consent_is_recorded() {
     }
 }
 
+/// In force around [`NOW`], for a week.
+fn order(id: &str) -> Order {
+    let date = |text: &str| text.parse().expect("date");
+    Order {
+        id: id.to_owned(),
+        issuer: "Health Commission".to_owned(),
+        zones: vec!["hall".to_owned()],
+        from: date("2026-11-20"),
+        until: date("2026-11-27"),
+        renewals: Vec::new(),
+        approved_by: vec!["l.wu".to_owned(), "w.chen".to_owned()],
+        ended: None,
+    }
+}
+
 #[test]
 fn a_mask_check_alone_detects_and_never_identifies() {
     let mut register = good();
@@ -112,9 +133,13 @@ fn a_mask_check_alone_detects_and_never_identifies() {
     let refused = decide(&register, NOW);
     assert_eq!((refused.state, refused.reason.rule), (StreamState::CaptureOnly, Rule::BasisInForce), "not for daily management");
     register.purposes[0].basis.as_mut().expect("basis").kind = BasisKind::Emergency;
+    let refused = decide(&register, NOW);
+    assert_eq!((refused.state, refused.reason.rule), (StreamState::CaptureOnly, Rule::OrderInForce), "the word emergency is no order");
+    register.orders.push(order("o-1"));
     let decision = decide(&register, NOW);
     assert_eq!((decision.state, decision.grants.len()), (StreamState::Detect, 1), "{}", decision.reason);
-    assert_eq!(decide(&register, "2026-12-15").state, StreamState::CaptureOnly, "the order has ended");
+    assert_eq!(decision.next_change, Some(at("2026-11-27")));
+    assert_eq!(decide(&register, "2026-11-27").state, StreamState::CaptureOnly, "the order has ended");
 }
 
 fn with_second_zone(polygon: Vec<[f64; 2]>) -> Register {
@@ -165,3 +190,5 @@ fn a_purpose_of_one_zone_never_reaches_another() {
     assert_eq!(decision.grants.len(), 1);
     assert_eq!(decision.area.expect("open").polygons().len(), 1);
 }
+
+mod law;
