@@ -12,10 +12,12 @@ use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock};
 use crate::console::client::{Client, ClientError};
 use crate::console::view::{ChangeView, RegisterView, StreamChange};
+use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::Register;
 use crate::policy::file::read_toml;
 use crate::policy::observed::Moment;
-use crate::policy::rules::{DecisionPlane, PlainRules};
+use crate::policy::profile::Library;
+use crate::policy::rules::DecisionPlane;
 use crate::policy::store::{
     Approval, Digest, Fact, Outcome as Recorded, PersonKey, Present, Proposal, Request, Store, StoreError, difference,
 };
@@ -261,7 +263,8 @@ pub(super) fn request(context: &Context, request: Request) -> Result<Changed, Fa
     let before = store.register().clone();
     let outcome = store.handle(request, now).map_err(store_failed)?;
     let register = store.register().clone();
-    let state = |r: &Register, stream: &str| PlainRules.decide(r, stream, Moment::unobserved(now));
+    let plane = CedarPlane::new(Library::of_site(&context.state));
+    let state = |r: &Register, stream: &str| plane.decide(r, stream, Moment::unobserved(now));
     let mut names: Vec<&str> = before.areas.iter().chain(&register.areas).map(|a| a.stream.as_str()).collect();
     names.sort_unstable();
     names.dedup();

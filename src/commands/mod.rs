@@ -23,6 +23,7 @@ pub mod objection;
 pub mod order;
 mod owner;
 pub mod person;
+pub mod policy;
 pub mod portrait;
 pub mod probe;
 pub mod purpose;
@@ -169,6 +170,8 @@ pub enum Command {
     Approve(approve::Args),
     /// The register in force.
     Register(register::Args),
+    /// Say why a stream is on or off and what would change it; profiles, comparisons, simulations.
+    Policy(policy::Args),
     /// Show what the running service does, and why.
     Status(status::Args),
     /// Watch the running service live.
@@ -213,6 +216,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Person(args) => person::run(&context, args),
         Command::Approve(args) => approve::run(&context, args),
         Command::Register(args) => register::run(&context, args),
+        Command::Policy(args) => policy::run(&context, args),
         Command::Status(args) => status::run(&context, args),
         Command::Top(args) => top::run(&context, args),
         Command::Bench(args) => bench::run(&context, args),

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use super::facts::Register;
 use super::observed::{Moment, Observed};
 use super::profile::{Library, Profile, Regime};
-use super::rules::{Ask, Decision, DecisionPlane, PlaneError, PurposeCase, SecondOpinion, ZoneCase, decide, plane};
+use super::rules::{Ask, Decision, DecisionPlane, PlaneError, PurposeCase, SecondOpinion, ZoneCase, decide, plane, stream_holds};
 use crate::clock::Now;
 
 pub(in crate::policy) mod schema;
@@ -67,6 +67,15 @@ impl Kept {
             && *moment.observed == self.observed
             && *register == self.register
     }
+}
+
+/// What was kept, but for streams whose camera no longer counts: that runs out by itself too, and without notice.
+fn still_held(kept: &Kept, register: &Register, moment: Moment<'_>) -> Vec<Decision> {
+    let still = |(stream, decision): (&Arc<str>, &Decision)| match stream_holds(register, stream, moment) {
+        Err(reason) => Decision { rules: decision.rules, ..Decision::off(reason) },
+        Ok(()) => decision.clone(),
+    };
+    kept.streams.iter().zip(&kept.decisions).map(still).collect()
 }
 
 /// What one profile says of one action, for whoever asks why.
@@ -117,6 +126,18 @@ impl CedarPlane {
         let asking = Asking { plane: self, world: &world, record: Some(&opinions) };
         decide(&Ask::new(register, stream, moment, &regime), &asking)?;
         Ok(opinions.into_inner())
+    }
+
+    /// As [`decide`](DecisionPlane::decide), with one more profile, signed or not: for whoever asks what it would change.
+    pub fn decide_with(&self, register: &Register, added: &Arc<Profile>, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
+        match self.library.regime(&register.rules.profiles, moment.now.utc) {
+            Err(reason) => Ok(Decision::off(reason)),
+            Ok(regime) => {
+                let regime = Arc::new(regime.with(added));
+                let mut decisions = self.decide_now(register, &regime, &[Arc::from(stream)], moment)?;
+                decisions.pop().ok_or_else(|| PlaneError("no decision".to_owned()))
+            }
+        }
     }
 
     fn decide_now(
@@ -205,7 +226,7 @@ impl DecisionPlane for CedarPlane {
         if let Some(kept) = &*kept
             && kept.answers(register, &regime, streams, moment)
         {
-            return Ok(kept.decisions.clone());
+            return Ok(still_held(kept, register, moment));
         }
         // Before anything that may fail: what erred once is asked again.
         *kept = None;

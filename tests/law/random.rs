@@ -216,7 +216,7 @@ fn decide(r: &Register) -> Decision {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn one_zone_opens_exactly_what_the_facts_say(register in register(1)) {

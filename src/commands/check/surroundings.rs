@@ -133,7 +133,7 @@ impl Look<'_> {
         }
         if mask && !in_force {
             let message = "no stream's zone has the purpose `mask-check` in force, so nobody's mask is looked at: it takes a `[[purpose]]` \
-                           `mask-check` whose basis is of kind `emergency` (the order), with assessment and dates";
+                           `mask-check` whose basis is of kind `emergency`, with assessment and dates, and the [[order]] that it rests on";
             self.doubtful("mask.model", message);
         }
     }

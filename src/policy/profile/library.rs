@@ -61,6 +61,16 @@ pub struct Regime {
     pub hash: [u8; 32],
 }
 
+impl Regime {
+    /// With one more profile.
+    #[must_use]
+    pub fn with(&self, added: &Arc<Profile>) -> Self {
+        let profiles: Vec<_> = self.profiles.iter().chain(std::iter::once(added)).cloned().collect();
+        let hash = Sha256::digest(profiles.iter().map(|p| p.digest).collect::<Vec<_>>().concat()).into();
+        Self { profiles, values: self.values.strictest(&added.values), ends: self.ends, hash }
+    }
+}
+
 /// Which contents a profile's directory had.
 type Stamps = [Option<FileStamp>; 3];
 
