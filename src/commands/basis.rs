@@ -54,6 +54,9 @@ struct BasisFlags {
     /// Who decided.
     #[arg(long, value_name = "WHO")]
     authority: Option<String>,
+    /// A zone that it reaches, if not all of the purpose's; may be given several times.
+    #[arg(long, value_name = "ZONE")]
+    scope: Vec<String>,
     #[arg(long, value_name = "TIME")]
     from: Option<When>,
     #[arg(long, value_name = "TIME")]
@@ -70,6 +73,7 @@ impl BasisFlags {
             kind: needed(self.kind, "--kind")?,
             statute: needed(self.statute, "--statute")?,
             authority: needed(self.authority, "--authority")?,
+            scope: self.scope,
             from: self.from,
             until: self.until,
         })

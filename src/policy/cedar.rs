@@ -120,7 +120,7 @@ impl CedarPlane {
 
     /// What each profile says of each action on `stream`, and what the rules say. Nothing is kept and nothing counted.
     pub fn opinions(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Vec<Opinion>, PlaneError> {
-        let Ok(regime) = self.library.regime(&register.rules.profiles, moment.now.utc) else { return Ok(Vec::new()) };
+        let Ok(regime) = self.library.regime_of(register, moment.now.utc) else { return Ok(Vec::new()) };
         let world = World::new(register, &regime, std::iter::once(stream), moment)?;
         let opinions = Mutex::new(Vec::new());
         let asking = Asking { plane: self, world: &world, record: Some(&opinions) };
@@ -130,7 +130,7 @@ impl CedarPlane {
 
     /// As [`decide`](DecisionPlane::decide), with one more profile, signed or not: for whoever asks what it would change.
     pub fn decide_with(&self, register: &Register, added: &Arc<Profile>, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
-        match self.library.regime(&register.rules.profiles, moment.now.utc) {
+        match self.library.regime_of(register, moment.now.utc) {
             Err(reason) => Ok(Decision::off(reason)),
             Ok(regime) => {
                 let regime = Arc::new(regime.with(added));
@@ -209,7 +209,7 @@ impl plane::WithinPolicy for CedarPlane {}
 impl DecisionPlane for CedarPlane {
     fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
         let streams = [Arc::from(stream)];
-        let regime = match self.library.regime(&register.rules.profiles, moment.now.utc) {
+        let regime = match self.library.regime_of(register, moment.now.utc) {
             Ok(regime) => regime,
             Err(reason) => return Ok(Decision::off(reason)),
         };
@@ -218,7 +218,7 @@ impl DecisionPlane for CedarPlane {
     }
 
     fn decide_all(&self, register: &Register, streams: &[Arc<str>], moment: Moment<'_>) -> Result<Vec<Decision>, PlaneError> {
-        let regime = match self.library.regime(&register.rules.profiles, moment.now.utc) {
+        let regime = match self.library.regime_of(register, moment.now.utc) {
             Ok(regime) => regime,
             Err(reason) => return Ok(streams.iter().map(|_| Decision::off(reason.clone())).collect()),
         };

@@ -54,7 +54,7 @@ impl EnrolmentDesk {
             let fact = format!("purpose `{purpose}` identifies nobody");
             return Err(Reason::new(Rule::PurposeNamed, fact, "name a purpose that does; there is nobody to enrol or find for this one"));
         }
-        let regime = library.regime(&register.rules.profiles, now.utc)?;
+        let regime = library.regime_of(register, now.utc)?;
         let mut refused = None;
         for fact in register.purposes.iter().filter(|f| f.purpose == *purpose) {
             if fact.basis.as_ref().is_some_and(|b| b.kind == BasisKind::SeparateConsent) {

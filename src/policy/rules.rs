@@ -202,7 +202,7 @@ pub struct PlainRules;
 impl plane::WithinPolicy for PlainRules {}
 impl DecisionPlane for PlainRules {
     fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
-        match Library::bundled().regime(&register.rules.profiles, moment.now.utc) {
+        match Library::bundled().regime_of(register, moment.now.utc) {
             Ok(regime) => decide(&Ask::new(register, stream, moment, &regime), &ask::NoSecondOpinion),
             Err(reason) => Ok(Decision::off(reason)),
         }

@@ -65,7 +65,7 @@ fn look(plane: &CedarPlane, register: &Register, stream: &str, only: Option<&Pur
         alone.purposes.retain(|p| p.purpose == name);
         purposes.push((name.to_string(), plane.decide(&alone, stream, moment)?));
     }
-    let regime = plane.library().regime(&register.rules.profiles, now);
+    let regime = plane.library().regime_of(&register, now);
     let regimes = match &regime {
         Ok(regime) => regime.profiles.iter().map(|p| format!("{} {}", p.id, p.version_text)).collect(),
         Err(reason) => vec![format!("refused: {}", reason.fact)],

@@ -12,9 +12,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::signature::{TrustedKey, trusted_keys};
+use super::signature::{TrustedKey, from_hex, trusted_keys};
 use super::{BASELINE, Profile, ProfileError, Texts, Values, Version};
 use crate::clock::{Stamp, Utc};
+use crate::policy::facts::{Register, Role};
 use crate::policy::file::FileStamp;
 use crate::policy::rules::{Reason, Rule};
 
@@ -76,6 +77,8 @@ type Stamps = [Option<FileStamp>; 3];
 
 #[derive(Default)]
 struct Known {
+    /// The site's own legal people, as the register has them now.
+    legal: Vec<TrustedKey>,
     read: BTreeMap<String, (Stamps, Read)>,
     /// Latest version of each, and its digest.
     latest: BTreeMap<String, (Version, [u8; 32])>,
@@ -164,17 +167,26 @@ impl Library {
         {
             return Some(read.clone());
         }
-        let read = self.read(&path, &files, name).map(Arc::new);
+        let trusted: Vec<TrustedKey> = self.trusted.iter().chain(&known.legal).cloned().collect();
+        let read = read(&path, &files, name, &trusted).map(Arc::new);
         known.read.insert(name.to_owned(), (stamps, read.clone()));
         Some(read)
     }
 
-    fn read(&self, path: &Path, [values, policies, signature]: &[PathBuf; 3], name: &str) -> Result<Profile, ProfileError> {
-        let text = |file: &Path| std::fs::read_to_string(file).map_err(|e| ProfileError::Unreadable(format!("{}: {e}", file.display())));
-        let (values, policies) = (text(values)?, text(policies)?);
-        let signature = std::fs::read_to_string(signature).ok();
-        let texts = Texts { values: &values, policies: &policies, signature: signature.as_deref() };
-        named(Profile::verified(path, texts, &self.trusted)?, name)
+    /// What the register's profiles and `baseline` come to at `now`. People whose role is `legal`, in office and trained now, are trusted to
+    /// sign the site's own.
+    pub fn regime_of(&self, register: &Register, now: Stamp<Utc>) -> Result<Arc<Regime>, Reason> {
+        let in_office = register.people.iter().filter(|p| !p.stand_in && p.may(&[Role::Legal], now).is_ok());
+        let legal: Vec<TrustedKey> = in_office.filter_map(|p| Some(TrustedKey { id: p.id.clone(), public: from_hex(&p.key)? })).collect();
+        {
+            let known = &mut *self.known.lock();
+            if known.legal != legal {
+                // What was believed, or not, by other keys.
+                known.read.clear();
+                known.legal = legal;
+            }
+        }
+        self.regime(&register.rules.profiles, now)
     }
 
     /// What the profiles `names` and `baseline` come to at `now`.
@@ -210,4 +222,12 @@ impl Library {
         known.merged.insert(digests, Arc::clone(&regime));
         Ok(regime)
     }
+}
+
+fn read(path: &Path, [values, policies, signature]: &[PathBuf; 3], name: &str, trusted: &[TrustedKey]) -> Result<Profile, ProfileError> {
+    let text = |file: &Path| std::fs::read_to_string(file).map_err(|e| ProfileError::Unreadable(format!("{}: {e}", file.display())));
+    let (values, policies) = (text(values)?, text(policies)?);
+    let signature = std::fs::read_to_string(signature).ok();
+    let texts = Texts { values: &values, policies: &policies, signature: signature.as_deref() };
+    named(Profile::verified(path, texts, trusted)?, name)
 }

@@ -3,7 +3,8 @@
 //! `signature` holds one line, `KEY-ID HEX`. The digest is SHA-256 over a name of this format, then each file with its length before it,
 //! so that no byte can move from one file into the other.
 //!
-//! The keys that are trusted are compiled in ([`trusted_keys`]); people whose role is `legal` are added by whoever reads the register.
+//! The keys that are trusted are compiled in ([`trusted_keys`]); the site's people whose role is `legal` are added from its register
+//! (`library.rs`).
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
@@ -83,7 +84,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     let plain = !digits.is_empty() && digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit);
     plain.then(|| digits.chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap_or("0"), 16).unwrap_or(0)).collect())

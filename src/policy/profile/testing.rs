@@ -13,6 +13,11 @@ pub(crate) fn permissive(id: &str) -> String {
     format!("@id(\"{id}\") permit (principal, action, resource);\n@id(\"{id}-2\") forbid (principal, action, resource) when {{ false }};\n")
 }
 
+/// Of the key that the shelf signs with, hex.
+pub(crate) fn public_key() -> String {
+    signature::sign(&[0; 32], "tests", SEED.as_bytes()).expect("a key").1
+}
+
 /// A directory of profiles.
 pub(crate) struct Shelf {
     directory: tempfile::TempDir,
@@ -26,7 +31,7 @@ impl Shelf {
         self.directory.path().join(name)
     }
     pub fn library(&self) -> Library {
-        let public = signature::sign(&[0; 32], "tests", SEED.as_bytes()).expect("a key").1;
+        let public = public_key();
         let public = public.as_bytes().chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).expect("hex"), 16).expect("hex"));
         Library::with_directory(self.directory.path().to_owned(), vec![TrustedKey { id: "tests".to_owned(), public: public.collect() }])
     }

@@ -133,3 +133,31 @@ fn a_version_that_was_seen_is_not_followed_by_an_earlier_one_or_by_another_of_th
     shelf.put("own", "10.0", "valid_from = 2026-01-01", &permissive("own"));
     regime().expect("numbers, not text");
 }
+
+#[test]
+fn a_profile_of_the_site_s_own_counts_while_who_signed_it_is_its_legal_officer() {
+    use crate::policy::facts::{Person, Register, Role};
+    let shelf = Shelf::new();
+    shelf.put("own", "1", "valid_from = 2026-01-01", &permissive("own"));
+    let library = Library::with_directory(shelf.path(""), Vec::new());
+    let mut register = Register::default();
+    register.rules.profiles = vec!["own".to_owned()];
+    let refused = |register: &Register| library.regime_of(register, now()).err().map(|r| r.fact).unwrap_or_default();
+    assert!(refused(&register).contains("does not trust"));
+    let when = |text: &str| text.parse::<When>().expect("date");
+    register.people.push(Person {
+        id: "tests".to_owned(),
+        key: testing::public_key(),
+        roles: vec![Role::Legal],
+        from: when("2026-01-01"),
+        until: None,
+        trained_until: when("2027-01-01"),
+        stand_in: false,
+    });
+    assert_eq!(refused(&register), "");
+    register.people[0].roles = vec![Role::Approver];
+    assert!(refused(&register).contains("does not trust"));
+    register.people[0].roles = vec![Role::Legal];
+    register.people[0].trained_until = when("2026-11-21");
+    assert!(refused(&register).contains("does not trust"), "untrained");
+}
