@@ -14,7 +14,7 @@ use crate::frame::StreamIndex;
 use crate::gallery::leap;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
-use crate::policy::board::StreamPolicy;
+use crate::policy::board::{Approvals, StreamPolicy};
 use crate::policy::facts::Withdrawal;
 use crate::policy::inspection::{Inspection, NotInspected};
 use crate::policy::store::{Outcome, Request, StoreError};
@@ -104,7 +104,8 @@ fn profile(plane: &Plane) -> String {
 impl Appliance {
     fn policy_view(&self, plane: &Plane) -> PolicyView {
         let age_ms = self.heartbeat_age_ms(plane);
-        PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: profile(plane) }
+        let Approvals { stand_ins, waiting } = plane.policy.approvals();
+        PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: profile(plane), stand_ins, waiting }
     }
 
     /// Since the policy thread's last evaluation.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::change::{login, outcome_text};
+use super::fact::present;
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError, segment};
@@ -20,7 +21,7 @@ use crate::console::view::SignView;
 use crate::policy::facts::{Posting, Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected, record_inspection};
 use crate::policy::rules::sign_holds;
-use crate::policy::store::Outcome as Recorded;
+use crate::policy::store::{Outcome as Recorded, StoreError};
 use crate::policy::when::When;
 use crate::policy::worker::{record_posting, record_withdrawal};
 
@@ -110,8 +111,14 @@ fn unknown(id: &str, nearest: Option<String>) -> Failed {
     Failed::new(Exit::Usage, anyhow::anyhow!("there is no sign `{id}`{hint}"))
 }
 
+/// From the file; through the service where this user may not read the site's key.
 fn load(context: &Context) -> Result<Register, Failed> {
-    Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))
+    match Register::load(&context.state.register()) {
+        Err(error @ (StoreError::NoIdentity { .. } | StoreError::File { .. })) => {
+            present(context).map(|(register, _)| register).map_err(|_| Failed::new(Exit::Config, error))
+        }
+        other => other.map_err(|e| Failed::new(Exit::Config, e)),
+    }
 }
 
 /// `Ok(None)`: nobody could be asked.

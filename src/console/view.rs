@@ -44,6 +44,10 @@ pub struct PolicyView {
     pub heartbeat_age_ms: f64,
     /// SHA-256 of the register in force, hex.
     pub profile: String,
+    /// Whether stand-ins sign for the register: then nobody approved what is in it.
+    pub stand_ins: bool,
+    /// Proposals that wait for signatures.
+    pub waiting: usize,
 }
 
 /// One camera or file.

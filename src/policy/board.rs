@@ -78,7 +78,17 @@ struct Contents {
     streams: Vec<StreamPolicy>,
     timeline: VecDeque<Change>,
     register_hash: Option<[u8; 32]>,
+    approvals: Approvals,
     devices: Arc<[Device]>,
+}
+
+/// Who signs for the register that decisions rest on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Approvals {
+    /// Two who are nobody: nothing in it was approved by anybody.
+    pub stand_ins: bool,
+    /// Proposals that wait for signatures.
+    pub waiting: usize,
 }
 
 pub(in crate::policy) struct Board {
@@ -104,6 +114,7 @@ impl Board {
             streams: streams.iter().map(stream).collect(),
             timeline: VecDeque::new(),
             register_hash: None,
+            approvals: Approvals::default(),
             devices: Arc::default(),
         };
         Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), last_beat_ns: AtomicI64::new(0), counters: Arc::default() }
@@ -144,6 +155,12 @@ impl Board {
     /// The register that decisions rest on from now on; `None`: it cannot be read.
     pub fn set_register_hash(&self, hash: Option<[u8; 32]>) {
         self.contents.lock().register_hash = hash;
+    }
+    pub fn set_approvals(&self, approvals: Approvals) {
+        self.contents.lock().approvals = approvals;
+    }
+    pub fn approvals(&self) -> Approvals {
+        self.contents.lock().approvals
     }
     /// As the register has them; none while it cannot be read.
     pub fn set_devices(&self, devices: &[Device]) {

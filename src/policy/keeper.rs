@@ -15,7 +15,7 @@ use crate::area::Area;
 use crate::clock::{Monotonic, Now, SharedClock, Stamp};
 use crate::frame::StreamIndex;
 
-use super::board::Board;
+use super::board::{Approvals, Board};
 use super::facts::{Register, Withdrawal};
 use super::file::FileStamp;
 use super::intended_use::SiteGuard;
@@ -193,6 +193,8 @@ impl Keeper {
         let passing = matches!(fresh, Err(StoreError::Busy(_) | StoreError::NoIdentity { .. }));
         self.loaded = match fresh {
             Ok(present) => {
+                let stand_ins = present.register().people.iter().any(|p| p.stand_in);
+                self.board.set_approvals(Approvals { stand_ins, waiting: present.pending().len() });
                 let mut register = present.register().clone();
                 self.pending.apply(&mut register);
                 let hashes = self.streams.iter().map(|s| register.hash_for(s)).collect();

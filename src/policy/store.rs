@@ -167,11 +167,13 @@ impl Store {
     pub fn found(path: &Path, mode: Mode, people: Vec<Person>, at: Stamp<Utc>) -> Result<Self, StoreError> {
         let site = identity(path)?;
         let turn = WriterTurn::take(path).map_err(StoreError::Turn)?;
+        let ledger = Ledger::open(path, true, PATIENCE)?;
         // A file without a founding is what a power cut leaves of this.
-        if path.exists() && ledger::read(path).map_or(true, |c| !c.changes.is_empty()) {
+        let contents = ledger.contents().map_err(|e| StoreError::of_database(path, e))?;
+        if !contents.changes.is_empty() {
             return Err(StoreError::Exists(path.to_owned()));
         }
-        let mut store = Self::empty(path, Ledger::open(path, true, PATIENCE)?, site, Some(turn));
+        let mut store = Self::empty(path, ledger, site, Some(turn));
         store.found_again(mode, people, at)?;
         Ok(store)
     }

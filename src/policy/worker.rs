@@ -21,7 +21,7 @@ use crate::clock::{Monotonic, SharedClock, Stamp, Utc};
 use crate::frame::StreamIndex;
 use crate::progress::Progress;
 
-use super::board::{Board, Change, PolicyCounters, StreamPolicy};
+use super::board::{Approvals, Board, Change, PolicyCounters, StreamPolicy};
 use super::facts::{Device, Posting, Register, Sign, Withdrawal};
 use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::intended_use::SiteGuard;
@@ -279,6 +279,11 @@ impl PolicyHandle {
             self.reload()?;
         }
         Ok(outcome)
+    }
+
+    /// Who signs for the register, as last read.
+    pub fn approvals(&self) -> Approvals {
+        self.inner.board.approvals()
     }
 
     /// The register as its file has it, verified.

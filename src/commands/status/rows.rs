@@ -107,6 +107,11 @@ pub(in crate::commands) fn header(status: &StatusView) -> Vec<String> {
     let site = if status.site.is_empty() { "no site" } else { &status.site };
     let up = duration(status.uptime_s);
     let first = format!("{} · {site} · {} · up {up} · placard {} (pid {})", status.name, status.mode, status.version, status.pid);
+    let approvals = match (status.policy.stand_ins, status.policy.waiting) {
+        (true, _) => "approvals: by stand-ins, which is nobody's".to_owned(),
+        (false, 0) => String::new(),
+        (false, waiting) => format!("approvals: {waiting} proposals wait for signatures (placard approve list)"),
+    };
     let policy = if status.policy.alive {
         format!("policy thread: alive, last round {:.0} ms ago", status.policy.heartbeat_age_ms)
     } else {
@@ -115,7 +120,7 @@ pub(in crate::commands) fn header(status: &StatusView) -> Vec<String> {
     let galleries = status.galleries.iter().map(|g| format!("{} {} (version {})", g.purpose, count(g.templates), g.version));
     let galleries = galleries.collect::<Vec<_>>().join(", ");
     let gallery = if galleries.is_empty() { "gallery: empty".to_owned() } else { format!("gallery: {galleries}") };
-    [first, plain(&status.pipeline), policy, gallery].iter().filter(|l| !l.is_empty()).map(|l| cut(&plain(l), WIDTH)).collect()
+    [first, plain(&status.pipeline), policy, approvals, gallery].iter().filter(|l| !l.is_empty()).map(|l| cut(&plain(l), WIDTH)).collect()
 }
 
 /// `text` in lines of at most `width` columns, each indented.

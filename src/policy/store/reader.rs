@@ -44,7 +44,8 @@ impl Present {
     pub(super) fn verified(path: &Path, site: &SiteIdentity, contents: Contents, known: Option<&Chain>) -> Result<Self, StoreError> {
         let altered = |problem| StoreError::Altered { path: path.to_owned(), problem };
         if contents.changes.is_empty() {
-            return Err(altered("it was never founded: `placard commission SITE_FILE` makes a site's state"));
+            // What a power cut leaves of a founding.
+            return Err(StoreError::Missing(path.to_owned()));
         }
         let mut chain = match known {
             Some(known) if known.begins(&contents.changes) => known.clone(),
