@@ -29,8 +29,7 @@ class Pictures:
     """Pieces of pictures with the faces in them: boxes (corners), points, and whether a face counts (0: it may be found or not)."""
 
     def __init__(self, scenes, faces):
-        folder = pathlib.Path(scenes)
-        self.scenes = [(str(folder / file), found) for file, found in labels(folder)]
+        self.scenes = [(str(pathlib.Path(folder) / file), found) for folder in scenes for file, found in labels(folder)]
         self.faces = photographs(*faces)
         self.kept = {}
         # (scene, x, y) of what was wrongly taken for a face.
@@ -273,6 +272,7 @@ def loss_of(out, truths, grid):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("scenes")
+    parser.add_argument("--more-scenes", nargs="*", default=[], help="further folders of halls")
     parser.add_argument("faces", nargs="+")
     parser.add_argument("--out", default="detector.pt")
     parser.add_argument("--steps", type=int, default=4000)
@@ -287,7 +287,7 @@ def main():
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(given.seed)
-    pictures, network = Pictures(given.scenes, given.faces), Detector().to(given.device, memory_format=torch.channels_last)
+    pictures, network = Pictures([given.scenes, *given.more_scenes], given.faces), Detector().to(given.device, memory_format=torch.channels_last)
     grid = cells(SIDE, SIDE)
     optimiser = torch.optim.AdamW(network.parameters(), lr=given.rate, weight_decay=5e-4)
     step, out = 0, pathlib.Path(given.out)

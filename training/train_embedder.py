@@ -14,21 +14,22 @@ from embedder import Embedder, Margin
 from pictures import CROP, MARGIN, photographs
 
 
-def moved(crop, rng):
-    """The crop as a detector that is a little wrong would have aligned it; half of them mirrored. RGB planes, float."""
+def moved(crop, rng, strength=1.0):
+    """The crop as a detector that is a little wrong would have aligned it; half of them mirrored. RGB planes, float. `strength`: of what
+    the camera does to it."""
     angle, scale = rng.normal(0, 3.0), math.exp(rng.normal(0, 0.035))
     matrix = cv2.getRotationMatrix2D((CROP / 2, CROP / 2), angle, scale)
     matrix[:, 2] += rng.normal(0, 1.4, 2) - MARGIN
     image = cv2.warpAffine(crop, matrix, (112, 112), flags=cv2.INTER_LINEAR)
     if rng.random() < 0.5:
         image = image[:, ::-1]
-    image = spoil.camera(spoil.colours(image, rng), rng, least=0.33)
-    if rng.random() < 0.12:
+    image = spoil.camera(spoil.colours(image, rng, strength), rng, strength, least=0.33)
+    if rng.random() < 0.12 * strength:
         image = spoil.covered(image, rng)
     return numpy.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1), numpy.float32)
 
 
-def batches(faces, size, seed, done):
+def batches(faces, size, seed, done, strength):
     """Endless batches; every photograph once an epoch. Batch number `done` is the first."""
     count = len(faces["identities"])
     number = done
@@ -38,10 +39,25 @@ def batches(faces, size, seed, done):
         rng = numpy.random.default_rng([seed, 1, number])
         picked = order[at : at + size]
         if len(picked) == size:
-            yield torch.from_numpy(numpy.stack([moved(faces["crops"][i], rng) for i in picked])), torch.from_numpy(faces["identities"][picked])
+            yield torch.from_numpy(numpy.stack([moved(faces["crops"][i], rng, strength) for i in picked])), torch.from_numpy(faces["identities"][picked])
         else:
             yield None
         number += 1
+
+
+@torch.no_grad()
+def place(centres, first, network, faces, device):
+    """Identities from `first` on begin where the network already sees them."""
+    network.eval()
+    length = centres[:first].norm(dim=1).mean()
+    shown = {}
+    for i, identity in enumerate(faces["identities"]):
+        if identity >= first and len(shown.setdefault(int(identity), [])) < 4:
+            shown[int(identity)].append(i)
+    for identity, photographs in shown.items():
+        crops = [faces["crops"][i][MARGIN:-MARGIN, MARGIN:-MARGIN, ::-1].transpose(2, 0, 1) for i in photographs]
+        found = network(torch.from_numpy(numpy.stack(crops).astype(numpy.float32)).to(device))
+        centres[identity] = torch.nn.functional.normalize(torch.nn.functional.normalize(found).mean(0), dim=0) * length
 
 
 def main():
@@ -54,7 +70,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--warm", help="weights to begin from, with a new schedule")
+    parser.add_argument("--warm", help="weights to begin from, with a new schedule; identities that it knew come first in FACES")
+    parser.add_argument("--strength", type=float, default=1.0, help="of what cameras do to the pictures, 0 to 1")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(1)
@@ -77,10 +94,11 @@ def main():
     elif given.warm:
         kept = torch.load(given.warm, map_location=given.device)
         network.load_state_dict(kept["network"])
-        if kept["margin"]["centres"].shape == margin.centres.shape:
-            margin.load_state_dict(kept["margin"])
+        known = kept["margin"]["centres"]
+        margin.centres.data[: len(known)] = known
+        place(margin.centres.data, len(known), network, faces, given.device)
     begun, mean, right = time.monotonic(), 0.0, 0.0
-    stream = batches(faces, given.batch, given.seed, step)
+    stream = batches(faces, given.batch, given.seed, step, given.strength)
     first = step
     while step < given.steps:
         batch = next(stream)
@@ -94,7 +112,7 @@ def main():
         network.train()
         with torch.autocast(given.device, dtype=torch.bfloat16):
             found = network(pictures.to(memory_format=torch.channels_last))
-        loss = margin(found, wanted, min(1, step / 800))
+        loss = margin(found, wanted, 1 if given.warm else min(1, step / 800))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
