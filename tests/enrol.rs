@@ -17,7 +17,7 @@ use placard::gallery::vault::Vault;
 use placard::state::StateDirectory;
 use serde_json::Value;
 
-const PURPOSE: &str = "missing-person:mp-7";
+const PURPOSE: &str = "crime-prevention:2026-7";
 
 const SITE: &str = r#"
 [site]
@@ -33,7 +33,7 @@ id = "hall"
 kind = "public"
 
 [[purpose]]
-purpose = "missing-person:mp-7"
+purpose = "crime-prevention:2026-7"
 zones = ["hall"]
 basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
 assessment = "pia-3"
@@ -42,6 +42,13 @@ review_on = 2200-01-01
 [[purpose]]
 purpose = "missing-person:mp-8"
 zones = ["hall"]
+
+[[purpose]]
+purpose = "missing-person:mp-1"
+zones = ["hall"]
+basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
+assessment = "pia-3"
+review_on = 2200-01-01
 "#;
 
 struct Site {
@@ -85,7 +92,7 @@ impl Site {
     }
 
     fn enrol(&self, arguments: &[&str]) -> Answer {
-        self.run(&[&["enrol", "--purpose", PURPOSE], arguments].concat())
+        self.run(&[&["enrol", "--adult", "--purpose", PURPOSE], arguments].concat())
     }
 
     fn search(&self, image: &Path) -> Answer {
@@ -359,4 +366,61 @@ fn forty(site: &Site) {
         }
     }
     assert!(wrong.len() <= 1, "{wrong:?}");
+}
+
+/// A mother's consent to look for her child, born seven years before today. `more`: further lines.
+fn mothers_consent(subject: &str, more: &str) -> String {
+    format!(
+        "\n[[consent]]\nid = \"mother\"\nsubject = \"{subject}\"\npurpose = \"missing-person:mp-1\"\nnotice_sha256 = \"{}\"\n\
+         method = \"written\"\nseparate = true\ngiven_at = 2020-01-01\nuntil = 2200-01-01\n\
+         guardian = {{ reference = \"g-1\", relation = \"mother\", given_at = 2020-01-01 }}\n{more}",
+        "5e1f".repeat(16)
+    )
+}
+
+#[test]
+fn age_is_declared_a_child_has_a_guardian_and_a_case_has_one_person() {
+    let site = Site::rendered();
+    let [anna, ben] = ["0", "1"].map(|person| site.portrait(person, 'a').to_str().unwrap().to_owned());
+    let year: i32 = placard::clock::format_utc(SystemClock.utc())[..4].parse().unwrap();
+    let child = format!("{}-01-01", year - 7);
+    let enrol = |arguments: &[&str]| site.run(&[&["enrol", "--purpose", "missing-person:mp-1"], arguments].concat());
+    let refused: [(&[&str], &str); 6] = [
+        (&[&anna], "age-declared"),
+        (&["--birth-date", "2250-01-01", &anna], "age-declared"),
+        (&["--birth-date", &child, &anna], "guardian-consents"),
+        (&["--birth-date", &child, "--guardian-consent", "mother", &anna], "consent-given"),
+        (&["--adult", "--consent", "mother", &anna], "consent-given"),
+        (&["--adult", "--expires", "31", &anna], "gallery-capped"),
+    ];
+    for (arguments, rule) in refused {
+        let answer = enrol(arguments);
+        assert_eq!(answer.exit, 4, "{arguments:?}: {}", answer.errors);
+        assert!(answer.errors.contains(rule), "{arguments:?}: {}", answer.errors);
+    }
+    assert!(!site.directory.path().join("gallery").exists(), "nothing was written");
+    for contradiction in [["--adult", "--birth-date", "1988-04-12"], ["--birth-date", "soon", "--adult"]] {
+        assert_eq!(enrol(&[&contradiction[..], &[&anna]].concat()).exit, 2);
+    }
+
+    let (subject, register) = ("0123456789abcdef0123456789abcdef", site.directory.path().join("register.toml"));
+    std::fs::write(&register, format!("{REGISTER}{}", mothers_consent(subject, ""))).unwrap();
+    let answer = enrol(&["--birth-date", &child, "--guardian-consent", "mother", &anna]);
+    assert_eq!(answer.exit, 0, "{}", answer.errors);
+    assert_eq!(text(&answer.lines[0]["subject"]), subject, "the consent's subject, so that its end is the template's");
+    // One case, one person.
+    let answer = enrol(&["--adult", &ben]);
+    assert_eq!((answer.exit, text(&answer.lines[0]["reason"]["code"])), (4, "gallery-capped"));
+    let found = || {
+        let answer = site.run(&["search", "--purpose", "missing-person:mp-1", &anna]);
+        assert_eq!(answer.exit, 0, "{}", answer.errors);
+        answer.lines[0].to_string().contains(subject)
+    };
+    assert!(found());
+    // The consent is withdrawn: nobody finds the child, and the next who writes the vault erases it.
+    std::fs::write(&register, format!("{REGISTER}{}", mothers_consent(subject, "withdrawn = { at = 2026-01-01, by = \"g-1\" }\n")))
+        .unwrap();
+    assert!(!found());
+    assert_eq!(enrol(&["--adult", &ben]).exit, 0, "there is room again");
+    assert_eq!(site.subjects_in_vault(), 1);
 }

@@ -67,7 +67,7 @@ fn each_fault_has_the_documented_status_and_one_json_object() {
     let broken = path("broken.toml", "name = \"p\"\nnonsense = 1\n");
     let text = path("text.onnx", "this is no model");
     let out = directory.path().join("out").display().to_string();
-    let enrol = ["enrol", "--purpose", "missing-person:x"];
+    let enrol = ["enrol", "--adult", "--purpose", "missing-person:x"];
     let cases: &[(&[&str], i32, &str)] = &[
         (&["model", "show", "nope"], 6, "no model `nope`"),
         (&["run", &pipeline], 6, "no model `nope`"),
@@ -136,7 +136,7 @@ fn a_bad_site_key_or_no_site_is_a_matter_of_configuration_for_every_command() {
     std::fs::set_permissions(state.site_key(), std::fs::Permissions::from_mode(0o644)).expect("set");
     let commands: [&[&str]; 3] = [
         &["run", &pipeline],
-        &["enrol", "--purpose", "missing-person:x", &picture],
+        &["enrol", "--adult", "--purpose", "missing-person:x", &picture],
         &["search", "--purpose", "missing-person:x", &picture],
     ];
     let (status, _, error) = placard(Path::new("/nowhere"), &["bench", "journey", &pipeline]);

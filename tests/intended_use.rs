@@ -153,7 +153,7 @@ impl Site {
         let mut refusals = String::new();
         for seed in 9_000_001_u64..9_000_007 {
             let portrait = faces.join(placard::render::scene::identity_name(seed)).join("0000.jpg");
-            let enrolled = self.run(&["enrol", "--purpose", PURPOSE, portrait.to_str().unwrap()]);
+            let enrolled = self.run(&["enrol", "--adult", "--purpose", PURPOSE, portrait.to_str().unwrap()]);
             match enrolled.exit {
                 0 => return portrait,
                 _ => refusals.extend(enrolled.lines.iter().map(|l| l.to_string() + "\n").chain([enrolled.errors])),
@@ -191,7 +191,7 @@ fn in_an_operational_site_a_commissioning_model_neither_runs_nor_enrols_nor_sear
     site.become_operational();
     for (arguments, model) in [
         (vec!["run", pipeline], "concourse-detector"),
-        (vec!["enrol", "--purpose", PURPOSE, portrait.to_str().unwrap()], "concourse-detector"),
+        (vec!["enrol", "--adult", "--purpose", PURPOSE, portrait.to_str().unwrap()], "concourse-detector"),
         (vec!["search", "--purpose", PURPOSE, portrait.to_str().unwrap()], "concourse-detector"),
     ] {
         let answer = site.run(&arguments);

@@ -51,7 +51,7 @@ fn enrol_people(site: &Site, data: &Path) -> BTreeMap<String, String> {
         lines.push_str(&format!("{person}\t{}\n", path.display()));
     }
     // Faces in these clips are 51 to 71 pixels wide.
-    site.enrol("missing-person:asl", &lines, 48)
+    site.enrol("crime-prevention:asl", &lines, 48)
 }
 
 /// (stream, person) of every event, and a check that no track was given two identities.
@@ -91,7 +91,7 @@ fn every_person_in_the_clips_is_found_over_rtsp_and_nobody_else() {
         // Every fifth frame: six looks a second, so that two cores carry all fourteen streams at once.
         .map(|s| s.with("detect_every = 5"))
         .collect();
-    let site = Site::commission(Models::Of(&data), &["missing-person:asl"], &streams, "[decide]\nthreshold = 0.65\n");
+    let site = Site::commission(Models::Of(&data), &["crime-prevention:asl"], &streams, "[decide]\nthreshold = 0.65\n");
     let people = enrol_people(&site, &data);
     let service = site.start();
     // Until everybody was found, and then until every stream was looked at a hundred times: by counts, not by the clock.
@@ -114,7 +114,7 @@ fn a_film_without_faces_makes_no_event() {
     let Some(data) = support::test_data() else { return };
     let film = data.join("video/one-by-one-person-detection.mp4");
     let streams = [Stream::new("film", &format!("file:{}", film.display())).with("realtime = false\ndetect_every = 2")];
-    let site = Site::commission(Models::Of(&data), &["missing-person:asl"], &streams, "");
+    let site = Site::commission(Models::Of(&data), &["crime-prevention:asl"], &streams, "");
     enrol_people(&site, &data);
     let summary = site.run_to_end();
     assert_eq!(summary["frames"], 1_394, "{summary}");
@@ -185,12 +185,12 @@ fn find_in_crowd(models: Models, (threshold, named_from_px): (&str, f64), crowd:
     };
     let scene = Scene::new(&portraits, layout);
     let streams = [Stream::new("hall", "file:hall.mkv").with("realtime = false")];
-    let site = Site::commission(models, &["missing-person:crowd"], &streams, &format!("[decide]\n{threshold}\n"));
+    let site = Site::commission(models, &["crime-prevention:crowd"], &streams, &format!("[decide]\n{threshold}\n"));
     encode::encode(&scene, &site.path().join("hall.mkv"), &mut |_| {}).expect("encoded");
     // Half of them are looked for; the other half are strangers.
     let wanted: Vec<_> = portraits.iter().map(|p| &p.identity).zip(&galleries).step_by(2).collect();
     let lines: String = wanted.iter().map(|(id, gallery)| format!("{id}\t{}\n", gallery.display())).collect();
-    let subjects = site.enrol("missing-person:crowd", &lines, 64);
+    let subjects = site.enrol("crime-prevention:crowd", &lines, 64);
 
     // Boxes and times: every face of every frame, as the detector reports it under a permit of the site's own policy thread.
     let (found, missed, spurious) = detections::compare(&site, "hall", &scene);

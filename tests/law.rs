@@ -15,6 +15,8 @@ mod signs;
 mod states;
 #[path = "law/tables.rs"]
 mod tables;
+#[path = "law/ways_in.rs"]
+mod ways_in;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ fn the_inference_runtime_leaves_no_device_id_and_no_upload_cache() {
     let home = tempfile::tempdir().expect("temporary directory");
     let site = Site::commission(Models::Bundled, &["missing-person:x"], &[], "");
     let photograph = people::official_file(site.path(), 0);
-    let mut enrol = site.command(&["enrol", "--purpose", "missing-person:x"]);
+    let mut enrol = site.command(&["enrol", "--adult", "--purpose", "missing-person:x"]);
     // Neither forgetting the variable nor setting it otherwise switches the reports on.
     enrol.arg(photograph).env("HOME", home.path()).env_remove("XDG_CACHE_HOME").env("ORT_DISABLE_TELEMETRY", "0");
     let enrolled = enrol.output().expect("started");

@@ -23,7 +23,7 @@ state=$work/state
 quietly() { "$placard" --state "$state" "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }; }
 quietly commission "$work/site.toml"
 # Faces in the clips are 51 to 71 pixels wide: below what an operational site should enrol from, enough to compare programs.
-"$placard" --state "$state" --json enrol --purpose missing-person:bench --min-face-width-px 48 --list "$work/photos/enrol.tsv" \
+"$placard" --state "$state" --json enrol --adult --purpose crime-prevention:bench --min-face-width-px 48 --list "$work/photos/enrol.tsv" \
   >"$work/enrolled" 2>"$work/log" || [ $? -eq 4 ] || { cat "$work/log" >&2; exit 1; }
 
 cpu=$(( $(nproc) - 1 ))

@@ -15,7 +15,7 @@ site = [
     '[[zone]]\nid = "hall"\nkind = "public"\n',
     f'[[sign]]\nid = "hall-sign"\nzone = "hall"\ntext = "Face recognition in use"\nlanguages = ["en"]\nposition = "door"\nphoto_sha256 = "{"5e1f" * 16}"\n'
     f'posted_on = {(today - 20 * day).date()}\ninspected_at = {(today - day).strftime("%Y-%m-%dT%H:%M:%SZ")}\ninspected_by = "bench"\n',
-    '[[purpose]]\npurpose = "missing-person:bench"\nzones = ["hall"]\nassessment = "pia"\n'
+    '[[purpose]]\npurpose = "crime-prevention:bench"\nzones = ["hall"]\nassessment = "pia"\n'
     f'review_on = {(today + 90 * day).date()}\n'
     f'basis = {{ kind = "public-safety", statute = "PIPL Art. 26", authority = "bench", from = {(today - 20 * day).date()}, until = {(today + 30 * day).date()} }}\n',
 ]

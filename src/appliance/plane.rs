@@ -28,7 +28,7 @@ use crate::gallery::vault::Vault;
 use crate::ingest::{HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
 use crate::latency::Latencies;
 use crate::mask_check::MaskCounters;
-use crate::policy::facts::Site;
+use crate::policy::facts::{Register, Site};
 use crate::policy::intended_use::SiteGuard;
 use crate::policy::pending::PendingWithdrawals;
 use crate::policy::worker::PolicyHandle;
@@ -118,13 +118,15 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     }
     let failed = |e: &dyn std::fmt::Display| StartError::Step(format!("galleries: {e}"));
     let vault = Vault::open_patiently(&plan.state, key, VAULT_PATIENCE, stop).map_err(|e| failed(&e))?;
+    // Of a register that cannot be read nothing is known: what rests on its records is not searched, and nothing of it is erased.
+    let register = Register::load(&plan.state.register()).unwrap_or_default();
     // A bench changes nothing of the site's. What cannot be erased now is not searched, and is tried again.
     if matches!(plan.sources, Sources::Configured)
-        && let Err(error) = purge(&vault, &plan.state, key, plan.clock.now())
+        && let Err(error) = purge(&vault, &register, &plan.state, key, plan.clock.now())
     {
         tracing::warn!(%error, "what has expired could not be erased; it is tried again within the hour");
     }
-    set.reload(&vault, plan.clock.utc()).map_err(|e| failed(&e))
+    set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))
 }
 
 /// The thread `purge`: erases what has expired, hourly. It may wait for the vault; no frame waits for it. Ends when dropped.

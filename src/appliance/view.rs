@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Appliance, Plan, Plane};
 use crate::clock::format_utc;
 use crate::console::view::{
-    ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView, StreamChange,
-    StreamView, TransitionView,
+    AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
+    StreamChange, StreamView, TransitionView,
 };
 use crate::console::{ActionError, Appliance as Console, InspectionNote};
 use crate::counters::{Counters, Reading};
@@ -15,7 +15,7 @@ use crate::gallery::leap;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
 use crate::policy::board::{Approvals, StreamPolicy};
-use crate::policy::facts::Withdrawal;
+use crate::policy::facts::{Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected};
 use crate::policy::store::{Outcome, Request, StoreError};
 use crate::policy::when::{NotADate, When};
@@ -319,6 +319,19 @@ impl Console for Appliance {
         };
         let streams = before.iter().zip(&plane.policy.snapshot()).filter_map(changed).collect();
         Ok(ChangeView { outcome, streams })
+    }
+
+    fn beat_alternative(&self, alternative: &str) -> Result<AlternativeView, ActionError> {
+        let heard_at = self.clock.monotonic();
+        let path = self.plan.lock().state.register();
+        let register = Register::load(&path).map_err(|e| ActionError::Invalid(e.to_string()))?;
+        let Some(declared) = register.alternatives.iter().find(|a| a.id == alternative) else {
+            let known: Vec<String> = register.alternatives.iter().map(|a| format!("`{}`", a.id)).collect();
+            let known = if known.is_empty() { "none is declared".to_owned() } else { format!("declared: {}", known.join(", ")) };
+            return Err(ActionError::NotFound(format!("there is no way in `{alternative}`; {known}")));
+        };
+        self.running()?.policy.observations().heartbeat(alternative, heard_at);
+        Ok(AlternativeView { alternative: alternative.to_owned(), zone: declared.zone.clone(), counts_s: declared.heartbeat_s })
     }
 
     fn reload(&self) -> Result<ReloadView, ActionError> {

@@ -6,6 +6,7 @@
 
 pub mod list;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +31,10 @@ use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
 use crate::policy::enrolment::EnrolmentDesk;
+use crate::policy::enrolment::eligible::{Declared, Eligible};
 use crate::policy::facts::{Mode, Site};
+use crate::policy::rules::Reason;
+use crate::policy::when::When;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 use crate::state::StateDirectory;
@@ -66,6 +70,19 @@ pub struct Args {
     /// worse, and an operational gallery must not hold them.
     #[arg(long, value_name = "PX", default_value_t = 64, value_parser = clap::value_parser!(u16).range(32..=512))]
     min_face_width_px: u16,
+    /// The subject's date of birth, as declared: 2012-05-31. Under 14 a guardian's consent is needed. No picture is asked for an age.
+    #[arg(long, value_name = "DATE", conflicts_with_all = ["adult", "list"])]
+    birth_date: Option<When>,
+    /// Declares that the subject (with --list: each of them) is of full age, where no date of birth is known. Nobody is enrolled whose age was
+    /// not declared in one of the two ways.
+    #[arg(long)]
+    adult: bool,
+    /// Id of the subject's own consent in the register; its subject is enrolled under that id.
+    #[arg(long, value_name = "ID", conflicts_with = "list")]
+    consent: Option<String>,
+    /// Id of a guardian's consent in the register.
+    #[arg(long, value_name = "ID", conflicts_with = "list")]
+    guardian_consent: Option<String>,
     #[command(flatten)]
     models: ModelNames,
 }
@@ -92,6 +109,10 @@ pub enum Why {
          leave this picture out: the subject is searched for already; or `placard delete {subject}` first"
     )]
     AlreadyEnrolled { subject: SubjectId, score: f32 },
+    #[error("{0}")]
+    Rule(Reason),
+    #[error("subject {subject} is enrolled already, and one consent is good for one enrolment; `placard delete {subject}` first")]
+    SubjectKnown { subject: SubjectId },
     #[error("the pictures show different people: similarity {score:.2}, {UNLIKE} is needed; leave out the one that is somebody else")]
     Unlike { score: f32 },
 }
@@ -104,6 +125,8 @@ impl Why {
             Self::AlreadyEnrolled { score, .. } => {
                 RefusalView { code: "already-enrolled", value: Some(*score), need: Some(DUPLICATE), message }
             }
+            Self::Rule(reason) => RefusalView { code: reason.rule.name(), value: None, need: None, message },
+            Self::SubjectKnown { .. } => RefusalView { code: "subject-known", value: None, need: None, message },
             Self::Unlike { score } => RefusalView { code: "unlike", value: Some(*score), need: Some(UNLIKE), message },
         }
     }
@@ -124,7 +147,10 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     // Draws on standard error, and only if that is a terminal.
     let bar = if many { ProgressBar::new(entries.len() as u64) } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed} of about {duration}  {msg}")?);
+    let Args { birth_date, adult, consent, guardian_consent, .. } = args;
+    let declared = Declared { birth_date, adult, consent, guardian_consent };
     let mut desk = Enrolment::open(context, &args.purpose, &args.models, args.expires, SystemClock::shared())?
+        .of_whom(&declared)?
         .with_min_face_width(f32::from(args.min_face_width_px))?;
     let (mut enrolled, mut refused) = (0_u64, 0_u64);
     let mut show = |verdict: Verdict| -> Result<(), Failed> {
@@ -155,7 +181,9 @@ pub struct Enrolment<'a> {
     purpose: &'a Purpose,
     key: SiteKey,
     studio: Studio,
-    lifetime: Duration,
+    days: u32,
+    /// Whom the register lets in, and until when.
+    eligible: Eligible,
     gate: Gate,
     clock: SharedClock,
 }
@@ -184,8 +212,15 @@ impl<'a> Enrolment<'a> {
     ) -> Result<Self, Failed> {
         let studio = Studio::open(context, purpose, models, clock.clone())?;
         let key = site_key(&context.state, studio.site.as_ref())?;
-        let lifetime = Duration::from_secs(u64::from(expires_days) * 86_400);
-        Ok(Self { state: &context.state, purpose, key, studio, lifetime, gate: ENROLMENT, clock })
+        studio.desk.has_room(0, expires_days).map_err(refused)?;
+        let eligible = Eligible { subject: None, consent: None, ends: None };
+        Ok(Self { state: &context.state, purpose, key, studio, days: expires_days, eligible, gate: ENROLMENT, clock })
+    }
+
+    /// Refuses with the rule where the register does not let in whom this was declared of; before any picture is looked at.
+    fn of_whom(mut self, declared: &Declared) -> Result<Self, Failed> {
+        self.eligible = self.studio.desk.eligible(declared).map_err(refused)?;
+        Ok(self)
     }
 
     /// Asks for more pixels, or, outside operational sites, for fewer.
@@ -228,7 +263,11 @@ impl<'a> Enrolment<'a> {
             }
             taken.push(Taken { image: image.clone(), portrait });
         }
-        Ok(Ok(Candidate { subject: SubjectId::random()?, name: entry.name.clone(), taken }))
+        let subject = match &self.eligible.subject {
+            Some(subject) => subject.parse().map_err(|e| Failed::new(Exit::Config, anyhow!("the consent's subject: {e}")))?,
+            None => SubjectId::random()?,
+        };
+        Ok(Ok(Candidate { subject, name: entry.name.clone(), taken }))
     }
 
     fn commit(&mut self, looked_at: Vec<Result<Candidate, Verdict>>) -> Result<Vec<Verdict>, Failed> {
@@ -238,17 +277,22 @@ impl<'a> Enrolment<'a> {
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
         // A clock that leapt would erase others too early, and keep the new ones too long.
         believe(self.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
-        vault.purge_expired(now)?;
+        vault.purge_over(self.studio.desk.register(), now)?;
         let known = vault.load_purpose(self.purpose, &self.studio.model, now)?;
         let set = GallerySet::of_purpose(self.studio.model.clone(), self.studio.desk.table(), self.purpose, &known)?;
         drop(known);
-        let expires_at = now.plus(self.lifetime).min(self.studio.desk.basis_ends());
+        let wished = now.plus(Duration::from_secs(u64::from(self.days) * 86_400));
+        let expires_at = wished.min(self.studio.desk.basis_ends()).min(self.eligible.ends.unwrap_or(wished));
+        let (subjects, enrolled) = (vault.subjects()?, vault.list(Some(self.purpose))?.len());
         let mut decided: Vec<Result<Candidate, Verdict>> = Vec::with_capacity(looked_at.len());
         for looked in looked_at {
             decided.push(match looked {
                 Err(refused) => Err(refused),
                 Ok(candidate) => match already_enrolled(&mut self.studio.desk, &set, &decided, &candidate)? {
-                    None => Ok(candidate),
+                    None => {
+                        let accepted = enrolled + decided.iter().filter(|d| d.is_ok()).count();
+                        self.admit(candidate, &subjects, accepted)
+                    }
                     Some((image, why)) => Err(Verdict::Refused { name: candidate.name, image, why }),
                 },
             });
@@ -260,6 +304,7 @@ impl<'a> Enrolment<'a> {
             model: &self.studio.model,
             templates: candidate.templates().collect(),
             channel: Channel::ImageFile,
+            consent: self.eligible.consent.as_deref(),
             enrolled_at: now,
             expires_at,
         });
@@ -276,6 +321,22 @@ impl<'a> Enrolment<'a> {
         };
         Ok(decided.into_iter().map(verdict).collect())
     }
+
+    /// Whether there is room for one more, and the subject's id is nobody's yet.
+    fn admit(&self, candidate: Candidate, known: &BTreeSet<SubjectId>, enrolled: usize) -> Result<Candidate, Verdict> {
+        let why = if known.contains(&candidate.subject) {
+            Some(Why::SubjectKnown { subject: candidate.subject.clone() })
+        } else {
+            self.studio.desk.has_room(enrolled, self.days).err().map(Why::Rule)
+        };
+        let Some(why) = why else { return Ok(candidate) };
+        let image = candidate.taken.first().map(|t| t.image.clone()).unwrap_or_default();
+        Err(Verdict::Refused { name: candidate.name, image, why })
+    }
+}
+
+fn refused(reason: Reason) -> Failed {
+    Failed::new(Exit::Refused, anyhow!("refused: {reason}"))
 }
 
 /// The enrolled or just accepted subject that `candidate` looks like, and the picture that shows it. This too is a search: the desk must

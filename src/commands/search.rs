@@ -66,7 +66,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         }
     };
     let vault = Vault::open_patiently(&context.state, &key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
-    let loaded = vault.load_purpose(&args.purpose, &studio.model, clock.utc())?;
+    let mut loaded = vault.load_purpose(&args.purpose, &studio.model, clock.utc())?;
+    loaded.keep_standing(&|subject, consent| studio.desk.standing(&subject.0, consent));
     drop(vault);
     let (version, templates, other_model) = (loaded.version, loaded.templates.len(), loaded.other_model);
     studio.still_intended(&context.state)?;

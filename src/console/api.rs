@@ -11,6 +11,7 @@
 //! | `POST /v1/signs/{id}/inspect?by=WHO&at=TIME&photo_sha256=HEX` | `SignView`; `at` and `photo_sha256` may be left out |
 //! | `GET /v1/register` | `RegisterView` |
 //! | `POST /v1/register/changes`, body: a `Request` (`policy/store.rs`) | `ChangeView` |
+//! | `POST /v1/alternatives/{id}/beat` | `AlternativeView` |
 //! | `POST /v1/reload`, `POST /v1/gallery/reload` | `ReloadView` |
 //!
 //! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}` with status 404, 403, 422 or 500.
@@ -56,6 +57,7 @@ pub(super) fn router(appliance: Shared) -> Router {
         )
         .route("/v1/register", get(|app: State<Shared>| act(app, |a| a.register())))
         .route("/v1/register/changes", post(|app: State<Shared>, asked: Json<Request>| act(app, move |a| a.change_register(asked.0))))
+        .route("/v1/alternatives/{id}/beat", post(|app: State<Shared>, id: Path<String>| act(app, move |a| a.beat_alternative(&id))))
         .route("/v1/reload", post(|app: State<Shared>| act(app, |a| a.reload())))
         .route("/v1/gallery/reload", post(|app: State<Shared>| act(app, |a| a.reload_gallery())))
         .with_state(Arc::clone(&appliance));

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::view::{
-    ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView, StreamView,
-    TransitionView,
+    AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
+    StreamView, TransitionView,
 };
 use super::{ActionError, Appliance, Console, InspectionNote};
 use crate::counters::Counters;
@@ -193,6 +193,10 @@ impl Appliance for Fake {
     fn post_sign(&self, sign: &str, by: &str) -> Result<SignView, ActionError> {
         self.said.lock().push(format!("post {sign}: {by}"));
         Err(ActionError::Refused("posting needs a second person".to_owned()))
+    }
+    fn beat_alternative(&self, alternative: &str) -> Result<AlternativeView, ActionError> {
+        self.said.lock().push(format!("beat {alternative}"));
+        Ok(AlternativeView { alternative: alternative.to_owned(), zone: "gate".to_owned(), counts_s: 300 })
     }
     fn reload(&self) -> Result<ReloadView, ActionError> {
         Err(ActionError::Invalid("wall.toml:3:1: detect.modle: unknown key".to_owned()))

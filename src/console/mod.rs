@@ -21,7 +21,7 @@ pub use server::{Console, ConsoleError};
 use crate::counters::Counters;
 use crate::latency::StepSnapshot;
 use crate::policy::store::Request;
-use view::{ChangeView, Readiness, RegisterView, ReloadView, SignView, StatusView, TransitionView};
+use view::{AlternativeView, ChangeView, Readiness, RegisterView, ReloadView, SignView, StatusView, TransitionView};
 
 /// What the console needs from the appliance. Reading methods return within milliseconds and take no lock that a worker holds for
 /// longer; the others may write to disk.
@@ -49,6 +49,8 @@ pub trait Appliance: Send + Sync + 'static {
     fn register(&self) -> Result<RegisterView, ActionError>;
     /// A proposal, a signature or a rejection. In force, or durably kept, before it returns.
     fn change_register(&self, request: Request) -> Result<ChangeView, ActionError>;
+    /// A way in without a face works.
+    fn beat_alternative(&self, alternative: &str) -> Result<AlternativeView, ActionError>;
     /// Reads the pipeline file and the register again; on any error everything stays as it was.
     fn reload(&self) -> Result<ReloadView, ActionError>;
     /// Opens the galleries again (after an enrolment or a deletion).

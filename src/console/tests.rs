@@ -93,6 +93,9 @@ fn who_speaks_of_a_sign_and_why_is_handed_on() {
         format!("inspect gate-1: : None Some(\"{}\")", "0f".repeat(32)),
     ];
     assert_eq!(*said, expected, "an inspection gets no name that nobody gave");
+    drop(said);
+    let beaten: AlternativeView = running.client.post("/v1/alternatives/card%2D1/beat").expect("heard");
+    assert_eq!((beaten.alternative.as_str(), beaten.counts_s), ("card-1", 300));
 }
 
 #[test]

@@ -247,6 +247,16 @@ pub struct StreamChange {
     pub reason: String,
 }
 
+/// Answer to the heartbeat of a way in without a face.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlternativeView {
+    pub alternative: String,
+    pub zone: String,
+    /// Seconds that it counts.
+    pub counts_s: u32,
+}
+
 /// Answer to a reload: what was taken over, and what only a restart changes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,4 +1,5 @@
-//! Erasing what has expired: templates, their subjects' keys, and names. Expired templates are not searched anyhow; this takes them off the disk.
+//! Erasing what is over: templates, their subjects' keys, and names. What has expired, and what rests on a consent that was withdrawn or an
+//! order that has ended, is not searched anyhow; this takes it off the disk.
 //!
 //! Nothing is erased by a clock that cannot be believed (`gallery/leap.rs`): what it takes for expired is not searched either way, and an
 //! erasure cannot be taken back.
@@ -10,6 +11,7 @@ use super::leap::{Disbelief, believe};
 use super::seal::SiteKey;
 use super::vault::{Vault, VaultError};
 use crate::clock::Now;
+use crate::policy::facts::Register;
 use crate::state::StateDirectory;
 
 /// Why nothing was erased.
@@ -21,16 +23,17 @@ pub enum PurgeError {
     Clock(#[from] Disbelief),
 }
 
-/// Deletes every subject that is past its end, and every name without a subject. Answers how many subjects went.
-pub fn purge(vault: &Vault, state: &StateDirectory, key: &SiteKey, now: Now) -> Result<usize, PurgeError> {
+/// Deletes every subject that is past its end or whose consent or order `register` shows to be over, and every name without a subject.
+/// Answers how many subjects went.
+pub fn purge(vault: &Vault, register: &Register, state: &StateDirectory, key: &SiteKey, now: Now) -> Result<usize, PurgeError> {
     believe(state, now)?;
-    let past = vault.purge_expired(now.utc)?;
+    let past = vault.purge_over(register, now.utc)?;
     if state.identities().exists() {
         let kept = vault.subjects()?;
         Identities::open(state, key)?.retain(|subject| kept.contains(subject))?;
     }
     if !past.is_empty() {
-        tracing::info!(subjects = past.len(), "expired subjects erased: templates, keys and names");
+        tracing::info!(subjects = past.len(), "expired and ended subjects erased: templates, keys and names");
     }
     Ok(past.len())
 }

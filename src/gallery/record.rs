@@ -18,7 +18,8 @@ use crate::purpose::Purpose;
 
 pub(super) const FORMAT: u16 = 1;
 
-/// How a template came to be. There is no channel for cameras: nobody is enrolled from a stream (C09).
+/// How a template came to be. Closed (C27): a record that names another channel, such as e-mail, does not open. There is none for cameras:
+/// nobody is enrolled from a stream (C09).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Channel {
@@ -41,6 +42,9 @@ pub(super) struct Header {
     pub enrolled_at_ns: i64,
     pub expires_at_ns: i64,
     pub channel: Channel,
+    /// Id of the consent that it rests on, if it rests on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<String>,
 }
 
 impl Header {
@@ -94,5 +98,18 @@ impl<'a> Record<'a> {
         let mut template = Zeroizing::new(Vec::with_capacity(values.len()));
         template.extend(values.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         Ok(template)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_come_over_the_desk_and_by_no_other_way() {
+        assert_eq!(serde_json::to_string(&Channel::ImageFile).expect("text"), "\"image-file\"");
+        for other in ["e-mail", "email", "camera", "stream", "web", "Image-File", ""] {
+            assert!(serde_json::from_value::<Channel>(other.into()).is_err(), "{other} must not be a channel");
+        }
     }
 }

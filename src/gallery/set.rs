@@ -19,6 +19,8 @@ use super::{Candidate, Scan, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
 use crate::frame::TableId;
+use crate::policy::enrolment::eligible::{rests_on_records, standing};
+use crate::policy::facts::Register;
 use crate::policy::lease::{Match, Permit};
 use crate::purpose::Purpose;
 
@@ -41,8 +43,10 @@ pub struct Reloaded {
     pub changed: Vec<Purpose>,
     /// Templates now searched, all purposes.
     pub templates: usize,
-    /// Of the changed purposes: rows left out because they have expired, belong to another model, or do not open (an alarm).
+    /// Of the changed purposes: rows left out because they have expired, rest on a consent or order that does not hold, belong to another
+    /// model, or do not open (an alarm).
     pub expired: usize,
+    pub unfounded: usize,
     pub other_model: usize,
     pub damaged: usize,
 }
@@ -135,20 +139,23 @@ impl GallerySet {
         all
     }
 
-    /// Takes over what the vault holds. Purposes whose version is unchanged keep their scan, so that a reload of nothing new costs one
-    /// small read. On an error everything stays as it was.
-    pub fn reload(&self, vault: &Vault, now: Stamp<Utc>) -> Result<Reloaded, ReloadError> {
+    /// Takes over what the vault holds and what of it stands by `register`. Purposes whose version is unchanged keep their scan, so that a
+    /// reload of nothing new costs one small read; those that rest on consents or an order are read in any case. On an error
+    /// everything stays as it was.
+    pub fn reload(&self, vault: &Vault, register: &Register, now: Stamp<Utc>) -> Result<Reloaded, ReloadError> {
         let _turn = self.writing.lock();
         let old = self.scans.load_full();
         let mut scans = Scans::new();
         let mut done = Reloaded::default();
         for (purpose, version) in vault.purposes()? {
-            if let Some(scan) = old.get(&purpose).filter(|scan| scan.version() == version) {
+            if let Some(scan) = old.get(&purpose).filter(|scan| scan.version() == version && !rests_on_records(register, &purpose)) {
                 scans.insert(purpose, Arc::clone(scan));
                 continue;
             }
-            let loaded = vault.load_purpose(&purpose, &self.model, now)?;
+            let mut loaded = vault.load_purpose(&purpose, &self.model, now)?;
+            loaded.keep_standing(&|subject, consent| standing(register, &purpose, (&subject.0, consent), now));
             done.expired += loaded.expired;
+            done.unfounded += loaded.unfounded;
             done.other_model += loaded.other_model;
             done.damaged += loaded.damaged.len();
             for subject in &loaded.damaged {

@@ -26,6 +26,8 @@ use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
+use crate::policy::enrolment::eligible::{Standing, standing};
+use crate::policy::facts::Register;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 use crate::state::StateDirectory;
@@ -74,6 +76,8 @@ pub struct NewSubject<'a> {
     /// 1 to [`MAX_TEMPLATES`].
     pub templates: Vec<&'a Embedding>,
     pub channel: Channel,
+    /// Id of the consent that it rests on.
+    pub consent: Option<&'a str>,
     pub enrolled_at: Stamp<Utc>,
     pub expires_at: Stamp<Utc>,
 }
@@ -86,6 +90,7 @@ pub struct Enrolled {
     pub templates: usize,
     pub model: String,
     pub channel: Channel,
+    pub consent: Option<String>,
     pub enrolled_at: Stamp<Utc>,
     pub expires_at: Stamp<Utc>,
 }
@@ -94,6 +99,8 @@ pub struct Enrolled {
 pub struct Template {
     pub subject: SubjectId,
     pub expires_at: Stamp<Utc>,
+    /// Id of the consent that it rests on, if it rests on one.
+    pub consent: Option<Box<str>>,
     /// Not for other crates: nobody is compared with but by a search under a permit.
     pub(crate) values: Zeroizing<Vec<f32>>,
 }
@@ -106,10 +113,21 @@ pub struct PurposeTemplates {
     pub templates: Vec<Template>,
     /// Left out: past their end.
     pub expired: usize,
+    /// Left out: the consent or order that they rest on is over, or is not in the register.
+    pub unfounded: usize,
     /// Left out: made with another model.
     pub other_model: usize,
     /// Left out: rows that do not open. Altered, moved, or written under another site key: an alarm.
     pub damaged: Vec<SubjectId>,
+}
+
+impl PurposeTemplates {
+    /// Leaves out whatever does not stand.
+    pub fn keep_standing(&mut self, standing: &dyn Fn(&SubjectId, Option<&str>) -> Standing) {
+        let before = self.templates.len();
+        self.templates.retain(|t| standing(&t.subject, t.consent.as_deref()) == Standing::Stands);
+        self.unfounded += before - self.templates.len();
+    }
 }
 
 /// What there is of one subject, whether or not it opens.
@@ -225,10 +243,12 @@ impl Vault {
         Ok(affected)
     }
 
-    /// Deletes every subject that is past its end for all its purposes, and names them.
-    pub fn purge_expired(&self, now: Stamp<Utc>) -> Result<BTreeSet<SubjectId>, VaultError> {
+    /// Deletes every subject that is past its end for all its purposes, or for which `register` says that what it rests on is over, and names
+    /// them.
+    pub fn purge_over(&self, register: &Register, now: Stamp<Utc>) -> Result<BTreeSet<SubjectId>, VaultError> {
         let all = self.list(None)?;
-        let (past, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| e.expires_at <= now);
+        let over = |e: &Enrolled| standing(register, &e.purpose, (&e.subject.0, e.consent.as_deref()), now) == Standing::Over;
+        let (past, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| e.expires_at <= now || over(e));
         let live: BTreeSet<SubjectId> = live.into_iter().map(|e| e.subject).collect();
         let past: BTreeSet<SubjectId> = past.into_iter().map(|e| e.subject).filter(|s| !live.contains(s)).collect();
         if !past.is_empty() {
@@ -284,6 +304,7 @@ impl Vault {
                         templates: 1,
                         model: header.model,
                         channel: header.channel,
+                        consent: header.consent,
                         enrolled_at: Stamp::from_ns(header.enrolled_at_ns),
                         expires_at: Stamp::from_ns(header.expires_at_ns),
                     }),
@@ -301,9 +322,12 @@ impl Vault {
             Err(_) => loaded.damaged.push(SubjectId(subject.into())),
             Ok(Opened { header, .. }) if header.expires_at_ns <= now.ns() => loaded.expired += 1,
             Ok(Opened { header, .. }) if !header.is_of(model) => loaded.other_model += 1,
-            Ok(Opened { header, values }) => {
-                loaded.templates.push(Template { subject: header.subject, expires_at: Stamp::from_ns(header.expires_at_ns), values })
-            }
+            Ok(Opened { header, values }) => loaded.templates.push(Template {
+                subject: header.subject,
+                expires_at: Stamp::from_ns(header.expires_at_ns),
+                consent: header.consent.map(Into::into),
+                values,
+            }),
         })?;
         Ok(loaded)
     }
@@ -428,6 +452,7 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
             enrolled_at_ns: new.enrolled_at.ns(),
             expires_at_ns: new.expires_at.ns(),
             channel: new.channel,
+            consent: new.consent.map(str::to_owned),
         };
         Ok(header.seal(key, template.as_slice())?)
     };

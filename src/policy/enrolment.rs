@@ -4,7 +4,11 @@
 //! assessment in force, and it must be one that identifies. A desk has a lease table of its own with one slot, for
 //! [`StreamIndex::DESK`], which no camera's frame carries, and it renews that lease only while the purpose holds.
 //!
+//! Whom it may be, [`eligible`] says: consent, age, orders, room.
+//!
 //! Owner: the thread of one command. The register is read once, when the desk is opened; a command is over in minutes.
+
+pub mod eligible;
 
 use crate::area::Area;
 use crate::clock::{SharedClock, Stamp, Utc};
@@ -16,6 +20,7 @@ use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit
 use super::profile::Library;
 use super::rules::{Reason, Rule, grant_of, purpose_stands};
 use super::wall_clock::WallClockGuard;
+use eligible::{Declared, Eligible, Standing};
 
 const DESK: StreamIndex = StreamIndex::DESK;
 
@@ -28,6 +33,8 @@ pub struct EnrolmentDesk {
     clock_guard: WallClockGuard,
     purpose_ends: Stamp<Utc>,
     basis_ends: Stamp<Utc>,
+    register: Register,
+    purpose: Purpose,
 }
 
 /// Why a permit was not given.
@@ -75,7 +82,8 @@ impl EnrolmentDesk {
                         area: Area::whole(),
                         profile_hash: register.hash(),
                     };
-                    return Ok(Self { writer, table, terms, clock, clock_guard, purpose_ends, basis_ends });
+                    let (register, purpose) = (register.clone(), purpose.clone());
+                    return Ok(Self { writer, table, terms, clock, clock_guard, purpose_ends, basis_ends, register, purpose });
                 }
             }
         }
@@ -90,6 +98,26 @@ impl EnrolmentDesk {
     /// When the purpose's legal basis ends: nobody may stay enrolled for it longer.
     pub fn basis_ends(&self) -> Stamp<Utc> {
         self.basis_ends
+    }
+
+    /// Whether somebody of whom this was declared may be enrolled.
+    pub fn eligible(&self, declared: &Declared) -> Result<Eligible, Reason> {
+        eligible::eligible(&self.register, &self.purpose, declared, self.clock.utc())
+    }
+
+    /// As it was when the desk was opened.
+    pub fn register(&self) -> &Register {
+        &self.register
+    }
+
+    /// Whether one more has room beside `enrolled`, for `days`.
+    pub fn has_room(&self, enrolled: usize, days: u32) -> Result<(), Reason> {
+        eligible::has_room(&self.register, &self.purpose, enrolled, days)
+    }
+
+    /// What has become of what `subject` is enrolled on.
+    pub fn standing(&self, subject: &str, consent: Option<&str>) -> Standing {
+        eligible::standing(&self.register, &self.purpose, (subject, consent), self.clock.utc())
     }
 
     /// Leave to read the pixels of one image file.

@@ -156,9 +156,9 @@ macro_rules! stages {
 }
 stages!(
     Detect "detect" Detect |_| true,
-    Embed "embed" Recognise PurposeKind::identifies,
+    Embed "embed" Recognise PurposeKind::searches,
     Match "match" Recognise PurposeKind::searches,
-    Emit "emit" Recognise PurposeKind::identifies,
+    Emit "emit" Recognise PurposeKind::searches,
     MaskCheck "mask-check" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
     TellMask "tell-mask" Detect |kind| matches!(kind, PurposeKind::MaskCheck)
 );

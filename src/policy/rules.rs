@@ -85,6 +85,10 @@ pub enum Rule {
     AreaCapped,
     SignAttested,
     ViewSteady,
+    ConsentGiven,
+    AgeDeclared,
+    GuardianConsents,
+    GalleryCapped,
     DeviceClean,
     Granted,
 }
@@ -121,6 +125,10 @@ impl Rule {
             Self::AreaCapped => "area-capped",
             Self::SignAttested => "sign-attested",
             Self::ViewSteady => "view-steady",
+            Self::ConsentGiven => "consent-given",
+            Self::AgeDeclared => "age-declared",
+            Self::GuardianConsents => "guardian-consents",
+            Self::GalleryCapped => "gallery-capped",
             Self::DeviceClean => "device-clean",
             Self::Granted => "granted",
         }

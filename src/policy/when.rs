@@ -1,7 +1,7 @@
 //! An instant as a register writes it: a date (`2026-11-21`, midnight UTC) or an RFC 3339 date-time (`2026-11-21T08:30:00+08:00`).
 //!
-//! Bare TOML dates and quoted strings are both read; the text is kept, so that a register is written back as it was. Years 1970 to
-//! 2261, the range of `i64` nanoseconds.
+//! Bare TOML dates and quoted strings are both read; the text is kept, so that a register is written back as it was. Years 1900 to
+//! 2261: dates of birth, and the end of the range of `i64` nanoseconds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub struct When {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a date: write 2026-11-21, or 2026-11-21T08:30:00Z, or 2026-11-21T08:30:00+08:00 (years 1970 to 2261)")]
+#[error("`{0}` is not a date: write 2026-11-21, or 2026-11-21T08:30:00Z, or 2026-11-21T08:30:00+08:00 (years 1900 to 2261)")]
 pub struct NotADate(pub String);
 
 impl When {
@@ -71,7 +71,7 @@ fn parse_date(text: &str) -> Option<i64> {
         2 => 28 + i64::from(leap),
         _ => return None,
     };
-    let valid = parts.next().is_none() && (1970..=2261).contains(&year) && (1..=last_day).contains(&day);
+    let valid = parts.next().is_none() && (1900..=2261).contains(&year) && (1..=last_day).contains(&day);
     valid.then(|| days_from_civil(year, month, day))
 }
 
@@ -196,7 +196,7 @@ mod tests {
             "2026-00-10",
             "2026-01-00",
             "26-01-01",
-            "1969-12-31",
+            "1899-12-31",
             "2262-01-01",
             "2026-01-01T",
             "2026-01-01T00:00:00",

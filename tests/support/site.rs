@@ -160,7 +160,7 @@ impl Site {
         let listing = self.path().join("enrol.tsv");
         std::fs::write(&listing, lines).expect("writable");
         let least = min_face_width_px.to_string();
-        let mut command = self.command(&["--json", "enrol", "--purpose", purpose, "--min-face-width-px", &least, "--list"]);
+        let mut command = self.command(&["--json", "enrol", "--adult", "--purpose", purpose, "--min-face-width-px", &least, "--list"]);
         let output = succeeded("enrol", command.arg(&listing).output().expect("runs"));
         let mut names = BTreeMap::new();
         for value in serde_json::Deserializer::from_str(&output).into_iter::<serde_json::Value>() {

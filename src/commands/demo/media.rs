@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, anyhow, ensure};
 
 use super::judge;
-use super::stage::{CASE, MISSING, SHOWS, Show};
+use super::stage::{CASE, MISSING, OTHER_CASE, SHOWS, Show};
 use crate::commands::render::clip::Script;
 use crate::render::portrait::{Conditions, photograph};
 use crate::render::scene::identity_name;
@@ -119,13 +119,17 @@ fn cast(staged: &[Staged]) -> Vec<(String, &'static str)> {
     for Staged { show, script, .. } in staged.iter().filter(|s| s.show.identifies()) {
         for (i, identity) in judge::clearly_shown(script).into_iter().enumerate() {
             match (i % 3, show.purposes) {
+                (0 | 1, &[MISSING, other]) => {
+                    let taken = people.iter().any(|(_, purpose)| *purpose == MISSING);
+                    people.push((identity, if taken { other } else { MISSING }));
+                }
                 (0 | 1, _) => people.push((identity, show.purposes[i % show.purposes.len()])),
-                (_, [CASE]) => people.push((identity, MISSING)),
+                (_, [CASE]) => people.push((identity, OTHER_CASE)),
                 _ => {}
             }
         }
     }
-    for (i, purpose) in [MISSING, CASE].into_iter().enumerate() {
+    for (i, purpose) in [OTHER_CASE, CASE].into_iter().enumerate() {
         people.extend((0..ABSENT).map(|n| (identity_name(ABSENT_FROM_SEED + n + ABSENT * i as u64), purpose)));
     }
     people

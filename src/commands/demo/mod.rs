@@ -28,7 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::bundled;
 use findings::Findings;
 use media::Media;
-use stage::{CASE, MISSING, Via};
+use stage::{CASE, MISSING, OTHER_CASE, Via};
 use summary::Summary;
 
 /// In the site's folder.
@@ -220,11 +220,11 @@ impl Demo {
         std::fs::write(&site, site::site_toml(media, SystemClock.utc()))?;
         std::fs::write(&pipeline, site::pipeline_toml(media, rtsp_port))?;
         self.command(&["commission", &site.to_string_lossy()])?;
-        for purpose in [MISSING, CASE] {
+        for purpose in [MISSING, OTHER_CASE, CASE] {
             let listing = self.site.join(format!("{}.tsv", purpose.replace(':', "-")));
             std::fs::write(&listing, site::enrol_tsv(media.watched.iter().filter(|p| p.purpose == purpose)))?;
             // Whom the gates refuse (too like somebody enrolled, say) is not looked for, here as anywhere.
-            let arguments = ["enrol", "--json", "--purpose", purpose, "--list", &listing.to_string_lossy()];
+            let arguments = ["enrol", "--json", "--adult", "--purpose", purpose, "--list", &listing.to_string_lossy()];
             let enrolled = self.command_ending(&arguments, &[Exit::Success, Exit::Refused])?;
             for value in serde_json::Deserializer::from_str(&enrolled).into_iter::<serde_json::Value>() {
                 let value = value.context("reading what `enrol` said")?;

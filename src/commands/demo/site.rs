@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::media::{Media, Person};
-use super::stage::{CASE, MASKS, MISSING, Show};
+use super::stage::{CASE, MASKS, MISSING, OTHER_CASE, Show};
 use crate::clock::{Stamp, Utc, format_utc};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -11,8 +11,9 @@ const DAY_NS: i64 = 86_400_000_000_000;
 const THRESHOLD: f32 = 0.74;
 
 /// Purpose, and the `basis` that it rests on but for its dates.
-const BASES: [(&str, &str); 3] = [
+const BASES: [(&str, &str); 4] = [
     (MISSING, "kind = \"public-safety\", statute = \"PIPL Art. 26\", authority = \"Demo City Public Security Bureau, missing person 7\""),
+    (OTHER_CASE, "kind = \"public-safety\", statute = \"PIPL Art. 26\", authority = \"Demo City Public Security Bureau, case 2026-0177\""),
     (CASE, "kind = \"public-safety\", statute = \"PIPL Art. 26\", authority = \"Demo City Public Security Bureau, case 2026-0142\""),
     (
         MASKS,

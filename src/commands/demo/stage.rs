@@ -5,7 +5,9 @@
 
 use crate::commands::render::clip::Take;
 
+/// One case, one person.
 pub const MISSING: &str = "missing-person:mp-7";
+pub const OTHER_CASE: &str = "crime-prevention:2026-0177";
 pub const CASE: &str = "crime-prevention:2026-0142";
 /// Never leads to an identity.
 pub const MASKS: &str = "mask-check";
@@ -58,7 +60,7 @@ pub const SHOWS: [Show; 5] = [
         seed: 1,
         masks: false,
         via: Via::File,
-        purposes: &[MISSING],
+        purposes: &[MISSING, OTHER_CASE],
     },
     Show {
         stream: "stairs",
@@ -67,7 +69,7 @@ pub const SHOWS: [Show; 5] = [
         seed: 2,
         masks: false,
         via: Via::Direct,
-        purposes: &[MISSING, CASE],
+        purposes: &[OTHER_CASE, CASE],
     },
     Show { stream: "entrance", place: "South entrance", scene: "gates", seed: 5, masks: true, via: Via::File, purposes: &[MASKS] },
 ];

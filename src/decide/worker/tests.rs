@@ -35,6 +35,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
     let lease = grant_by(clock.clone(), StreamState::Recognise, purposes, Area::whole());
     let template = |name: &str, values: [f32; 2]| Template {
         subject: SubjectId(name.into()),
+        consent: None,
         expires_at: Stamp::from_ns(EXPIRES_NS),
         values: Zeroizing::new(values.to_vec()),
     };

@@ -12,7 +12,7 @@ fn subject(number: usize) -> SubjectId {
 }
 
 fn template(number: usize, values: Vec<f32>) -> Template {
-    Template { subject: subject(number), expires_at: FAR, values: Zeroizing::new(values) }
+    Template { subject: subject(number), expires_at: FAR, consent: None, values: Zeroizing::new(values) }
 }
 
 /// Sort everything by an f64 dot product; best template per subject; ties by the subject's first place.
@@ -110,6 +110,7 @@ fn bad_queries_and_an_empty_gallery_find_nobody() {
 fn expired_templates_leave_and_the_rest_keep_their_scores() {
     let at = |n, expires_ns, sign: f32| Template {
         subject: subject(n),
+        consent: None,
         expires_at: Stamp::from_ns(expires_ns),
         values: Zeroizing::new((0..16).map(|i| if i < n { 0.25 } else { 0.25 * sign }).collect()),
     };

@@ -54,6 +54,7 @@ fn enrol_until(vault: &Vault, purpose: &Purpose, templates: &[Embedding], expire
         model: &model(),
         templates: templates.iter().collect(),
         channel: Channel::ImageFile,
+        consent: None,
         enrolled_at: NOW,
         expires_at,
     };
@@ -93,8 +94,8 @@ fn other_models_and_expired_templates_are_left_out() {
     assert_eq!((loaded.templates.len(), loaded.other_model), (0, 2));
     let loaded = vault.load_purpose(&p, &model(), END).expect("loads");
     assert_eq!((loaded.templates.len(), loaded.expired), (0, 2));
-    assert!(vault.purge_expired(NOW).expect("purges").is_empty());
-    assert_eq!(vault.purge_expired(END).expect("purges").len(), 1);
+    assert!(vault.purge_over(&Register::default(), NOW).expect("purges").is_empty());
+    assert_eq!(vault.purge_over(&Register::default(), END).expect("purges").len(), 1);
     assert!(vault.subjects().expect("reads").is_empty() && vault.list(None).expect("lists").is_empty());
 }
 
@@ -106,9 +107,9 @@ fn what_has_expired_is_erased_with_its_key_and_name() {
     let identities = || Identities::open(&site.state, &site.key).expect("opens");
     identities().put([(&subject, "somebody")]).expect("written");
     let at = |utc: Stamp<Utc>| Now { monotonic: Stamp::from_ns(utc.ns()), utc };
-    assert_eq!(purge(&vault, &site.state, &site.key, at(NOW)).expect("purges"), 0);
+    assert_eq!(purge(&vault, &Register::default(), &site.state, &site.key, at(NOW)).expect("purges"), 0);
     assert_eq!(identities().name(&subject).expect("reads").as_deref(), Some("somebody"));
-    assert_eq!(purge(&vault, &site.state, &site.key, at(END)).expect("purges"), 1);
+    assert_eq!(purge(&vault, &Register::default(), &site.state, &site.key, at(END)).expect("purges"), 1);
     assert!(vault.subjects().expect("reads").is_empty() && identities().name(&subject).expect("reads").is_none());
 }
 
@@ -119,10 +120,10 @@ fn a_clock_that_leapt_ahead_erases_nobody_and_finds_nobody_either() {
     let clock = SimulatedClock::starting_at(Stamp::from_ns(1_795_292_218_000_000_000));
     let end = clock.utc().plus(Duration::from_secs(30 * 86_400));
     let subject = enrol_until(&vault, &p, &[embedding(0)], end);
-    assert_eq!(purge(&vault, &site.state, &site.key, clock.now()).expect("purges"), 0);
+    assert_eq!(purge(&vault, &Register::default(), &site.state, &site.key, clock.now()).expect("purges"), 0);
     let right = clock.utc();
     clock.set_utc(end.plus(Duration::from_secs(86_400)));
-    let error = purge(&vault, &site.state, &site.key, clock.now()).expect_err("leapt").to_string();
+    let error = purge(&vault, &Register::default(), &site.state, &site.key, clock.now()).expect_err("leapt").to_string();
     assert!(error.contains("days later than can be explained"), "{error}");
     assert!(vault.subjects().expect("reads").contains(&subject), "still there");
     let loaded = vault.load_purpose(&p, &model(), clock.utc()).expect("loads");
@@ -130,7 +131,7 @@ fn a_clock_that_leapt_ahead_erases_nobody_and_finds_nobody_either() {
     clock.set_utc(right);
     assert_eq!(vault.load_purpose(&p, &model(), clock.utc()).expect("loads").templates.len(), 1, "found again");
     clock.advance(Duration::from_secs(31 * 86_400));
-    assert_eq!(purge(&vault, &site.state, &site.key, clock.now()).expect("purges"), 1, "time that has really passed");
+    assert_eq!(purge(&vault, &Register::default(), &site.state, &site.key, clock.now()).expect("purges"), 1, "time that has really passed");
 }
 
 /// Changes a stored record behind the vault's back: `edit` gets the header's text.
@@ -231,6 +232,7 @@ fn subjects_are_refused_whole() {
             model,
             templates: templates.iter().collect(),
             channel: Channel::ImageFile,
+            consent: None,
             enrolled_at: NOW,
             expires_at: END,
         }
@@ -286,18 +288,18 @@ fn a_set_reloads_what_changed_and_keeps_what_did_not() {
     enrol(&vault, &p, &[embedding(0)]);
     let set = GallerySet::new(model(), crate::frame::TableId::TESTS);
     assert!(set.for_purpose(&p).is_none());
-    assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, std::slice::from_ref(&p));
+    assert_eq!(set.reload(&vault, &Register::default(), NOW).expect("reloads").changed, std::slice::from_ref(&p));
     let first = set.for_purpose(&p).expect("loaded");
     assert!(set.for_purpose(&q).is_none());
-    assert_eq!(set.reload(&vault, NOW).expect("reloads").changed, []);
+    assert_eq!(set.reload(&vault, &Register::default(), NOW).expect("reloads").changed, []);
     assert!(std::sync::Arc::ptr_eq(&first, &set.for_purpose(&p).expect("loaded")), "nothing changed, nothing was replaced");
     let subject = enrol(&vault, &q, &[embedding(1)]);
-    let done = set.reload(&vault, NOW).expect("reloads");
+    let done = set.reload(&vault, &Register::default(), NOW).expect("reloads");
     assert_eq!((done.changed, done.templates), (vec![q.clone()], 2));
     assert!(std::sync::Arc::ptr_eq(&first, &set.for_purpose(&p).expect("loaded")));
     assert_eq!(set.for_purpose(&q).expect("loaded").search(embedding(1).as_slice(), 0.9, 1)[0].subject, subject);
     vault.delete(&BTreeSet::from([subject])).expect("deletes");
-    set.reload(&vault, NOW).expect("reloads");
+    set.reload(&vault, &Register::default(), NOW).expect("reloads");
     assert!(set.for_purpose(&q).is_none_or(|s| s.len() == 0));
     assert_eq!(first.len(), 1, "a search under way keeps its scan");
     set.retire_expired(Stamp::from_ns(END.ns() - 1));
@@ -354,4 +356,89 @@ fn what_a_power_cut_left_of_a_new_file_is_removed_and_a_replaced_file_is_not_wri
     // Whoever waited finds the new file, unlocked.
     enrol(&site.vault(), &purpose("missing-person:1"), &[embedding(0)]);
     assert_eq!(site.vault().subjects().expect("reads").len(), 1);
+}
+
+const ORDER_OF_AN_EMERGENCY: &str = r#"
+[[order]]
+id = "2026-31"
+issuer = "City"
+zones = ["hall"]
+from = 2026-11-20
+until = 2026-11-25
+approved_by = ["a", "b"]
+"#;
+
+#[test]
+fn what_was_enrolled_for_an_emergency_goes_with_its_order_whatever_the_clock_says() {
+    let utc = |text: &str| text.parse::<crate::policy::when::When>().expect("date").at();
+    let (begun, site) = (utc("2026-11-21"), site());
+    let p = purpose("emergency:2026-31");
+    let mut register: Register = toml::from_str(ORDER_OF_AN_EMERGENCY).expect("a register");
+    let clock = SimulatedClock::starting_at(begun);
+    let vault = site.vault();
+    let far = utc("2026-12-20");
+    let enrolled = enrol_until(&vault, &p, &[embedding(0)], far);
+    let other = enrol_until(&vault, &purpose("crime-prevention:1"), &[embedding(1)], far);
+    let set = GallerySet::new(model(), crate::frame::TableId::TESTS);
+    let searched = |register: &Register| set.reload(&vault, register, clock.utc()).expect("reloads").templates;
+    assert_eq!((searched(&register), purge(&vault, &register, &site.state, &site.key, clock.now()).expect("purges")), (2, 0));
+    // The order is not in the register: not searched, not erased either.
+    assert_eq!(searched(&Register::default()), 1);
+    assert_eq!(purge(&vault, &Register::default(), &site.state, &site.key, clock.now()).expect("purges"), 0);
+    // Ended early, and then somebody sets the clock back to before the order began.
+    let ended = r#"ended = { at = 2026-11-22, by = "w.chen" }"#;
+    register = toml::from_str(&format!("{ORDER_OF_AN_EMERGENCY}{ended}\n")).expect("a register");
+    clock.set_utc(utc("2026-11-19"));
+    assert_eq!(searched(&register), 1, "not searched from the next reload on");
+    assert_eq!(purge(&vault, &register, &site.state, &site.key, clock.now()).expect("purges"), 1);
+    assert!(!vault.traces(&enrolled).expect("reads").any() && vault.traces(&other).expect("reads").key);
+    // An order that ends by itself takes its templates along too, and a clock set back afterwards finds nothing.
+    let register: Register = toml::from_str(ORDER_OF_AN_EMERGENCY).expect("a register");
+    let enrolled = enrol_until(&vault, &p, &[embedding(0)], far);
+    clock.set_utc(begun);
+    clock.advance(std::time::Duration::from_secs(4 * 86_400));
+    assert_eq!(purge(&vault, &register, &site.state, &site.key, clock.now()).expect("purges"), 1);
+    clock.set_utc(begun);
+    assert!(!vault.traces(&enrolled).expect("reads").any());
+    assert_eq!(searched(&register), 1);
+}
+
+#[test]
+fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
+    let (site, p) = (site(), purpose("missing-person:1"));
+    let vault = site.vault();
+    let subject = SubjectId::random().expect("random");
+    let text = |more: &str| {
+        format!(
+            "[[consent]]\nid = \"mother\"\nsubject = \"{subject}\"\npurpose = \"missing-person:1\"\nnotice_sha256 = \"{}\"\n\
+             method = \"written\"\nseparate = true\ngiven_at = 1970-01-01\nuntil = 2200-01-01\n\
+             guardian = {{ reference = \"g\", relation = \"mother\", given_at = 1970-01-01 }}\n{more}",
+            "5e1f".repeat(16)
+        )
+    };
+    let register = |more: &str| -> Register { toml::from_str(&text(more)).expect("a register") };
+    let (model, template) = (model(), embedding(0));
+    let new = NewSubject {
+        subject: subject.clone(),
+        purpose: &p,
+        model: &model,
+        templates: vec![&template],
+        channel: Channel::ImageFile,
+        consent: Some("mother"),
+        enrolled_at: NOW,
+        expires_at: END,
+    };
+    vault.enrol(&[new]).expect("enrolled");
+    assert_eq!(vault.list(Some(&p)).expect("lists")[0].consent.as_deref(), Some("mother"), "where it came from stays known");
+    let set = GallerySet::new(model.clone(), crate::frame::TableId::TESTS);
+    let given = register("");
+    assert_eq!(set.reload(&vault, &given, NOW).expect("reloads").templates, 1);
+    let withdrawn = register("withdrawn = { at = 1970-01-01, by = \"mother\" }\n");
+    let done = set.reload(&vault, &withdrawn, NOW).expect("reloads");
+    assert_eq!((done.templates, done.unfounded), (0, 1));
+    assert_eq!(set.reload(&vault, &Register::default(), NOW).expect("reloads").templates, 0, "nor where the record is gone");
+    let at = Now { utc: NOW, monotonic: Stamp::from_ns(1) };
+    assert_eq!(purge(&vault, &Register::default(), &site.state, &site.key, at).expect("purges"), 0);
+    assert_eq!(purge(&vault, &withdrawn, &site.state, &site.key, at).expect("purges"), 1);
+    assert!(!vault.traces(&subject).expect("reads").any());
 }

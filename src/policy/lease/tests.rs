@@ -80,3 +80,17 @@ fn each_stage_needs_its_state_and_each_purpose_its_grant() {
     assert_eq!(g.table.match_permits(s, T0).expect("granted").len(), 1);
     assert_eq!(g.table.permit::<Detect>(StreamIndex(9), T0).err(), Some(Withheld::NoLease));
 }
+
+#[test]
+fn a_verification_opens_no_search_whatever_the_rules_grant() {
+    let s = StreamIndex(0);
+    let g = grant(StreamState::Recognise, &["access-verification"], Area::whole(), T0);
+    assert_eq!(g.table.permit::<Embed>(s, T0).err(), Some(Withheld::Purpose), "nobody is embedded who claims nothing");
+    assert_eq!(g.table.match_permits(s, T0).err(), Some(Withheld::Purpose));
+    let verification = "access-verification".parse().expect("purpose");
+    assert_eq!(g.table.permit_for::<Match>(s, &verification, T0).err(), Some(Withheld::Purpose));
+    let both = grant(StreamState::Recognise, &["access-verification", "missing-person:1"], Area::whole(), T0);
+    let searched = both.table.match_permits(s, T0).expect("granted");
+    assert_eq!(searched.iter().map(|p| p.purpose().to_string()).collect::<Vec<_>>(), ["missing-person:1"]);
+    assert_eq!(both.table.permit_for::<Emit>(s, &verification, T0).err(), Some(Withheld::Purpose));
+}

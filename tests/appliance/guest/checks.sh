@@ -129,7 +129,7 @@ commission() { # with-signs|without-signs, options...
   /share/site.sh "$1" >/tmp/site.toml && placard commission /tmp/site.toml "${@:2}"
 }
 
-enrol() { placard enrol --purpose missing-person:mp-7 --name Wanted /share/wanted.png; }
+enrol() { placard enrol --adult --purpose missing-person:mp-7 --name Wanted /share/wanted.png; }
 
 unit_and_user() {
   install_placard
