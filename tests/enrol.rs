@@ -403,8 +403,9 @@ fn age_is_declared_a_child_has_a_guardian_and_a_case_has_one_person() {
         assert_eq!(enrol(&[&contradiction[..], &[&anna]].concat()).exit, 2);
     }
 
-    let (subject, register) = ("0123456789abcdef0123456789abcdef", site.directory.path().join("register.toml"));
-    std::fs::write(&register, format!("{REGISTER}{}", mothers_consent(subject, ""))).unwrap();
+    let (subject, path) = ("0123456789abcdef0123456789abcdef", site.directory.path().join("register.redb"));
+    let put = |more: &str| register::put(&path, &format!("{REGISTER}{}", mothers_consent(subject, more)), SystemClock.utc());
+    put("");
     let answer = enrol(&["--birth-date", &child, "--guardian-consent", "mother", &anna]);
     assert_eq!(answer.exit, 0, "{}", answer.errors);
     assert_eq!(text(&answer.lines[0]["subject"]), subject, "the consent's subject, so that its end is the template's");
@@ -418,8 +419,7 @@ fn age_is_declared_a_child_has_a_guardian_and_a_case_has_one_person() {
     };
     assert!(found());
     // The consent is withdrawn: nobody finds the child, and the next who writes the vault erases it.
-    std::fs::write(&register, format!("{REGISTER}{}", mothers_consent(subject, "withdrawn = { at = 2026-01-01, by = \"g-1\" }\n")))
-        .unwrap();
+    put("withdrawn = { at = 2026-01-01, by = \"g-1\" }\n");
     assert!(!found());
     assert_eq!(enrol(&["--adult", &ben]).exit, 0, "there is room again");
     assert_eq!(site.subjects_in_vault(), 1);

@@ -79,7 +79,8 @@ pub struct GallerySet {
     scans: ArcSwap<Scans>,
     /// When the next template expires.
     next_expiry_ns: AtomicI64,
-    writing: Mutex<()>,
+    /// Writers take turns. Digest of the register that what is searched stands by.
+    writing: Mutex<Option<[u8; 32]>>,
 }
 
 impl GallerySet {
@@ -139,16 +140,19 @@ impl GallerySet {
         all
     }
 
-    /// Takes over what the vault holds and what of it stands by `register`. Purposes whose version is unchanged keep their scan, so that a
-    /// reload of nothing new costs one small read; those that rest on consents or an order are read in any case. On an error
-    /// everything stays as it was.
+    /// Takes over what the vault holds and what of it stands by `register`. Where the register is the same, purposes whose version is
+    /// unchanged keep their scan, so that a reload of nothing new costs one small read; those that rest on consents or an order, which
+    /// end by themselves, are read in any case. On an error everything stays as it was.
     pub fn reload(&self, vault: &Vault, register: &Register, now: Stamp<Utc>) -> Result<Reloaded, ReloadError> {
-        let _turn = self.writing.lock();
+        let mut stood_by = self.writing.lock();
         let old = self.scans.load_full();
+        let digest = register.hash();
+        let same = *stood_by == Some(digest);
         let mut scans = Scans::new();
         let mut done = Reloaded::default();
         for (purpose, version) in vault.purposes()? {
-            if let Some(scan) = old.get(&purpose).filter(|scan| scan.version() == version && !rests_on_records(register, &purpose)) {
+            let kept = |scan: &&Arc<dyn Scan>| same && scan.version() == version && !rests_on_records(register, &purpose);
+            if let Some(scan) = old.get(&purpose).filter(kept) {
                 scans.insert(purpose, Arc::clone(scan));
                 continue;
             }
@@ -170,6 +174,7 @@ impl GallerySet {
         done.changed.extend(old.keys().filter(|p| !scans.contains_key(*p)).cloned());
         done.templates = scans.values().map(|s| s.len()).sum();
         self.publish(without_expired(&scans, now).unwrap_or(scans));
+        *stood_by = Some(digest);
         Ok(done)
     }
 

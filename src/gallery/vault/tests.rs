@@ -433,6 +433,9 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
     let set = GallerySet::new(model.clone(), crate::frame::TableId::TESTS);
     let given = register("");
     assert_eq!(set.reload(&vault, &given, NOW).expect("reloads").templates, 1);
+    // The record disappears, which no vault's version shows.
+    assert_eq!(set.reload(&vault, &Register::default(), NOW).expect("reloads").templates, 0);
+    assert_eq!(set.reload(&vault, &given, NOW).expect("reloads").templates, 1);
     let withdrawn = register("withdrawn = { at = 1970-01-01, by = \"mother\" }\n");
     let done = set.reload(&vault, &withdrawn, NOW).expect("reloads");
     assert_eq!((done.templates, done.unfounded), (0, 1));
