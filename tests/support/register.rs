@@ -8,7 +8,7 @@ use placard::policy::facts::Register;
 use placard::policy::store::{Approval, Change, Digest, Edit, Event, PersonKey, Present, Proposal, Table, difference, put_as_stand_ins};
 use placard::policy::when::When;
 use placard::state::StateDirectory;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
 const CHANGES: TableDefinition<u64, &[u8]> = TableDefinition::new("changes-1");
 const PRESENT: TableDefinition<&str, &[u8]> = TableDefinition::new("present-1");
@@ -19,9 +19,19 @@ pub fn put(path: &Path, text: &str, at: Stamp<Utc>) {
     put_as_stand_ins(path, &register, at).expect("stored");
 }
 
+/// The file as nobody else has it: a policy thread that is just reading it lets go of it soon.
+fn database(path: &Path) -> Database {
+    loop {
+        match Database::open(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) => std::thread::yield_now(),
+            opened => return opened.expect("opens"),
+        }
+    }
+}
+
 /// The changes as the file has them.
 pub fn changes(path: &Path) -> Vec<Vec<u8>> {
-    let database = Database::open(path).expect("opens");
+    let database = database(path);
     let read = database.begin_read().expect("reads");
     let table = read.open_table(CHANGES).expect("there");
     table.iter().expect("rows").map(|row| row.expect("a row").1.value().to_vec()).collect()
@@ -29,7 +39,7 @@ pub fn changes(path: &Path) -> Vec<Vec<u8>> {
 
 /// Puts `changes` in the place of those that the file has, with the digest of the last beside them.
 pub fn replace_changes(path: &Path, changes: &[Vec<u8>]) {
-    let database = Database::open(path).expect("opens");
+    let database = database(path);
     let write = database.begin_write().expect("writes");
     {
         let mut table = write.open_table(CHANGES).expect("there");
