@@ -21,7 +21,7 @@ use crate::policy::store::{Outcome, Request, StoreError};
 use crate::policy::when::{NotADate, When};
 use crate::policy::worker::PolicyError;
 
-/// The policy thread evaluates five times a second; silent for longer than a lease, it is not well.
+/// The policy thread evaluates 25 times a second; silent for longer than a lease, it is not well.
 const HEARTBEAT_LATE_MS: f64 = 500.0;
 
 /// Shown instead of what the law allows, when nobody is left to do it.

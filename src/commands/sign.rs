@@ -2,7 +2,7 @@
 //!
 //! Where the service runs it is told through its control socket, so that a withdrawal takes effect before this command returns; where it
 //! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
-//! is changed all the same, and the policy thread reads it within 200 ms or has lost its leases already.
+//! is changed all the same, and the policy thread reads it within 40 ms or has lost its leases already.
 
 mod print;
 

@@ -1,8 +1,8 @@
 //! The policy thread (`policy`) and the handle by which others talk to it.
 //!
-//! The thread wakes on messages and at least every [`TICK`] (five times a second; a lease lasts half a second), reads the register again if
+//! The thread wakes on messages and at least every [`TICK`] (six times in a lease's longest life), reads the register again if
 //! its file changed, decides, and renews. Nothing a worker does waits for it. When it stops, hangs, panics or cannot read, leases
-//! end: at once where it still can end them, within 500 ms where it cannot.
+//! end: at once where it still can end them, within [`MAX_LEASE`](super::lease::MAX_LEASE) where it cannot.
 //!
 //! It is seldom busy and must not be late: where the machine is short of processor time a lease that is renewed too late costs frames (never
 //! the law). So it asks the kernel for precedence, and does without where that is not allowed.
@@ -34,7 +34,7 @@ use super::store::{Outcome, Present, Request, Store, StoreError};
 use super::when::When;
 
 /// The longest time between two evaluations.
-pub const TICK: Duration = Duration::from_millis(200);
+pub const TICK: Duration = Duration::from_millis(40);
 /// How long the handle waits for the thread's answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -45,7 +45,7 @@ const NICENESS: i32 = -5;
 pub enum PolicyError {
     #[error("the policy thread could not be started: {0}")]
     Spawn(std::io::Error),
-    #[error("the policy thread does not answer; no lease outlives it by more than 500 ms")]
+    #[error("the policy thread does not answer; no lease outlives it by more than 240 ms")]
     NotAnswering,
     #[error("there is no sign `{id}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
     UnknownSign { id: String, nearest: Option<String> },

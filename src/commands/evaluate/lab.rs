@@ -25,7 +25,7 @@ use crate::policy::evaluation::EvaluationDesk;
 use crate::policy::lease::{Permit, PixelStage};
 use crate::state::StateDirectory;
 
-/// A lease lasts half a second; on a busy machine it may have ended before it was used.
+/// A lease is short; on a busy machine it may have ended before it was used.
 const ATTEMPTS: usize = 20;
 
 /// Which models are measured, and how the detector is set.

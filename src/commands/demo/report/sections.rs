@@ -68,7 +68,7 @@ pub fn policy(page: &mut Page, story: &Story) {
             if change.remedy.is_empty() { "nothing needs to be done: it changes by itself".to_owned() } else { with_code(&change.remedy) },
         ]);
     }
-    let lead = "A policy thread decides several times a second what may be done with each stream, and renews leave for half a second at most. \
+    let lead = "A policy thread decides several times a second what may be done with each stream, and renews leave for a quarter of a second at most. \
                 Every stream begins <i>off</i>. Each time something was taken away, the table says by which rule, from which fact, and what would change it.";
     page.section(
         "policy",
