@@ -32,7 +32,7 @@ KINDS = {
         "write": embedder.write,
         "task": "face-embedder",
         "input": 'name = "data"\nchannels = "rgb"\nwidth = 112\nheight = 112\nresize = "aligned-crop"',
-        "decode": f'layout = "embedding"\noutput = "embedding"\ndim = {embedder.DIM}\nnormalised = true\nmirrored = true',
+        "decode": f'layout = "embedding"\noutput = "embedding"\ndim = {embedder.DIM}\nnormalised = true',
     },
     "mask": {
         "network": mask.Mask,

@@ -52,6 +52,9 @@ enum Action {
         /// Face detector in the model store that finds the faces in them. Unset: the only one there.
         #[arg(long, value_name = "NAME", requires = "calibrate")]
         detector: Option<String>,
+        /// For the program's makers: the directory of its next version's bundled models.
+        #[arg(long, value_name = "DIR", requires = "int8", hide = true)]
+        out: Option<PathBuf>,
     },
     /// List the models there are: those of the program, then those that were added.
     List,
@@ -69,7 +72,7 @@ enum Action {
 pub fn run(context: &Context, args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     match args.action {
-        Action::Add { file, name, manifest, int8, calibrate, purpose, detector } => {
+        Action::Add { file, name, manifest, int8, calibrate, purpose, detector, out: next } => {
             let options = AddOptions { name, manifest, onnxruntime: None };
             let photographs = calibrate.zip(purpose).map(|(directory, purpose)| Photographs { directory, purpose, detector });
             if let Some(photographs) = &photographs {
@@ -77,7 +80,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             }
             let bundled = file.to_str().filter(|_| !file.exists()).and_then(store::add_bundled);
             let mut added = bundled.unwrap_or_else(|| store::add(&context.state, &file, &options)).map_err(store_failed)?;
-            let made = if int8 { Some(make_int8(context, &added, photographs.as_ref())) } else { None };
+            let made = if int8 { Some(make_int8(context, &added, photographs.as_ref(), next.as_deref())) } else { None };
             super::owner::hand_over(&context.state)?;
             let made = made.transpose()?;
             if let Some(outcome) = &made {

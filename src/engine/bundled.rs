@@ -14,18 +14,32 @@ use super::import::{self, Candidate, ImportError, ImportReport, WeightSketch};
 use super::known;
 use super::manifest::{IntendedUse, Manifest, ManifestError};
 
-/// Name, file, manifest.
+/// What is compiled in of a model.
+struct Embedded {
+    name: &'static str,
+    file: &'static [u8],
+    manifest: &'static str,
+    int8: Option<&'static [u8]>,
+}
+
 macro_rules! embedded {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../models/", $name, ".onnx")), include_str!(concat!("../../models/", $name, ".toml")))),*]
+    (@int8) => { None };
+    (@int8 $file:literal) => { Some(include_bytes!(concat!("../../models/", $file))) };
+    ($($name:literal $(and $int8:literal)?),* $(,)?) => {
+        &[$(Embedded {
+            name: $name,
+            file: include_bytes!(concat!("../../models/", $name, ".onnx")),
+            manifest: include_str!(concat!("../../models/", $name, ".toml")),
+            int8: embedded!(@int8 $($int8)?),
+        }),*]
     };
 }
 
 /// The one list of bundled models.
-static EMBEDDED: &[(&str, &[u8], &str)] = embedded!["concourse-detector", "concourse-embedder", "concourse-mask"];
+static EMBEDDED: &[Embedded] = embedded!["concourse-detector", "concourse-embedder" and "concourse-embedder.int8.onnx", "concourse-mask"];
 
 static MODELS: LazyLock<Vec<(&str, Result<Bundled, ImportError>)>> =
-    LazyLock::new(|| EMBEDDED.iter().map(|&(name, file, manifest)| (name, Bundled::prepare(name, file, manifest))).collect());
+    LazyLock::new(|| EMBEDDED.iter().map(|embedded| (embedded.name, Bundled::prepare(embedded))).collect());
 
 /// A bundled model, ready to be loaded.
 #[derive(Debug)]
@@ -37,11 +51,13 @@ pub struct Bundled {
     pub report: ImportReport,
     /// As compiled in.
     pub file: &'static [u8],
+    /// Its int8 variant, which its manifest describes.
+    pub int8: Option<&'static [u8]>,
     weights: Vec<WeightSketch>,
 }
 
 impl Bundled {
-    fn prepare(name: &str, file: &'static [u8], manifest: &str) -> Result<Self, ImportError> {
+    fn prepare(&Embedded { name, file, manifest, int8 }: &Embedded) -> Result<Self, ImportError> {
         let mut manifest = Manifest::from_toml(manifest)?;
         if manifest.name != name {
             return Err(ManifestError::Value { key: "name", reason: format!("`{}`, but the file is `{name}`", manifest.name) }.into());
@@ -51,13 +67,18 @@ impl Bundled {
         let weights = candidate.weight_sketches();
         let import::Prepared { bytes, report } = candidate.prepare(&manifest)?;
         manifest.prepared_sha256 = Some(report.prepared_sha256.clone());
-        Ok(Self { manifest, prepared: bytes, report, file, weights })
+        let described = manifest.int8.as_ref().map(|int8| int8.sha256.clone());
+        if described != int8.map(import::sha256_hex) {
+            return Err(ManifestError::Value { key: "int8.sha256", reason: "not that of the int8 file beside it".into() }.into());
+        }
+        int8.map(|bytes| import::verify(bytes, &manifest)).transpose()?;
+        Ok(Self { manifest, prepared: bytes, report, file, int8, weights })
     }
 }
 
 /// The names that are taken.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    EMBEDDED.iter().map(|(name, ..)| *name)
+    EMBEDDED.iter().map(|embedded| embedded.name)
 }
 
 /// Every bundled model; an error is a fault of the program's build.
@@ -70,9 +91,12 @@ pub fn by_name(name: &str) -> Option<&'static Result<Bundled, ImportError>> {
     MODELS.iter().find(|(of, _)| *of == name).map(|(_, model)| model)
 }
 
-/// The bundled model whose file this is, as compiled in or as prepared.
+/// The bundled model whose file this is, as compiled in, as prepared or in int8.
 pub fn by_digest(sha256: &str) -> Option<&'static Bundled> {
-    let is = |model: &&Bundled| model.manifest.sha256 == sha256 || model.report.prepared_sha256 == sha256;
+    let is = |model: &&Bundled| {
+        let int8 = model.manifest.int8.as_ref().is_some_and(|int8| int8.sha256 == sha256);
+        int8 || model.manifest.sha256 == sha256 || model.report.prepared_sha256 == sha256
+    };
     MODELS.iter().filter_map(|(_, model)| model.as_ref().ok()).find(is)
 }
 
@@ -108,13 +132,13 @@ mod tests {
     fn every_bundled_model_is_small_fits_its_manifest_and_is_for_commissioning() {
         assert_eq!(names().collect::<Vec<_>>(), MOST_BYTES.map(|(name, _)| name));
         let mut together = 0;
-        for ((name, file, text), (_, most)) in EMBEDDED.iter().zip(MOST_BYTES) {
+        for (Embedded { name, file, manifest: text, int8 }, (_, most)) in EMBEDDED.iter().zip(MOST_BYTES) {
             let manifest = Manifest::from_toml(text).unwrap();
             assert_eq!(manifest.intended_use, IntendedUse::Commissioning, "{name}");
             assert_eq!(manifest.sha256, import::sha256_hex(file), "{name}: its manifest is of another file");
             assert_eq!(manifest.prepared_sha256, None, "{name}: the program works it out");
             assert!(file.len() <= most, "{name} has {} bytes, {most} are allowed", file.len());
-            together += file.len() + text.len();
+            together += file.len() + text.len() + int8.map_or(0, <[u8]>::len);
             let model = by_name(name).unwrap().as_ref().unwrap();
             assert!(model.weights.len() >= 4, "{name} has weights to be known by");
             assert_eq!(model.prepared, import::prepare(file, &manifest).unwrap().bytes, "{name}");
@@ -129,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_copy_is_known_by_its_digest_and_a_relabelled_one_by_its_weights() {
-        let Bundled { file, manifest, .. } = by_name("concourse-embedder").unwrap().as_ref().unwrap();
+        let Bundled { file, manifest, int8, .. } = by_name("concourse-embedder").unwrap().as_ref().unwrap();
+        assert_eq!(by_digest(&import::sha256_hex(int8.unwrap())).unwrap().manifest.name, manifest.name);
         assert_eq!(by_digest(&import::sha256_hex(file)).unwrap().manifest.name, manifest.name);
         assert_eq!(by_digest(manifest.prepared_sha256.as_ref().unwrap()).unwrap().manifest.name, manifest.name);
         let mut model = ModelProto::decode(*file).unwrap();

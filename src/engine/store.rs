@@ -28,7 +28,7 @@ use super::{EngineError, Network};
 use crate::config::schema;
 use crate::state::StateDirectory;
 
-pub use int8::{Int8Outcome, Samples, add_int8, load_fastest};
+pub use int8::{Int8Outcome, Samples, add_int8, export_int8, load_fastest};
 
 const MODEL: &str = "model.onnx";
 const MANIFEST: &str = "manifest.toml";

@@ -1,6 +1,7 @@
 //! `placard model add FILE --int8`: makes the variant, and says what came of it.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -12,8 +13,21 @@ use crate::engine::processor::processor;
 use crate::engine::store::{self, Added, Int8Outcome};
 
 /// Makes the int8 variant of a model that is in the store.
-pub(super) fn make_int8(context: &Context, added: &Added, photographs: Option<&Photographs>) -> Result<Int8Outcome, Failed> {
+///
+/// `out`: where a bundled model's goes, for the program's next version.
+pub(super) fn make_int8(
+    context: &Context,
+    added: &Added,
+    photographs: Option<&Photographs>,
+    out: Option<&Path>,
+) -> Result<Int8Outcome, Failed> {
     let manifest = &added.manifest;
+    if let (None, Some(out)) = (&added.directory, out) {
+        let samples = faces::samples(context, &manifest.input, photographs, Extent::FULL)?;
+        let outcome = store::export_int8(&manifest.name, &samples, out, None).map_err(store_failed);
+        faces::wipe(samples);
+        return outcome;
+    }
     if added.directory.is_none() {
         return Ok(Int8Outcome::Kept { reason: "it is part of the program, and nothing of it is in the store".to_owned() });
     }

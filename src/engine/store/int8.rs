@@ -4,10 +4,12 @@
 //! measured with templates from fp32 and probes from int8. It gets in by [`add_int8`] only, next to a model that is there; the manifest is replaced
 //! last, by renaming, so that a power cut leaves the old state or the new one. It runs only where it was measured to be faster.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::{MANIFEST, Pinned, StoreError, open, open_for, read_pinned, start};
+use super::{MANIFEST, Pinned, StoreError, of_the_program, open, open_for, read_pinned, start};
 use crate::config::schema;
+use crate::engine::bundled;
 use crate::engine::import::{self, sha256_hex};
 use crate::engine::manifest::{Int8, Manifest, Task};
 use crate::engine::onnxruntime::{OnnxNetwork, initialise, library_path};
@@ -81,17 +83,10 @@ fn make(manifest: &Manifest, prepared: &[u8], samples: &Samples) -> Result<(Quan
     Ok((made, verdict, gain))
 }
 
-fn store(
-    state: &StateDirectory,
-    mut manifest: Manifest,
-    made: Quantised,
-    verdict: Verdict,
-    gain: f64,
-    samples: &Samples,
-) -> Result<Int8Outcome, StoreError> {
-    let Verdict { pictures, cosine_mean, cosine_min, people, probes, .. } = verdict;
+fn describe(made: &Quantised, verdict: &Verdict, gain: f64, samples: &Samples) -> Int8 {
+    let Verdict { pictures, cosine_mean, cosine_min, people, probes, .. } = *verdict;
     let percent = |share: f32| format!("{:.1} %", 100.0 * share);
-    let int8 = Int8 {
+    Int8 {
         sha256: sha256_hex(&made.bytes),
         calibrated_with: samples.what.clone(),
         accuracy: vec![
@@ -109,7 +104,46 @@ fn store(
         ],
         times_as_fast: (gain * 100.0).round() / 100.0,
         processor: processor(),
+    }
+}
+
+/// Makes the int8 variant of a bundled model for the program's next version: `NAME.int8.onnx` in `out`, described at the end of
+/// `NAME.toml` there.
+pub fn export_int8(name: &str, samples: &Samples, out: &Path, onnxruntime: Option<&Path>) -> Result<Int8Outcome, StoreError> {
+    let model = of_the_program(name).ok_or_else(|| StoreError::NotFound {
+        name: name.into(),
+        path: out.into(),
+        have: bundled::names().map(str::to_owned).collect(),
+    })??;
+    initialise(&library_path(onnxruntime))?;
+    let (made, verdict, gain) = match make(&model.manifest, &model.prepared, samples) {
+        Ok(made) => made,
+        Err(error) => return Ok(Int8Outcome::Kept { reason: error.to_string() }),
     };
+    if let Some(reason) = verdict.refusal() {
+        return Ok(Int8Outcome::Kept { reason });
+    }
+    let int8 = describe(&made, &verdict, gain, samples);
+    let manifest = out.join(format!("{name}.toml"));
+    let failed = |error| StoreError::File { path: manifest.clone(), error };
+    let text = std::fs::read_to_string(&manifest).map_err(failed)?;
+    let rest = text.split("\n[int8]\n").next().unwrap_or_default().trim_end();
+    let table = toml::to_string(&int8).map_err(|error| failed(std::io::Error::other(error)))?;
+    let path = out.join(format!("{name}.int8.onnx"));
+    replace_file(&path, &made.bytes, 0o644).map_err(|error| StoreError::File { path: path.clone(), error })?;
+    replace_file(&manifest, format!("{rest}\n\n[int8]\n{table}").as_bytes(), 0o644).map_err(failed)?;
+    Ok(Int8Outcome::Stored { int8, verdict, report: made.report })
+}
+
+fn store(
+    state: &StateDirectory,
+    mut manifest: Manifest,
+    made: Quantised,
+    verdict: Verdict,
+    gain: f64,
+    samples: &Samples,
+) -> Result<Int8Outcome, StoreError> {
+    let int8 = describe(&made, &verdict, gain, samples);
     let name = manifest.name.clone();
     let path = path_of(state, &name, &int8);
     let failed = |error| StoreError::File { path: path.clone(), error };
@@ -151,15 +185,23 @@ pub(super) fn read(state: &StateDirectory, manifest: &Manifest) -> Result<Option
     read_pinned(manifest, path_of(state, &manifest.name, int8), int8.sha256.clone()).map(Some)
 }
 
+/// The int8 variant of a model of the store, or of the program.
+fn variant(state: &StateDirectory, manifest: &Manifest) -> Result<Option<Cow<'static, [u8]>>, StoreError> {
+    match of_the_program(&manifest.name) {
+        Some(model) => Ok(model?.int8.map(Cow::Borrowed)),
+        None => Ok(read(state, manifest)?.map(|pinned| Cow::Owned(pinned.bytes))),
+    }
+}
+
 /// As [`super::load_network`], in int8 where that was measured to be faster on this machine's processor. For what cameras see; templates are
 /// made by `load_network`.
 pub fn load_fastest(state: &StateDirectory, name: &str, task: Task, engine: &schema::Engine) -> Result<Box<dyn Network>, StoreError> {
     let (manifest, prepared) = open_for(state, name, task)?;
-    let (variant, here) = (read(state, &manifest)?, processor());
+    let (variant, here) = (variant(state, &manifest)?, processor());
     match (&manifest.int8, variant) {
         (Some(int8), Some(variant)) if int8.is_faster_on(&here) => {
             tracing::info!(model = name, times_as_fast = int8.times_as_fast, "runs in int8");
-            start(&manifest, &variant.bytes, engine)
+            start(&manifest, &variant, engine)
         }
         (Some(int8), _) => {
             let measured_on = &int8.processor;
