@@ -3,6 +3,10 @@
 
 #[path = "law/areas.rs"]
 mod areas;
+#[path = "law/histories.rs"]
+mod histories;
+#[path = "law/history.rs"]
+mod history;
 #[path = "law/oracle.rs"]
 mod oracle;
 #[path = "law/random.rs"]

@@ -26,8 +26,8 @@ use super::rules::{Decision, DecisionPlane, Reason, Rule};
 use super::store::{Reader, StoreError};
 use super::wall_clock::WallClockGuard;
 
-/// What was read last holds this long while somebody writes the file.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What was read last holds this long while somebody writes the file; with a lease on top, less than a second.
+const PATIENCE: Duration = Duration::from_millis(700);
 /// How long a reading that was asked for waits for a writer: well within a lease.
 const ASKED_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -65,6 +65,9 @@ pub(in crate::policy) struct Keeper {
     guard: WallClockGuard,
     /// Of the file as last read; `None`: read it again.
     seen: Option<FileStamp>,
+    /// When the file was last looked at: leases run from here, so that a thread that is held up between reading and deciding grants nothing
+    /// from what has changed meanwhile.
+    looked_at: Stamp<Monotonic>,
     loaded: Result<Loaded, Reason>,
     /// Withdrawals that the file may not show yet.
     pending: PendingWithdrawals,
@@ -87,6 +90,7 @@ impl Keeper {
         let (writer, table) = LeaseWriter::new(streams.len(), &clock);
         let board = Arc::new(Board::new(&streams));
         let in_force = vec![StreamState::Off; streams.len()];
+        let looked_at = clock.monotonic();
         let loaded = Err(Reason::new(Rule::RegisterReadable, "the register has not been read yet", ""));
         let keeper = Self {
             reader: Reader::new(path.clone()),
@@ -101,6 +105,7 @@ impl Keeper {
             board,
             guard: WallClockGuard::default(),
             seen: None,
+            looked_at,
             loaded,
             pending,
             observations: Observations::default(),
@@ -126,6 +131,10 @@ impl Keeper {
     /// changes something.
     pub fn step(&mut self) -> Option<Duration> {
         self.refresh();
+        if self.clock.monotonic() > self.looked_at.plus(MAX_LEASE / 4) {
+            // A long reading would leave the leases little time to run; what has been read is not read again.
+            self.refresh();
+        }
         self.decide()
     }
 
@@ -172,7 +181,8 @@ impl Keeper {
     }
 
     fn refresh(&mut self) {
-        // The stamp is taken before the file is read: a change in between is seen next time.
+        // Both are taken before the file is read: a change in between is seen next time.
+        self.looked_at = self.clock.monotonic();
         let stamp = FileStamp::of(&self.path).ok();
         if stamp.is_some() && stamp == self.seen {
             return;
@@ -292,7 +302,7 @@ impl Keeper {
             (state, Some(hash), Some(area)) => {
                 let profile_hash = Sha256::new().chain_update(hash).chain_update(decision.rules).finalize().into();
                 let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash };
-                self.writer.publish_until(&terms, now.monotonic, lease_end(decision, now));
+                self.writer.publish_until(&terms, now.monotonic, lease_end(decision, now, self.looked_at));
             }
         }
         self.in_force[index] = in_force;
@@ -318,8 +328,8 @@ impl Keeper {
 }
 
 /// No lease outlives the facts it rests on.
-fn lease_end(decision: &Decision, now: Now) -> Stamp<Monotonic> {
-    let longest = now.monotonic.plus(MAX_LEASE);
+fn lease_end(decision: &Decision, now: Now, looked_at: Stamp<Monotonic>) -> Stamp<Monotonic> {
+    let longest = looked_at.plus(MAX_LEASE);
     let Some(change) = decision.next_change else { return longest };
     let left_ns = u64::try_from(change.since_ns(now.utc)).unwrap_or(0);
     longest.min(now.monotonic.plus(Duration::from_nanos(left_ns)))

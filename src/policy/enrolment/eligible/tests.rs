@@ -75,7 +75,8 @@ fn every_flaw_of_a_consent_refuses() {
     assert_eq!((given.subject.as_deref(), given.consent.as_deref()), (Some(ANNA), Some("c-1")));
     assert_eq!(given.ends, Some(when("2026-12-01").at()), "no template outlives the consent");
     assert_eq!(refused(&register, "access-verification", &adult()), Some(Rule::ConsentGiven), "none named");
-    let flaws: [(&str, fn(&mut Consent)); 10] = [
+    type Flaw = fn(&mut Consent);
+    let flaws: [(&str, Flaw); 10] = [
         ("another id", |c| c.id = "c-2".to_owned()),
         ("another purpose", |c| c.purpose = purpose("missing-person:mp-7")),
         ("not separate", |c| c.separate = false),

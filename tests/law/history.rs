@@ -1,0 +1,165 @@
+//! A site that lives through a history: its register, its policy thread, and what was so when, against which the oracle judges.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use placard::clock::{Clock, SimulatedClock, Stamp};
+use placard::policy::cedar::CedarPlane;
+use placard::policy::facts::Register;
+use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, StreamState};
+use placard::policy::oracle::Oracle;
+use placard::policy::store::put_as_stand_ins;
+use placard::policy::when::When;
+use placard::policy::worker::{PolicyHandle, PolicyThread};
+
+use crate::{NORTH, SOUTH, at, register_text};
+
+pub const NAMES: [&str; 2] = ["north", "south"];
+
+/// What was so from an instant on, until the next. `None`: the register could not be believed.
+pub struct Truth {
+    from_ns: i64,
+    utc_less_monotonic_ns: i64,
+    register: Option<Arc<Register>>,
+}
+
+pub struct History {
+    _directory: tempfile::TempDir,
+    pub path: PathBuf,
+    pub clock: Arc<SimulatedClock>,
+    /// `None`: it was stopped, or it broke down.
+    pub policy: Option<PolicyHandle>,
+    pub table: LeaseTable,
+    pub frozen: bool,
+    pub truths: Vec<Truth>,
+    pub tally: Tally,
+}
+
+#[derive(Default)]
+pub struct Tally {
+    pub events: BTreeMap<&'static str, u64>,
+    pub looks: u64,
+    pub embeddings: u64,
+    pub dark: u64,
+}
+
+impl History {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("register.redb");
+        let clock = SimulatedClock::starting_at(at("2026-11-21T12:00:00Z"));
+        crate::register::put(&path, &register_text(), clock.utc());
+        let (policy, table) = Self::start(&path, &clock);
+        let mut history = Self {
+            _directory: directory,
+            path,
+            clock,
+            policy: Some(policy),
+            table,
+            frozen: false,
+            truths: Vec::new(),
+            tally: Tally::default(),
+        };
+        history.learn();
+        history
+    }
+
+    fn start(path: &Path, clock: &Arc<SimulatedClock>) -> (PolicyHandle, LeaseTable) {
+        let streams: Vec<Arc<str>> = NAMES.map(Arc::from).to_vec();
+        PolicyThread::start(path.to_owned(), &streams, Arc::clone(clock) as _, Box::new(CedarPlane::bundled()), None).expect("starts")
+    }
+
+    /// From now on it is so as the file has it.
+    pub fn learn(&mut self) {
+        let register = Register::load(&self.path).ok().map(Arc::new);
+        self.learn_as(register);
+    }
+
+    pub fn learn_as(&mut self, register: Option<Arc<Register>>) {
+        let now = self.clock.now();
+        let utc_less_monotonic_ns = now.utc.ns() - now.monotonic.ns();
+        self.truths.push(Truth { from_ns: now.monotonic.ns(), utc_less_monotonic_ns, register });
+    }
+
+    pub fn known(&self) -> Option<Register> {
+        self.truths.last().and_then(|t| t.register.as_deref().cloned())
+    }
+
+    /// Changes what the register says, where it can be believed.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Register, &History)) {
+        let Some(mut register) = self.known() else { return };
+        change(&mut register, self);
+        // A date before the last change's, or what makes no register, is refused; then everything stays as it was.
+        let _refused = put_as_stand_ins(&self.path, &register, self.clock.utc());
+        self.learn();
+    }
+
+    pub fn when(&self, offset_ns: i64) -> When {
+        When::from_stamp(Stamp::from_ns(self.clock.utc().ns().saturating_add(offset_ns)))
+    }
+
+    pub fn restart(&mut self) {
+        let (policy, table) = Self::start(&self.path, &self.clock);
+        (self.policy, self.table, self.frozen) = (Some(policy), table, false);
+    }
+
+    /// The thread, if there is one that answers.
+    pub fn answering(&self) -> Option<&PolicyHandle> {
+        self.policy.as_ref().filter(|_| !self.frozen)
+    }
+
+    pub fn reload(&self) {
+        self.answering().map_or(Ok(()), PolicyHandle::reload).expect("the policy thread answers");
+    }
+
+    /// Whether the oracle permits `purpose` to recognise on `stream` at some instant of the last lease's length.
+    fn was_permitted(&self, stream: &str, purpose: &str, now_ns: i64) -> bool {
+        let lease_ns = i64::try_from(MAX_LEASE.as_nanos()).expect("small");
+        let ends = self.truths.iter().skip(1).map(|t| t.from_ns).chain([now_ns]);
+        self.truths.iter().zip(ends).filter(|(_, end)| *end >= now_ns - lease_ns).any(|(truth, end)| {
+            let Some(register) = &truth.register else { return false };
+            [truth.from_ns.max(now_ns - lease_ns), end].into_iter().any(|instant| {
+                let utc_ns = instant + truth.utc_less_monotonic_ns;
+                let verdict = Oracle { register, utc_ns, monotonic_ns: instant, heard: &BTreeMap::new() }.permits(stream);
+                verdict.state == StreamState::Recognise && verdict.purposes.contains(purpose)
+            })
+        })
+    }
+
+    /// What a worker could do now, held against the oracle.
+    pub fn look(&mut self) -> Result<(), String> {
+        self.tally.looks += 1;
+        let now = self.clock.monotonic();
+        for (stream, name) in [NORTH, SOUTH].into_iter().zip(NAMES) {
+            let Ok(embed) = self.table.permit::<Embed>(stream, now) else {
+                self.tally.dark += 1;
+                continue;
+            };
+            if !embed.stands() || self.table.permit::<Detect>(stream, now).is_err() {
+                continue;
+            }
+            // Ended between the two questions: then nothing is searched.
+            let purposes = self.table.match_permits(stream, now).unwrap_or_default();
+            self.tally.embeddings += 1;
+            for purpose in purposes.iter().map(|p| p.purpose().to_string()) {
+                if !self.was_permitted(name, &purpose, now.ns()) {
+                    let said = self.truths.last().map(|t| format!("{:#?}", t.register));
+                    return Err(format!(
+                        "`{name}` recognises for {purpose}, and the oracle did not permit it: {}",
+                        said.unwrap_or_default()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        if let Some(policy) = self.policy.as_ref().filter(|_| self.frozen) {
+            policy.thaw();
+        }
+    }
+}
