@@ -43,6 +43,9 @@ use crate::policy::worker::PolicyThread;
 use crate::progress::ProgressRegistry;
 use crate::queue::Ring;
 use crate::shutdown::Shutdown;
+use crate::signs::attest::Attester;
+use crate::signs::code::Signer;
+use crate::signs::worker::{AttestCounters, AttestWorker, AttestedStream, Hatch, Wanted};
 use crate::track::worker::{TrackWorker, TrackedStream};
 use crate::track::{Identified, LiveTracks, Selection, TrackCounters, Tracker};
 
@@ -139,7 +142,8 @@ impl<'a> Wiring<'a> {
         let free = self.running.detectors.clone();
         let batches = self.detect(detectors, detected, &free, &last_look)?;
         let streams = self.streams(&names, tracked);
-        self.batch(&streams, batches, free)?;
+        let hatches = self.attest(&names, key)?;
+        self.batch(&streams, batches, free, hatches)?;
         for (i, stream) in streams.iter().enumerate() {
             self.running.start_source(self.plan, i, stream.outlet.again())?;
         }
@@ -374,12 +378,46 @@ impl<'a> Wiring<'a> {
         streams
     }
 
-    fn batch(&mut self, streams: &[StreamRuntime], batches: Sender<Batch>, free: FreeWorkers) -> Result<(), StartError> {
-        let feed = |(i, s): (usize, &StreamRuntime)| {
+    /// The attestation worker; answers each stream's way to it.
+    fn attest(&mut self, names: &[Arc<str>], key: Option<&SiteKey>) -> Result<Vec<Hatch>, StartError> {
+        // A pipeline that identifies nobody has read no key; without any, no code is this site's.
+        let own = if key.is_none() { SiteKey::load(&self.plan.state).ok() } else { None };
+        let public = key.or(own.as_ref()).map(|key| Signer::of(key).map(|signer| signer.public())).transpose()?;
+        let (sender, frames) = bounded(names.len().max(1));
+        let (mut streams, mut hatches) = (Vec::new(), Vec::new());
+        for (name, known) in names.iter().zip(self.plan.names_in_register()) {
+            let counters = self.counted(AttestCounters { stream: Some(Arc::clone(name)), ..AttestCounters::default() });
+            let wanted = Wanted::default();
+            hatches.push(Hatch::new(wanted.clone(), sender.clone()));
+            streams.push(AttestedStream::new(known, wanted, counters));
+        }
+        let worker = AttestWorker {
+            attester: Attester::new(public),
+            streams,
+            frames,
+            leases: self.leases.clone(),
+            observations: self.running.policy.observations().clone(),
+            clock: Arc::clone(&self.clock),
+            recorder: self.recorder("attest")?,
+            progress: self.progress.register("attest"),
+        };
+        self.spawn("attest", move || crate::signs::worker::run(worker))?;
+        Ok(hatches)
+    }
+
+    fn batch(
+        &mut self,
+        streams: &[StreamRuntime],
+        batches: Sender<Batch>,
+        free: FreeWorkers,
+        hatches: Vec<Hatch>,
+    ) -> Result<(), StartError> {
+        let feed = |((i, s), hatch): ((usize, &StreamRuntime), Hatch)| {
             Feed::new(index(i), Arc::clone(&s.ring), Arc::clone(&s.detect_every), !self.is_lossless(i), Arc::clone(&s.batch))
+                .watched_through(hatch)
         };
         let bell = &self.running.bell;
-        let feeds = streams.iter().enumerate().map(feed).collect();
+        let feeds = streams.iter().enumerate().zip(hatches).map(feed).collect();
         let batcher = Batcher {
             gatherer: Gatherer::new(feeds, self.leases.clone(), Arc::clone(bell)),
             bell: Arc::clone(bell),

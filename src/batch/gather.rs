@@ -8,6 +8,7 @@ use crate::clock::{Monotonic, Stamp};
 use crate::frame::{Frame, StreamIndex};
 use crate::policy::lease::LeaseTable;
 use crate::queue::{Doorbell, Ring};
+use crate::signs::worker::Hatch;
 
 /// Every n-th frame of a stream is looked at; a reload may change n while frames flow.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Feed {
     /// False for a replay that must lose nothing: frames are then taken oldest first.
     pub newest_first: bool,
     pub counters: Arc<BatchCounters>,
+    /// Where a frame goes that is wanted for the stream's sign.
+    hatch: Option<Hatch>,
     busy: Arc<AtomicBool>,
     since_detect: u32,
 }
@@ -48,7 +51,22 @@ impl Feed {
     ) -> Self {
         // The first frame is always looked at.
         let since_detect = detect_every.get() - 1;
-        Self { stream, ring, detect_every, newest_first, counters, busy: Arc::default(), since_detect }
+        Self { stream, ring, detect_every, newest_first, counters, hatch: None, busy: Arc::default(), since_detect }
+    }
+
+    /// Hands the frames that attestation asks for to `hatch`.
+    pub fn watched_through(mut self, hatch: Hatch) -> Self {
+        self.hatch = Some(hatch);
+        self
+    }
+
+    /// Hands one frame over to attestation where it wants one, lit or dark. Nobody else looks at that frame.
+    fn hand_over(&mut self) {
+        let Some(hatch) = self.hatch.as_ref().filter(|hatch| hatch.is_open()) else { return };
+        if let Some(frame) = self.ring.pop() {
+            self.counters.frames_attested.increment();
+            hatch.take(frame);
+        }
     }
 
     /// Releases, unread, the frames that `detect_every` passes over. Needs neither a turn nor a free worker, so that they do not crowd
@@ -106,11 +124,13 @@ impl Gatherer {
 
     /// Releases what `detect_every` passes over, in all streams.
     pub fn pass_over(&mut self) {
+        self.feeds.iter_mut().for_each(Feed::hand_over);
         self.feeds.iter_mut().for_each(Feed::pass_over);
     }
 
     /// Releases, unread, every frame of every stream.
     pub fn release(&mut self) {
+        self.feeds.iter_mut().for_each(Feed::hand_over);
         self.feeds.iter_mut().for_each(Feed::release);
     }
 
@@ -128,6 +148,7 @@ impl Gatherer {
 
     /// Adds frames to `batch` until it holds `max_batch` or every stream had its turn.
     pub fn gather(&mut self, batch: &mut Batch, max_batch: usize, now: Stamp<Monotonic>) {
+        self.feeds.iter_mut().for_each(Feed::hand_over);
         let count = self.feeds.len();
         for step in 0..count {
             if batch.len() >= max_batch {

@@ -10,6 +10,9 @@
 //!       hand the batch to a worker
 //! ```
 //!
+//! Now and then attestation wants a frame of a stream for its sign (`signs/worker.rs`): the next one is handed over, whether the stream is
+//! lit or dark, counted as attested, and not looked at otherwise.
+//!
 //! When every detector worker is lost (each of them panicked or was stopped by a defect), frames are released unread and counted as undetected, and the
 //! appliance says so ([`FreeWorkers::all_lost`]); the rings do not fill with frames that nobody will look at.
 //!
@@ -38,6 +41,7 @@ crate::counters! {
     pub struct BatchCounters for "batch" {
         frames_batched: "Frames handed to a detector worker with a permit.",
         frames_skipped: "Frames released unread because detect_every passed over them.",
+        frames_attested: "Frames handed over to be looked at for the stream's sign alone.",
         frames_withheld: "Frames released unread because no permit was in force.",
         frames_undetected: "Frames released unread because every detector worker is lost.",
     }

@@ -1,10 +1,11 @@
-//! `placard sign`: list the signs, withdraw one, post it again, record that one was inspected; what they say and the signs themselves (`print.rs`).
+//! `placard sign`: list the signs, withdraw one, post it again, record that one was inspected; what they say and the signs themselves (`print.rs`), and where cameras see them (`view.rs`).
 //!
 //! Where the service runs it is told through its control socket, so that a withdrawal takes effect before this command returns; where it
 //! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
 //! is changed all the same, and the policy thread reads it within 40 ms or has lost its leases already.
 
 mod print;
+mod view;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,8 @@ enum Action {
     Text(print::TextArgs),
     /// Draw a sign as SVG and PDF: its words, whose it is, what rights there are, and a code that only this site can make.
     Print(print::PrintArgs),
+    /// Learn from a stream's pictures where its sign hangs; from then on the stream is dark while its code cannot be read there.
+    View(view::Args),
     /// Show the public key that this site's codes are checked with.
     Key,
 }
@@ -81,6 +84,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Action::List => return list(context),
         Action::Text(args) => return print::text(context, &args),
         Action::Print(args) => return print::print(context, &args),
+        Action::View(args) => return view::run(context, &args),
         Action::Key => return print::key(context),
         Action::Withdraw { id, by, reason } => withdraw(context, &id, &named(by.unwrap_or_else(login))?, &reason)?,
         Action::Post { id, by } => post(context, &id, &named(by.unwrap_or_else(login))?)?,

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// More turns than this are not held in memory, and nobody waits for them to come again.
 const MAX_TURNS: u32 = 64;
 
+/// What may be on a scene's sign, and what may happen to it.
+const ACTS: [&str; 5] = ["sign", "covered", "foreign", "moved", "panned"];
+
 /// A share from 0 to 1, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(u16);
@@ -48,8 +51,8 @@ pub enum SourceSpec {
     /// A still picture.
     Image { path: PathBuf },
     /// The rendered concourse. After `turns` turns the same people walk the same ways again; `None`: never. `masked`: how many wear a mask;
-    /// `None`: as many as the scene has it.
-    Rendered { scene: String, seed: u64, turns: Option<NonZeroU32>, masked: Option<Share> },
+    /// `None`: as many as the scene has it. `acts`: what is on its sign, and what happens to it (`render/acts.rs`), by name.
+    Rendered { scene: String, seed: u64, turns: Option<NonZeroU32>, masked: Option<Share>, acts: Vec<(String, String)> },
     /// Only the stream's own fragment (`gst = "…"`) says.
     Gst,
 }
@@ -77,7 +80,7 @@ pub enum SourceError {
     #[error("scene `{0}`: 1 to 64 letters, digits, `-`, `_`")]
     Scene(String),
     #[error(
-        "`{0}` is not understood: `?seed=N` (0 to 18446744073709551615), `turns=N` (1 to {MAX_TURNS}) and `masked=SHARE` (0 to 1), joined by `&`, may follow a scene"
+        "`{0}` is not understood: `?seed=N` (0 to 18446744073709551615), `turns=N` (1 to {MAX_TURNS}) and `masked=SHARE` (0 to 1), and what happens to its sign (docs/rendered.md), joined by `&`, may follow a scene"
     )]
     Query(String),
 }
@@ -126,10 +129,12 @@ impl fmt::Display for SourceSpec {
             Self::V4l2 { device } => write!(f, "v4l2:{}", device.display()),
             Self::File { path } => write!(f, "file:{}", path.display()),
             Self::Image { path } => write!(f, "image:{}", path.display()),
-            Self::Rendered { scene, seed, turns, masked } => {
+            Self::Rendered { scene, seed, turns, masked, acts } => {
                 write!(f, "rendered:{scene}?seed={seed}")?;
                 turns.iter().try_for_each(|turns| write!(f, "&turns={turns}"))?;
-                masked.iter().try_for_each(|masked| write!(f, "&masked={masked}"))
+                masked.iter().try_for_each(|masked| write!(f, "&masked={masked}"))?;
+                // A sign's code is long.
+                acts.iter().try_for_each(|(name, value)| write!(f, "&{name}={}", if name == "sign" { "…" } else { value }))
             }
             Self::Gst => f.write_str("gst"),
         }
@@ -186,7 +191,7 @@ fn parse_rendered(rest: &str) -> Result<SourceSpec, SourceError> {
     if scene.is_empty() || scene.len() > 64 || !scene.chars().all(good) {
         return Err(SourceError::Scene(shorten(scene)));
     }
-    let (mut seed, mut turns, mut masked) = (None, None, None);
+    let (mut seed, mut turns, mut masked, mut acts) = (None, None, None, Vec::new());
     for part in query.iter().flat_map(|query| query.split('&')) {
         let bad = || SourceError::Query(shorten(part));
         match part.split_once('=') {
@@ -195,10 +200,11 @@ fn parse_rendered(rest: &str) -> Result<SourceSpec, SourceError> {
                 turns = Some(value.parse().ok().filter(|turns: &NonZeroU32| turns.get() <= MAX_TURNS).ok_or_else(bad)?);
             }
             Some(("masked", value)) if masked.is_none() => masked = Some(value.parse().map_err(|()| bad())?),
+            Some((name, value)) if ACTS.contains(&name) => acts.push((name.to_owned(), value.to_owned())),
             _ => return Err(bad()),
         }
     }
-    Ok(SourceSpec::Rendered { scene: scene.to_owned(), seed: seed.unwrap_or(0), turns, masked })
+    Ok(SourceSpec::Rendered { scene: scene.to_owned(), seed: seed.unwrap_or(0), turns, masked, acts })
 }
 
 /// What an operator wrote, short enough for one line of an error. An unknown source may still be a mistyped address with a password in
@@ -239,7 +245,12 @@ mod tests {
         }
         assert_eq!(parse("file:clips/a.mkv"), Ok(SourceSpec::File { path: "/etc/placard/clips/a.mkv".into() }));
         assert_eq!(parse("file:///srv/a.mkv"), Ok(SourceSpec::File { path: "/srv/a.mkv".into() }));
-        assert_eq!(parse("rendered:hall"), Ok(SourceSpec::Rendered { scene: "hall".into(), seed: 0, turns: None, masked: None }));
+        assert_eq!(
+            parse("rendered:hall"),
+            Ok(SourceSpec::Rendered { scene: "hall".into(), seed: 0, turns: None, masked: None, acts: Vec::new() })
+        );
+        let text = "rendered:hall?seed=1&sign=PLACARD1:A B%$&covered=3-9&moved=12-";
+        assert_eq!(parse(text).expect("a source").to_string(), "rendered:hall?seed=1&sign=…&covered=3-9&moved=12-");
     }
 
     #[test]

@@ -18,9 +18,9 @@ pub fn when_full(stream: &Stream, spec: &SourceSpec) -> WhenFull {
 /// Makes the source; nothing is opened yet.
 pub fn open(stream: &Stream, spec: &SourceSpec) -> Result<Box<dyn Source>, IngestError> {
     match spec {
-        SourceSpec::Rendered { scene, seed, turns, masked } if stream.gst.is_none() => {
+        SourceSpec::Rendered { scene, seed, turns, masked, acts } if stream.gst.is_none() => {
             let source = super::rendered::RenderedSource::new(stream, spec, scene, (*seed, *turns));
-            Ok(Box::new(source.wearing_masks(*masked)))
+            Ok(Box::new(source.wearing_masks(*masked).performing(acts)))
         }
         SourceSpec::V4l2 { device } if stream.gst.is_none() && stream.capture == Capture::Native => {
             Ok(super::v4l2::native_source(stream, device.clone()))

@@ -19,6 +19,7 @@ use crate::clock::{CaptureTime, Monotonic, Stamp};
 use crate::config::schema::Stream;
 use crate::config::source::{Share, SourceSpec};
 use crate::frame::{Colorimetry, ColourMatrix, FrameBuffer, FrameHeader, PixelLayout};
+use crate::render::acts::Acts;
 use crate::render::scene::{Scene, SceneError};
 use crate::render::sprite::Planes;
 use crate::shutdown::Shutdown;
@@ -40,6 +41,7 @@ pub struct RenderedSource {
     seed: u64,
     turns: Option<NonZeroU32>,
     masked: Option<Share>,
+    acts: Vec<(String, String)>,
     spec: SourceSpec,
     realtime: bool,
     /// Pixels.
@@ -75,6 +77,7 @@ impl RenderedSource {
             seed,
             turns,
             masked: None,
+            acts: Vec::new(),
             spec: spec.clone(),
             realtime: stream.realtime,
             width: WIDTH,
@@ -85,6 +88,12 @@ impl RenderedSource {
     /// This share of the scene's people wear a mask; `None`: as many as the scene has it.
     pub const fn wearing_masks(mut self, masked: Option<Share>) -> Self {
         self.masked = masked;
+        self
+    }
+
+    /// What is on the scene's sign, and what happens to it.
+    pub fn performing(mut self, acts: &[(String, String)]) -> Self {
+        self.acts = acts.to_vec();
         self
     }
 
@@ -111,7 +120,12 @@ impl Source for RenderedSource {
             outlet.wake();
             shutdown.is_requested()
         };
-        let mut scene = match Scene::open_unless(&self.scene, self.seed, size, &stop) {
+        let opened = Acts::named(&self.acts).and_then(|acts| {
+            let mut scene = Scene::open_unless(&self.scene, self.seed, size, &stop)?;
+            scene.perform(&acts, &stop)?;
+            Ok(scene)
+        });
+        let mut scene = match opened {
             Ok(scene) => scene,
             Err(SceneError::Interrupted) => return Ok(End::Shutdown),
             Err(reason) => {

@@ -23,7 +23,9 @@ use parking_lot::Mutex;
 use super::facts::Register;
 use super::observed::{Moment, Observed};
 use super::profile::{Library, Profile, Regime};
-use super::rules::{Ask, Decision, DecisionPlane, PlaneError, PurposeCase, SecondOpinion, ZoneCase, decide, plane, stream_holds};
+use super::rules::{
+    Ask, Decision, DecisionPlane, PlaneError, PurposeCase, SecondOpinion, ZoneCase, decide, plane, stream_holds, while_attested,
+};
 use crate::clock::Now;
 
 pub(in crate::policy) mod schema;
@@ -69,11 +71,11 @@ impl Kept {
     }
 }
 
-/// What was kept, but for streams whose camera no longer counts: that runs out by itself too, and without notice.
+/// What was kept, but for streams whose camera or sign no longer counts: that runs out by itself too, and without notice.
 fn still_held(kept: &Kept, register: &Register, moment: Moment<'_>) -> Vec<Decision> {
     let still = |(stream, decision): (&Arc<str>, &Decision)| match stream_holds(register, stream, moment) {
         Err(reason) => Decision { rules: decision.rules, ..Decision::off(reason) },
-        Ok(()) => decision.clone(),
+        Ok(()) => while_attested(register, stream, moment, decision.clone()),
     };
     kept.streams.iter().zip(&kept.decisions).map(still).collect()
 }

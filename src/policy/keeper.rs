@@ -15,6 +15,7 @@ use crate::area::Area;
 use crate::clock::{Monotonic, Now, SharedClock, Stamp};
 use crate::frame::StreamIndex;
 
+use super::attestation::may_look;
 use super::board::{Approvals, Board};
 use super::facts::{Register, Withdrawal};
 use super::file::FileStamp;
@@ -176,6 +177,9 @@ impl Keeper {
         if let Some(in_force) = self.in_force.get_mut(stream.index()) {
             *in_force = StreamState::Off;
             self.writer.revoke(stream);
+            // What was seen of its sign was seen by the source that it had.
+            self.writer.revoke_attest(stream);
+            self.observations.forget(&self.streams[stream.index()], self.clock.monotonic());
             self.board.counters.revocations_total.increment();
         }
     }
@@ -208,6 +212,7 @@ impl Keeper {
                 let mut register = present.register().clone();
                 self.pending.apply(&mut register);
                 let hashes = self.streams.iter().map(|s| register.hash_for(s)).collect();
+                self.observations.watch(&register, &self.streams, self.clock.monotonic());
                 Ok(Loaded { register, hashes })
             }
             Err(error) => {
@@ -241,10 +246,15 @@ impl Keeper {
             }
         };
         let next_change = match decisions {
-            Ok(decisions) => self.apply(&decisions, now),
+            Ok(decisions) => {
+                let next_change = self.apply(&decisions, now);
+                self.lease_signs(&decisions, now);
+                next_change
+            }
             Err(reason) => {
                 let off = Decision::off(reason);
                 (0..self.streams.len()).for_each(|i| self.apply_one(i, &off, now));
+                self.lease_signs(&[], now);
                 None
             }
         };
@@ -267,6 +277,23 @@ impl Keeper {
             tracing::error!(%error, "the rules erred: every stream is off");
             Reason::new(Rule::DecisionMade, error.to_string(), "an error is never a yes: mend the rules or the facts they stumble over")
         })
+    }
+
+    /// Lets cameras look for their signs, also where a stream is dark for want of one: else it could never come back. Where it is dark for any
+    /// other reason, or nothing could be decided, nobody looks.
+    fn lease_signs(&mut self, decisions: &[Decision], now: Now) {
+        for index in 0..self.streams.len() {
+            let Ok(number) = u16::try_from(index) else { return };
+            let decision = decisions.get(index).filter(|d| waits_for_its_sign_alone(d));
+            let loaded = self.loaded.as_ref().ok().zip(decision);
+            let leave = loaded.and_then(|(l, d)| Some((may_look(&l.register, &self.streams[index])?, *l.hashes.get(index)?, d)));
+            let Some((area, hash, decision)) = leave else {
+                self.writer.revoke_attest(StreamIndex(number));
+                continue;
+            };
+            let until = lease_end(decision, now, self.looked_at);
+            self.writer.publish_attest(StreamIndex(number), &area, hash, (now.monotonic, until));
+        }
     }
 
     fn apply(&mut self, decisions: &[Decision], now: Now) -> Option<Duration> {
@@ -327,6 +354,11 @@ impl Keeper {
     }
 }
 
+/// Lit, or dark for want of the sign and of nothing else.
+fn waits_for_its_sign_alone(decision: &Decision) -> bool {
+    decision.state > StreamState::Off || matches!(decision.reason.rule, Rule::SignAttested | Rule::ViewSteady)
+}
+
 /// No lease outlives the facts it rests on.
 fn lease_end(decision: &Decision, now: Now, looked_at: Stamp<Monotonic>) -> Stamp<Monotonic> {
     let longest = looked_at.plus(MAX_LEASE);
@@ -340,6 +372,7 @@ impl Drop for Keeper {
         for number in 0..self.in_force.len() {
             if let Ok(number) = u16::try_from(number) {
                 self.writer.revoke(StreamIndex(number));
+                self.writer.revoke_attest(StreamIndex(number));
             }
         }
     }

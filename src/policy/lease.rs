@@ -11,6 +11,9 @@
 //!       └─ clock                                by which not-after is meant; nobody can hold up another
 //! ```
 //!
+//! Each stream has a second slot, for looking at its sign alone ([`Attest`]): it is leased whether or not the stream is lit, opens no other
+//! stage, and shows in no stream's state.
+//!
 //! A permit is live while its epoch is the slot's and the slot's not-after lies ahead: two atomic loads and a clock reading.
 //! Every table has an id of its own ([`TableId`]), which its permits carry and which is the upper part of its epochs: whoever starts a
 //! second policy thread, over another register, opens nothing that the first one governs.
@@ -143,6 +146,10 @@ pub enum MaskCheck {}
 /// Telling anyone whether a mask was worn.
 #[derive(Debug)]
 pub enum TellMask {}
+/// Reading pixels to see whether the stream's sign hangs, and the camera looks, as commissioned. No lease of people's pictures gives it, and
+/// it gives nothing else: [`LeaseTable::attest_permit`].
+#[derive(Debug)]
+pub enum Attest {}
 
 macro_rules! stages {
     ($($stage:ident $name:literal $needs:ident $serves:expr),*) => {$(
@@ -163,7 +170,8 @@ stages!(
     Match "match" Recognise PurposeKind::searches,
     Emit "emit" Recognise PurposeKind::searches,
     MaskCheck "mask-check" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
-    TellMask "tell-mask" Detect |kind| matches!(kind, PurposeKind::MaskCheck)
+    TellMask "tell-mask" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
+    Attest "attest" Off |_| false
 );
 
 /// A stage whose permit opens pixels.
@@ -171,6 +179,7 @@ pub trait PixelStage: Stage {}
 impl PixelStage for Detect {}
 impl PixelStage for Embed {}
 impl PixelStage for MaskCheck {}
+impl PixelStage for Attest {}
 
 /// A stage whose permit lets one face be cut out of a picture and aligned.
 pub trait CropStage: PixelStage {}
@@ -192,6 +201,17 @@ struct Slot {
     epoch: AtomicU64,
     clock: SharedClock,
     table: TableId,
+}
+
+impl Slot {
+    /// The terms in force.
+    fn live(&self, now: Stamp<Monotonic>) -> Result<Stamped, Withheld> {
+        let terms = self.terms.load_full().ok_or(Withheld::NoLease)?;
+        if now.ns() >= self.not_after_ns.load(Acquire) || self.epoch.load(Acquire) != terms.0 {
+            return Err(Withheld::Expired);
+        }
+        Ok(terms)
+    }
 }
 
 /// Leave to do one stage on one stream, now. Only [`LeaseTable`] makes one, only from a live lease; it cannot be cloned, stored on disk
@@ -287,6 +307,8 @@ impl<S: PixelStage> MayRead for Permit<S> {
 #[derive(Clone)]
 pub struct LeaseTable {
     slots: Arc<[Arc<Slot>]>,
+    /// For looking at signs, as many.
+    signs: Arc<[Arc<Slot>]>,
     /// Index of the stream that the first slot is for.
     first: StreamIndex,
     id: TableId,
@@ -306,13 +328,22 @@ impl LeaseTable {
         self.slots.get(stream.index().checked_sub(self.first.index())?)
     }
 
+    fn sign_slot(&self, stream: StreamIndex) -> Option<&Arc<Slot>> {
+        self.signs.get(stream.index().checked_sub(self.first.index())?)
+    }
+
+    /// Leave to look for the sign on `stream`, lit or dark, within the permit's area.
+    pub fn attest_permit(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Permit<Attest>, Withheld> {
+        let slot = self.sign_slot(stream).ok_or(Withheld::NoLease)?;
+        let terms = slot.live(now)?;
+        // No purpose is bound to it, so nothing asks for its grant.
+        Ok(Permit { terms, slot: Arc::clone(slot), grant: usize::MAX, stage: PhantomData })
+    }
+
     /// The slot and terms in force, and the first grant that the stage serves.
     fn live<S: Stage>(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<(&Arc<Slot>, Stamped, usize), Withheld> {
         let slot = self.slot(stream).ok_or(Withheld::NoLease)?;
-        let terms = slot.terms.load_full().ok_or(Withheld::NoLease)?;
-        if now.ns() >= slot.not_after_ns.load(Acquire) || slot.epoch.load(Acquire) != terms.0 {
-            return Err(Withheld::Expired);
-        }
+        let terms = slot.live(now)?;
         let grant = terms.1.grant_for::<S>()?;
         Ok((slot, terms, grant))
     }
@@ -377,7 +408,8 @@ impl LeaseWriter {
         let (not_after_ns, epoch) = (|| AtomicI64::new(0), || AtomicU64::new(0));
         let slot =
             || Slot { terms: ArcSwapOption::empty(), not_after_ns: not_after_ns(), epoch: epoch(), clock: Arc::clone(clock), table: id };
-        let table = LeaseTable { slots: (0..count).map(|_| Arc::new(slot())).collect(), first, id };
+        let slots = || (0..count).map(|_| Arc::new(slot())).collect();
+        let table = LeaseTable { slots: slots(), signs: slots(), first, id };
         (Self { table: table.clone(), next_epoch: id.first_epoch() }, table)
     }
 
@@ -390,7 +422,32 @@ impl LeaseWriter {
     /// Puts `terms` in force until `not_after` or `now + MAX_LEASE`, whichever is sooner. Unchanged terms of a lease that still runs are
     /// renewed (one atomic store); changed terms, and those of a lease that has lapsed, first end what was in force.
     pub(in crate::policy) fn publish_until(&mut self, terms: &LeaseTerms, now: Stamp<Monotonic>, not_after: Stamp<Monotonic>) {
-        let Some(slot) = self.table.slot(terms.stream) else { return };
+        let Some(slot) = self.table.slot(terms.stream).map(Arc::clone) else { return };
+        self.put(&slot, terms, now, not_after);
+    }
+
+    /// Lets `stream` be looked at within `area` for its sign alone, from now to not-after or `now + MAX_LEASE`, whichever is sooner.
+    pub(in crate::policy) fn publish_attest(
+        &mut self,
+        stream: StreamIndex,
+        area: &Area,
+        profile_hash: [u8; 32],
+        (now, not_after): (Stamp<Monotonic>, Stamp<Monotonic>),
+    ) {
+        let Some(slot) = self.table.sign_slot(stream).map(Arc::clone) else { return };
+        let terms = LeaseTerms { stream, state: StreamState::Off, grants: Vec::new(), area: area.clone(), profile_hash };
+        self.put(&slot, &terms, now, not_after);
+    }
+
+    /// Ends the look at `stream`'s sign, at once.
+    pub(in crate::policy) fn revoke_attest(&mut self, stream: StreamIndex) {
+        let Some(slot) = self.table.sign_slot(stream).map(Arc::clone) else { return };
+        if slot.terms.load().is_some() {
+            self.end(&slot);
+        }
+    }
+
+    fn put(&mut self, slot: &Slot, terms: &LeaseTerms, now: Stamp<Monotonic>, not_after: Stamp<Monotonic>) {
         let runs = now.ns() < slot.not_after_ns.load(Acquire);
         let unchanged = runs && slot.terms.load().as_ref().is_some_and(|t| t.1 == *terms && t.0 == slot.epoch.load(Acquire));
         if !unchanged {
@@ -405,7 +462,11 @@ impl LeaseWriter {
 
     /// Ends whatever is in force on `stream`, at once.
     pub(in crate::policy) fn revoke(&mut self, stream: StreamIndex) {
-        let Some(slot) = self.table.slot(stream) else { return };
+        let Some(slot) = self.table.slot(stream).map(Arc::clone) else { return };
+        self.end(&slot);
+    }
+
+    fn end(&mut self, slot: &Slot) {
         slot.not_after_ns.store(0, Release);
         slot.epoch.store(self.next_epoch, Release);
         self.next_epoch += 1;
@@ -413,55 +474,7 @@ impl LeaseWriter {
     }
 }
 
-/// Permits for unit tests of the steps: a table whose lease the test holds in hand.
 #[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-    use crate::clock::{Clock, Utc};
-
-    pub(crate) struct Granted {
-        pub writer: LeaseWriter,
-        pub table: LeaseTable,
-        terms: LeaseTerms,
-    }
-
-    impl Granted {
-        /// Puts the same terms in force from `now` on: a renewal, or, after a revocation, a new lease.
-        pub(crate) fn renew(&mut self, now: Stamp<Monotonic>) {
-            self.writer.publish(&self.terms, now);
-        }
-        /// Ends what was granted, at once.
-        pub(crate) fn revoke(&mut self) {
-            self.writer.revoke(StreamIndex(0));
-        }
-    }
-
-    /// A clock that stands still.
-    struct Stopped(Stamp<Monotonic>);
-    impl Clock for Stopped {
-        fn monotonic(&self) -> Stamp<Monotonic> {
-            self.0
-        }
-        fn utc(&self) -> Stamp<Utc> {
-            Stamp::from_ns(0)
-        }
-    }
-
-    /// One stream (index 0) in `state` for `purposes`, within `area`, from `now` on; for whoever reads or searches it is `now` for ever.
-    pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stamp<Monotonic>) -> Granted {
-        grant_by(Arc::new(Stopped(now)), state, purposes, area)
-    }
-
-    /// As [`grant`], with a lease that ends by `clock`.
-    pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str], area: Area) -> Granted {
-        let now = clock.monotonic();
-        let (mut writer, table) = LeaseWriter::of_slots(1, StreamIndex(0), &clock, TableId::TESTS);
-        let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
-        let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] };
-        writer.publish(&terms, now);
-        Granted { writer, table, terms }
-    }
-}
-
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

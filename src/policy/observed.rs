@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::facts::{Register, View};
 use crate::clock::{Monotonic, Now, Stamp, Utc};
 
 /// What attestation said of a stream's sign, last.
@@ -37,6 +38,24 @@ pub enum DeviceFinding {
     Records(String),
     /// It could not be asked, or what it answered could not be understood.
     NoAnswer(String),
+}
+
+/// What attestation is to look for on a stream: kept by the policy thread, from the register.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watched {
+    pub view: View,
+    /// Of the sign.
+    pub zone: String,
+    /// The words on the sign, as the register has them.
+    pub text: String,
+    /// Pictures from before say nothing: the register or the source was another.
+    pub since: Stamp<Monotonic>,
+}
+
+impl Watched {
+    fn asks_the_same(&self, other: &Self) -> bool {
+        (&self.view, &self.zone, &self.text) == (&other.view, &other.zone, &other.text)
+    }
 }
 
 /// One observation, and when it was made.
@@ -77,11 +96,17 @@ impl Moment<'static> {
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
     shared: Arc<Mutex<Observed>>,
+    /// By stream.
+    watched: Arc<Mutex<BTreeMap<Arc<str>, Arc<Watched>>>>,
 }
 
 impl Observations {
-    pub fn attested(&self, stream: &Arc<str>, what: Attested, at: Stamp<Monotonic>) {
-        self.shared.lock().attestations.insert(Arc::clone(stream), At { what, at });
+    /// What was seen, at `at`, of what was to be looked for. It counts only where that is still what is to be looked for.
+    pub fn attested(&self, stream: &Arc<str>, watched: &Arc<Watched>, what: Attested, at: Stamp<Monotonic>) {
+        let now = self.watched.lock();
+        if now.get(stream).is_some_and(|w| Arc::ptr_eq(w, watched)) && at >= watched.since {
+            self.shared.lock().attestations.insert(Arc::clone(stream), At { what, at });
+        }
     }
     pub fn heartbeat(&self, alternative: &str, at: Stamp<Monotonic>) {
         self.shared.lock().heartbeats.insert(alternative.into(), at);
@@ -90,10 +115,42 @@ impl Observations {
         self.shared.lock().devices.insert(Arc::clone(stream), At { what, at });
     }
     /// Nothing is known of `stream` any more: its source is another now.
-    pub fn forget(&self, stream: &str) {
+    pub(in crate::policy) fn forget(&self, stream: &str, now: Stamp<Monotonic>) {
+        let mut watched = self.watched.lock();
+        if let Some(watched) = watched.get_mut(stream) {
+            // Another one, so that whoever looks for the old one begins anew.
+            *watched = Arc::new(Watched { since: now, ..Watched::clone(watched) });
+        }
         let mut observed = self.shared.lock();
         observed.attestations.remove(stream);
         observed.devices.remove(stream);
+    }
+    /// What to look for on `stream`, if anything.
+    pub fn watched(&self, stream: &str) -> Option<Arc<Watched>> {
+        self.watched.lock().get(stream).cloned()
+    }
+    /// The register is another now. What was seen of a sign that hangs, reads or looks otherwise no longer counts.
+    pub(in crate::policy) fn watch(&self, register: &Register, streams: &[Arc<str>], now: Stamp<Monotonic>) {
+        let mut watched = self.watched.lock();
+        for stream in streams {
+            let found = super::attestation::view_of(register, stream).and_then(|view| {
+                let sign = register.sign(&view.sign)?;
+                Some(Watched { view: view.clone(), zone: sign.zone.clone(), text: sign.text.clone(), since: now })
+            });
+            let unchanged = match (watched.get(stream), &found) {
+                (Some(old), Some(new)) => old.asks_the_same(new),
+                (None, None) => true,
+                _ => false,
+            };
+            if unchanged {
+                continue;
+            }
+            self.shared.lock().attestations.remove(stream);
+            match found {
+                Some(found) => watched.insert(Arc::clone(stream), Arc::new(found)),
+                None => watched.remove(stream),
+            };
+        }
     }
     pub fn copy(&self) -> Observed {
         self.shared.lock().clone()

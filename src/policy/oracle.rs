@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::facts::{BasisKind, Order, PurposeFact, Register, Sign, Zone, ZoneKind};
 use super::lease::StreamState;
+use super::observed::{At, Attested};
 use crate::clock::{Monotonic, Stamp};
 use crate::purpose::PurposeKind;
 
@@ -76,6 +77,8 @@ pub struct Oracle<'a> {
     pub utc_ns: i64,
     pub monotonic_ns: i64,
     pub heard: &'a BTreeMap<Arc<str>, Stamp<Monotonic>>,
+    /// What each stream's camera last saw of its sign.
+    pub seen: &'a BTreeMap<Arc<str>, At<Attested>>,
 }
 
 /// Cells whose middle lies in a rectangle.
@@ -257,8 +260,24 @@ impl Oracle<'_> {
         (state, purposes)
     }
 
+    /// A camera that is to read its sign has read it lately, where it may look for it at all.
+    fn reads_its_sign(&self, stream: &str) -> bool {
+        let own: Vec<&str> = self.register.areas.iter().filter(|a| a.stream == stream).map(|a| a.zone.as_str()).collect();
+        let private = |id: &&str| !self.register.zones.iter().any(|z| z.id == *id && z.kind != ZoneKind::Private);
+        let Some(view) = self.register.views.iter().find(|v| v.stream == stream) else { return !self.register.rules.attested_signs_only };
+        let hangs = |s: &Sign| s.id == view.sign && own.contains(&s.zone.as_str()) && s.posted_on.is_some() && s.withdrawn.is_none();
+        let lately = self.seen.get(stream).is_some_and(|last| {
+            let age = i128::from(self.monotonic_ns) - i128::from(last.at.ns());
+            last.what == Attested::Seen && age >= -SECOND && age <= (i128::from(view.attest_every_s) + 1) * SECOND
+        });
+        lately && !own.iter().any(private) && self.register.signs.iter().any(hangs)
+    }
+
     /// What may be done on `stream`.
     pub fn permits(&self, stream: &str) -> Verdict {
+        if !self.reads_its_sign(stream) {
+            return Verdict::off();
+        }
         let Some(d) = demands(&self.register.rules.profiles) else { return Verdict::off() };
         if self.utc() < d.valid_from {
             return Verdict::off();

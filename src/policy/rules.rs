@@ -45,7 +45,7 @@ pub(in crate::policy) use areas::decide;
 pub(in crate::policy) use ask::{Ask, PurposeCase, Refusal, SecondOpinion, ZoneCase};
 pub(in crate::policy) use purposes::{area_cap_ppm, grant_of, purpose_stands};
 pub use signs::sign_holds;
-pub(in crate::policy) use streams::stream_holds;
+pub(in crate::policy) use streams::{stream_holds, while_attested};
 
 pub(in crate::policy) const DAY_NS: i64 = 86_400_000_000_000;
 pub(in crate::policy) const HOUR_NS: i64 = 3_600_000_000_000;

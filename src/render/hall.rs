@@ -20,6 +20,8 @@ pub struct View {
     pub above: f32,
     /// Radians downwards.
     pub pitch: f32,
+    /// Pixels by which everything lies further to the left than it would: a small turn to the right.
+    pub pan: f32,
 }
 
 impl View {
@@ -31,13 +33,13 @@ impl View {
         let up = d.y * c + d.z * s;
         (depth > 20.0).then(|| {
             let k = self.focal / depth;
-            vec3(self.width as f32 * 0.5 + d.x * k, self.height as f32 * 0.5 - up * k, depth)
+            vec3(self.width as f32 * 0.5 - self.pan + d.x * k, self.height as f32 * 0.5 - up * k, depth)
         })
     }
 
     fn ray(&self, x: f32, y: f32) -> Vec3 {
         let (s, c) = self.pitch.sin_cos();
-        let (right, up) = ((x - self.width as f32 * 0.5) / self.focal, (self.height as f32 * 0.5 - y) / self.focal);
+        let (right, up) = ((x + self.pan - self.width as f32 * 0.5) / self.focal, (self.height as f32 * 0.5 - y) / self.focal);
         vec3(right, up * c - s, up * s + c).normalised()
     }
 }
@@ -83,6 +85,8 @@ pub struct Hall {
     pub seed: u32,
     /// The sign's code: rows of dark (true) and light modules.
     pub code: Vec<Vec<bool>>,
+    /// A sheet hangs over the sign.
+    pub covered: bool,
 }
 
 /// Pixels of the background that hide what is further away than `depth`, cm.
@@ -213,6 +217,9 @@ impl Hall {
         if normal.z > -0.5 {
             return Vec3::splat(0.18);
         }
+        if self.covered {
+            return vec3(0.3, 0.27, 0.2);
+        }
         let down = 1.0 - v;
         let (white, blue, ink) = (Vec3::splat(0.8), vec3(0.01, 0.07, 0.32), Vec3::splat(0.02));
         if u.min(1.0 - u) < 0.02 || down.min(1.0 - down) < 0.012 {
@@ -321,6 +328,16 @@ impl Hall {
         }
         found.retain(|o| !o.spans.is_empty());
         found
+    }
+
+    /// Moves the sign to the right, with the feet that it stands on, cm.
+    pub fn move_sign(&mut self, by: f32) {
+        let Some(at) = self.solids.iter().position(|s| s.paint == Paint::Sign) else { return };
+        for solid in self.solids.iter_mut().skip(at).take(3) {
+            if let Shape::Block(low, high) = &mut solid.shape {
+                (low.x, high.x) = (low.x + by, high.x + by);
+            }
+        }
     }
 
     /// Corners of the sign's code in the picture, clockwise from the top left; `None` without a sign in view.

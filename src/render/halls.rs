@@ -24,7 +24,7 @@ pub fn hall(name: &str, seed: u64, width: usize, height: usize) -> Option<(Hall,
     let warm = r.around(0.0, 0.04);
     let stone = Vec3::splat(r.within(0.25, 0.42)) * vec3(1.0 + warm, 1.0, 1.0 - warm);
     let paint = Vec3::splat(r.within(0.4, 0.6)) * vec3(1.0 + r.around(0.03, 0.05), 1.0, 1.0 + r.around(-0.03, 0.05));
-    let view = View { width, height, focal: width as f32 * 1.3, above: 226.0, pitch: 0.145 };
+    let view = View { width, height, focal: width as f32 * 1.3, above: 226.0, pitch: 0.145, pan: 0.0 };
     let empty = Hall {
         view,
         half_width: 900.0,
@@ -36,6 +36,7 @@ pub fn hall(name: &str, seed: u64, width: usize, height: usize) -> Option<(Hall,
         wall: paint,
         seed: r.draw() as u32,
         code: placeholder_code(seed),
+        covered: false,
     };
     let walking = Traffic {
         slots: 7,

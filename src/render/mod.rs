@@ -8,6 +8,7 @@
 //! Everything is deterministic in its seed on one machine: the same build draws the same bytes. `portraits.rs` moves given photographs
 //! over a background instead; `encode.rs` and `stills.rs` go to clips and back through GStreamer.
 
+pub mod acts;
 pub mod body;
 pub mod degrade;
 #[cfg(feature = "gst")]
@@ -17,6 +18,7 @@ pub mod halls;
 pub mod head;
 pub mod labels;
 pub mod light;
+mod outline;
 pub mod picture;
 pub mod portrait;
 pub mod portraits;

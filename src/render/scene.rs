@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::acts::Staged;
 use super::body;
 use super::hall::{Hall, Occluder, brightness_at};
 use super::halls::{self, SCENES};
@@ -15,12 +16,13 @@ use super::head::identity::Identity;
 use super::head::look::{Expression, Look};
 use super::head::model::{Model, Pose};
 use super::light::Lighting;
+use super::outline::area_polygon;
 use super::picture::{Framing, Region, draw, draw_meshes};
 use super::random::Random;
 use super::raster::Part;
 use super::sprite::{Placement, Planes, Sprite, Target};
 use super::truth::{FaceTruth, NamedArea, SAMPLES, sample_points};
-use super::vector::{Vec3, vec3};
+use super::vector::vec3;
 use super::walk::{Standing, Traffic, above};
 use crate::frame::{BoundingBox, Landmarks, Point};
 
@@ -30,6 +32,10 @@ pub enum SceneError {
     Unknown(String),
     #[error("a scene of {0} × {1} pixels cannot be drawn: even sizes from 160 × 90 to 3840 × 2160 can")]
     Size(usize, usize),
+    #[error(
+        "`{0}` is nothing that happens in a scene: `sign=CODE` (`placard sign print --json` says it), `covered=FROM-TO`, `foreign=…`, `moved=…`, `panned=…` (seconds)"
+    )]
+    Act(String),
     #[error("the scene was not drawn: its drawing was interrupted")]
     Interrupted,
 }
@@ -87,12 +93,14 @@ pub struct Scene {
     pub seed: u64,
     pub width: usize,
     pub height: usize,
-    hall: Hall,
+    pub(crate) hall: Hall,
     traffic: Traffic,
     cast: Vec<Member>,
     lighting: Lighting,
-    background: Planes,
-    occluders: Vec<Occluder>,
+    pub(super) background: Planes,
+    pub(super) occluders: Vec<Occluder>,
+    /// What happens to sign and camera.
+    pub(super) staged: Vec<Staged>,
     areas: Vec<NamedArea>,
     noise: Vec<i8>,
     sprites: HashMap<Key, Rc<Drawn>>,
@@ -129,6 +137,7 @@ impl Scene {
             lighting: Lighting::hall(),
             background,
             occluders,
+            staged: Vec::new(),
             areas,
             noise,
             sprites: HashMap::new(),
@@ -148,6 +157,11 @@ impl Scene {
     /// From now on the same people walk the same ways again after `turns` turns (of [`Scene::turn_s`]): frame by frame without a seam.
     pub fn repeat_after(&mut self, turns: u32) {
         self.traffic.again_after = u64::from(turns);
+    }
+
+    /// From now on so many people are on their way at once; as many as there are, at most.
+    pub fn crowd(&mut self, people: usize) {
+        self.traffic.slots = people.clamp(1, self.traffic.cast);
     }
 
     /// Seconds after which everything comes again, if it does.
@@ -211,6 +225,14 @@ impl Scene {
 
     /// Draws `frame` into `planes` (resized as needed) and says what is true of it.
     pub fn draw(&mut self, frame: u64, fps: f64, planes: &mut Planes) -> Vec<FaceTruth> {
+        let at_s = frame as f64 / fps;
+        self.swap_stage(at_s);
+        let truth = self.draw_staged(frame, fps, planes);
+        self.swap_stage(at_s);
+        truth
+    }
+
+    fn draw_staged(&mut self, frame: u64, fps: f64, planes: &mut Planes) -> Vec<FaceTruth> {
         for (plane, background) in planes.iter_mut().zip(&self.background) {
             plane.clone_from(background);
         }
@@ -424,39 +446,6 @@ impl Member {
         let height = r.around(0.985 + 0.05 * (identity.robustness - 0.5), 0.03);
         Self { identity, look, expression, height }
     }
-}
-
-/// The hull of the floor's area and the same rectangle at the height of heads, clipped to the picture.
-fn area_polygon(hall: &Hall) -> Vec<[f64; 2]> {
-    let [x0, z0, x1, z1] = hall.area;
-    let corners = [0.0, 195.0].iter().flat_map(|&y| [vec3(x0, y, z0), vec3(x1, y, z0), vec3(x1, y, z1), vec3(x0, y, z1)]);
-    let (w, h) = (hall.view.width as f32, hall.view.height as f32);
-    let place = |p: Vec3| hall.view.project(p).map(|q| [f64::from((q.x / w).clamp(0.0, 1.0)), f64::from((q.y / h).clamp(0.0, 1.0))]);
-    hull(corners.filter_map(place).collect())
-}
-
-/// Convex hull (Andrew's monotone chain).
-fn hull(mut points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
-    points.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
-    points.dedup();
-    let half = |points: &mut dyn Iterator<Item = [f64; 2]>| {
-        let mut chain: Vec<[f64; 2]> = Vec::new();
-        for p in points {
-            while let [.., a, b] = chain[..] {
-                let turn = (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]);
-                if turn > 0.0 {
-                    break;
-                }
-                chain.pop();
-            }
-            chain.push(p);
-        }
-        chain.pop();
-        chain
-    };
-    let mut all = half(&mut points.iter().copied());
-    all.extend(half(&mut points.iter().rev().copied()));
-    all
 }
 
 /// A soft shadow under the feet.

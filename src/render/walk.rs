@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn nobody_is_in_two_places_and_everybody_moves_steadily() {
-        let view = View { width: 1_280, height: 720, focal: 1_600.0, above: 226.0, pitch: 0.145 };
+        let view = View { width: 1_280, height: 720, focal: 1_600.0, above: 226.0, pitch: 0.145, pan: 0.0 };
         let mut before: Vec<Standing> = Vec::new();
         for i in 0..900 {
             let now = TRAFFIC.standing(3, f64::from(i) / 15.0, &view);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn after_its_turns_everything_comes_again_without_a_seam() {
-        let view = View { width: 1_280, height: 720, focal: 1_600.0, above: 226.0, pitch: 0.145 };
+        let view = View { width: 1_280, height: 720, focal: 1_600.0, above: 226.0, pitch: 0.145, pan: 0.0 };
         let again = Traffic { again_after: 2, ..TRAFFIC };
         assert_eq!(again.period_s(), Some(24.0));
         // Who is where, to the centimetre.

@@ -193,6 +193,15 @@ pub(crate) mod testing {
     use super::*;
     use crate::state::StateDirectory;
 
+    /// Always the same site: what is drawn with its codes is always the same.
+    pub(crate) fn known_signer() -> Signer {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let state = StateDirectory::new(directory.path());
+        SiteKey::load_or_create(&state).expect("a key");
+        std::fs::write(state.site_key(), [7; 32]).expect("written");
+        Signer::of(&SiteKey::load(&state).expect("a key")).expect("a signer")
+    }
+
     /// A site of its own, made for this call.
     pub(crate) fn signer() -> Signer {
         let directory = tempfile::tempdir().expect("temporary directory");

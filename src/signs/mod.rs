@@ -8,10 +8,17 @@
 //!
 //! `code.rs`: what a code says and who signed it. `wording.rs`: the words of each regime, `notice.rs`: a sign's words put together.
 //! `pictogram.rs`, `typeset.rs`, `sheet.rs`: how it looks.
+//! `read.rs`: the code in a picture, `drift.rs`: whether the camera looks where it looked; `attest.rs` puts the two together, `worker.rs` does
+//! so for every stream; `commission.rs` learns where a sign hangs.
 
+pub mod attest;
 pub mod code;
+pub mod commission;
+pub mod drift;
 pub mod notice;
 mod pictogram;
+pub mod read;
 pub mod sheet;
 pub mod typeset;
 pub mod wording;
+pub mod worker;

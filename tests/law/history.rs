@@ -121,7 +121,8 @@ impl History {
             let Some(register) = &truth.register else { return false };
             [truth.from_ns.max(now_ns - lease_ns), end].into_iter().any(|instant| {
                 let utc_ns = instant + truth.utc_less_monotonic_ns;
-                let verdict = Oracle { register, utc_ns, monotonic_ns: instant, heard: &BTreeMap::new() }.permits(stream);
+                let verdict =
+                    Oracle { register, utc_ns, monotonic_ns: instant, heard: &BTreeMap::new(), seen: &BTreeMap::new() }.permits(stream);
                 verdict.state == StreamState::Recognise && verdict.purposes.contains(purpose)
             })
         })

@@ -35,6 +35,7 @@ pub fn permitted(state: &State) -> Vec<Verdict> {
         utc_ns: state.now.utc.ns(),
         monotonic_ns: state.now.monotonic.ns(),
         heard: &state.observed.heartbeats,
+        seen: &state.observed.attestations,
     };
     STREAMS.iter().map(|s| oracle.permits(s)).collect()
 }

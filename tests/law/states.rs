@@ -6,9 +6,9 @@ use std::sync::Arc;
 use placard::clock::{Now, Stamp};
 use placard::policy::facts::{
     Alternative, AlternativeKind, AreaFact, Authorisation, Basis, BasisKind, Governance, Objection, Order, PurposeFact, Register, Renewal,
-    Rules, Sign, Withdrawal, Zone, ZoneKind,
+    Rules, Sign, View, Withdrawal, Zone, ZoneKind,
 };
-use placard::policy::observed::Observed;
+use placard::policy::observed::{At, Attested, Observed};
 use placard::policy::when::When;
 
 pub const STREAMS: [&str; 2] = ["north", "south"];
@@ -272,6 +272,26 @@ impl States {
         names.iter().map(|n| (*n).to_owned()).collect()
     }
 
+    /// Seldom what the stream's camera is to see of a sign, and what it last saw: mostly the sign, lately.
+    fn view(r: &mut Random, stream: &str, monotonic: i64, register: &mut Register, observed: &mut Observed) {
+        if !r.one_in(5) {
+            return;
+        }
+        let near = register.areas.iter().find(|a| a.stream == stream).map(|a| a.zone.clone());
+        let sign = if r.one_in(6) { None } else { register.signs.iter().find(|s| Some(&s.zone) == near.as_ref()) };
+        let (sign, attest_every_s) = (sign.map_or_else(|| r.of(&["s0", "s1", "s9"]).to_owned(), |s| s.id.clone()), r.of(&[1, 10, 60]));
+        let code = [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2], [0.1, 0.2]];
+        register.views.push(View { stream: stream.to_owned(), sign, code, tolerance: 0.01, attest_every_s, fingerprint: None });
+        if r.one_in(8) {
+            return;
+        }
+        let others = [Attested::Missing, Attested::Foreign, Attested::Moved, Attested::Drifted];
+        let what = if r.one_in(4) { r.of(&others) } else { Attested::Seen };
+        let limit = (i64::from(attest_every_s) + 1) * S;
+        let age = r.of(&[0, 0, 0, S, limit - 1, limit, limit + 1, -S, -S - 1, 1_000 * S]);
+        observed.attestations.insert(stream.into(), At { what, at: Stamp::from_ns(monotonic - age) });
+    }
+
     pub fn state(&self, r: &mut Random) -> State {
         let kind = |r: &mut Random| match r.below(16) {
             0 => ZoneKind::Private,
@@ -334,7 +354,11 @@ impl States {
             register.objections.push(objection);
         }
         let utc = Stamp::from_ns(self.base_ns + r.of(&[0, 0, 0, 0, 1, -1, S, -S]));
-        let observed = Observed { heartbeats, ..Observed::default() };
+        let mut observed = Observed { heartbeats, ..Observed::default() };
+        register.rules.attested_signs_only = r.one_in(30);
+        for stream in STREAMS {
+            Self::view(r, stream, monotonic, &mut register, &mut observed);
+        }
         State { register, observed, now: Now { monotonic: Stamp::from_ns(monotonic), utc } }
     }
 }

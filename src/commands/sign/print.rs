@@ -47,7 +47,7 @@ pub struct PrintArgs {
     /// Where to write them.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Its size. A camera that is to attest the sign needs about 3 pixels for each of the code's modules.
+    /// Its size. A camera that is to attest the sign needs about 2 pixels for each of the code's modules.
     #[arg(long, value_enum, default_value = "a3")]
     paper: Paper,
     /// Without a code and marked as a draft, whatever the register says.
@@ -151,7 +151,7 @@ pub fn print(context: &Context, args: &PrintArgs) -> Outcome {
                 writeln!(out, "{}", file.display())?;
             }
             if let Some(module_mm) = printed.module_mm {
-                writeln!(out, "  one module of its code is {module_mm:.1} mm wide; a camera that attests it should see 3 pixels of each")?;
+                writeln!(out, "  one module of its code is {module_mm:.1} mm wide; a camera that attests it should see 2 pixels of each")?;
             }
         }
     }
@@ -194,7 +194,7 @@ fn write(printed: &Printed, id: &str, args: &PrintArgs) -> Result<Vec<PathBuf>, 
     Ok(files)
 }
 
-fn signer(context: &Context) -> Result<Signer, Failed> {
+pub fn signer(context: &Context) -> Result<Signer, Failed> {
     let key = SiteKey::load(&context.state).map_err(|e| Failed::new(Exit::Config, e))?;
     Signer::of(&key).map_err(|e| Failed::new(Exit::Failure, e))
 }

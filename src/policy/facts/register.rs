@@ -91,6 +91,18 @@ impl Register {
                 flaws.add("sign", entry, "photo_sha256", "must be 64 lower-case hex digits (`sha256sum photo.jpg`)".to_owned());
             }
         }
+        for (entry, view) in self.views.iter().enumerate() {
+            let inside = view.code.iter().flatten().all(|v| (0.0..=1.0).contains(v));
+            if !inside || !(0.0..=0.25).contains(&view.tolerance) {
+                flaws.add("view", entry, "code", "corners lie within the picture (0 to 1), `tolerance` is 0 to 0.25".to_owned());
+            }
+            if !(1..=3_600).contains(&view.attest_every_s) {
+                flaws.add("view", entry, "attest_every_s", "must be 1 to 3600".to_owned());
+            }
+            if self.views[..entry].iter().any(|v| v.stream == view.stream) {
+                flaws.add("view", entry, "stream", format!("`{}` has two views; one is all it can have", view.stream));
+            }
+        }
         for (entry, purpose) in self.purposes.iter().enumerate() {
             if purpose.zones.is_empty() {
                 flaws.add("purpose", entry, "zones", "name at least one zone".to_owned());

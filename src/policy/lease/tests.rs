@@ -94,3 +94,34 @@ fn a_verification_opens_no_search_whatever_the_rules_grant() {
     assert_eq!(searched.iter().map(|p| p.purpose().to_string()).collect::<Vec<_>>(), ["missing-person:1"]);
     assert_eq!(both.table.permit_for::<Emit>(s, &verification, T0).err(), Some(Withheld::Purpose));
 }
+
+#[test]
+fn a_look_at_the_sign_has_a_lease_of_its_own_that_lights_nothing_and_opens_nothing_else() {
+    let (clock, s) = (crate::clock::SimulatedClock::starting_at(Stamp::from_ns(0)), StreamIndex(0));
+    let shared: SharedClock = clock.clone();
+    let (mut writer, table) = LeaseWriter::new(1, &shared);
+    let now = || crate::clock::Clock::monotonic(&*clock);
+    let term = || (now(), now().plus(MAX_LEASE));
+    assert_eq!(table.attest_permit(s, now()).err(), Some(Withheld::NoLease));
+    writer.publish_attest(s, &Area::whole(), [7; 32], term());
+    let permit = table.attest_permit(s, now()).expect("leased");
+    assert!(permit.stands() && !permit.lease_includes::<Detect>() && !permit.lease_includes::<Embed>());
+    assert_eq!(table.state(s, now()), StreamState::Off);
+    assert_eq!(table.permit::<Detect>(s, now()).err(), Some(Withheld::NoLease));
+    assert!(table.permit::<Attest>(s, now()).is_err(), "only its own lease gives it");
+    // Renewed it goes on; the stream's own lease and its end do not touch it.
+    writer.publish_attest(s, &Area::whole(), [7; 32], term());
+    let grants = vec![Grant { purpose: "mask-check".parse().expect("purpose"), basis: "test".into() }];
+    let terms = LeaseTerms { stream: s, state: StreamState::Detect, grants, area: Area::whole(), profile_hash: [7; 32] };
+    writer.publish(&terms, now());
+    assert!(table.permit::<Attest>(s, now()).is_err(), "nor does a lit stream's lease");
+    writer.revoke(s);
+    assert!(permit.stands());
+    writer.revoke_attest(s);
+    assert!(!permit.stands() && table.attest_permit(s, now()).is_err());
+    writer.publish_attest(s, &Area::whole(), [7; 32], term());
+    assert!(!permit.stands(), "another lease");
+    clock.advance(MAX_LEASE);
+    assert_eq!(table.attest_permit(s, now()).err(), Some(Withheld::Expired));
+    assert!(table.attest_permit(StreamIndex(1), now()).is_err());
+}

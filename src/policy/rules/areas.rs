@@ -2,7 +2,7 @@
 
 use super::ask::{Ask, SecondOpinion};
 use super::zones::{Entitlement, entitlement};
-use super::{Decision, PlaneError, Reason, Rule, sooner, stream_holds};
+use super::{Decision, PlaneError, Reason, Rule, sooner, stream_holds, while_attested};
 use crate::area::{Area, overlap};
 use crate::policy::facts::{AreaFact, ZoneKind};
 use crate::policy::lease::StreamState;
@@ -59,5 +59,6 @@ pub(in crate::policy) fn decide(ask: &Ask<'_>, opinion: &dyn SecondOpinion) -> R
         grants.retain(|g| g.purpose.kind().identifies());
         reason.fact = format!("{}; a mask check is not granted beside a purpose that identifies", reason.fact);
     }
-    Ok(Decision { state: lead.state, grants, area: Some(area), reason, next_change, rules })
+    let decision = Decision { state: lead.state, grants, area: Some(area), reason, next_change, rules };
+    Ok(while_attested(register, stream, ask.moment, decision))
 }

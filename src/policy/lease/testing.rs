@@ -1,0 +1,47 @@
+//! Permits for unit tests of the steps: a table whose lease the test holds in hand.
+
+use super::*;
+use crate::clock::{Clock, Utc};
+
+pub(crate) struct Granted {
+    pub writer: LeaseWriter,
+    pub table: LeaseTable,
+    terms: LeaseTerms,
+}
+
+impl Granted {
+    /// Puts the same terms in force from `now` on: a renewal, or, after a revocation, a new lease.
+    pub(crate) fn renew(&mut self, now: Stamp<Monotonic>) {
+        self.writer.publish(&self.terms, now);
+    }
+    /// Ends what was granted, at once.
+    pub(crate) fn revoke(&mut self) {
+        self.writer.revoke(StreamIndex(0));
+    }
+}
+
+/// A clock that stands still.
+struct Stopped(Stamp<Monotonic>);
+impl Clock for Stopped {
+    fn monotonic(&self) -> Stamp<Monotonic> {
+        self.0
+    }
+    fn utc(&self) -> Stamp<Utc> {
+        Stamp::from_ns(0)
+    }
+}
+
+/// One stream (index 0) in `state` for `purposes`, within `area`, from `now` on; for whoever reads or searches it is `now` for ever.
+pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stamp<Monotonic>) -> Granted {
+    grant_by(Arc::new(Stopped(now)), state, purposes, area)
+}
+
+/// As [`grant`], with a lease that ends by `clock`.
+pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str], area: Area) -> Granted {
+    let now = clock.monotonic();
+    let (mut writer, table) = LeaseWriter::of_slots(1, StreamIndex(0), &clock, TableId::TESTS);
+    let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
+    let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] };
+    writer.publish(&terms, now);
+    Granted { writer, table, terms }
+}
