@@ -41,6 +41,10 @@ impl PurposeKind {
     pub const fn searches(self) -> bool {
         matches!(self, Self::CrimePrevention | Self::MissingPerson | Self::Emergency)
     }
+    /// Whether it verifies one person's claim (1:1), and does nothing else.
+    pub const fn verifies(self) -> bool {
+        matches!(self, Self::AccessVerification)
+    }
     /// Whether it rests on an order for a public emergency, and on nothing else.
     pub const fn needs_emergency(self) -> bool {
         matches!(self, Self::Emergency | Self::MaskCheck)
@@ -75,6 +79,10 @@ impl Purpose {
     /// `mask-check`, which names no case.
     pub const fn mask_check() -> Self {
         Self { kind: PurposeKind::MaskCheck, reference: None }
+    }
+    /// `access-verification`, which names no case.
+    pub const fn access_verification() -> Self {
+        Self { kind: PurposeKind::AccessVerification, reference: None }
     }
     pub const fn kind(&self) -> PurposeKind {
         self.kind
@@ -132,7 +140,23 @@ mod tests {
         for text in ["crime-prevention:2026-0142", "missing-person:mp-7", "access-verification", "emergency:o/1", "mask-check"] {
             assert_eq!(text.parse::<Purpose>().expect(text).to_string(), text);
         }
-        for text in ["marketing", "attendance", "crime-prevention", "crime-prevention:", "mask-check:x", "missing-person:a b", ""] {
+        for text in [
+            "marketing",
+            "attendance",
+            "mood",
+            "emotion",
+            "sex",
+            "gender",
+            "age",
+            "crime-prevention:marketing person",
+            "crime-prevention",
+            "crime-prevention:",
+            "access-verification:vip",
+            "Access-Verification",
+            "mask-check:x",
+            "missing-person:a b",
+            "",
+        ] {
             assert!(text.parse::<Purpose>().is_err(), "{text} must not be a purpose");
         }
     }

@@ -3,6 +3,8 @@
 
 #[path = "law/areas.rs"]
 mod areas;
+#[path = "law/claims.rs"]
+mod claims;
 #[path = "law/histories.rs"]
 mod histories;
 #[path = "law/history.rs"]

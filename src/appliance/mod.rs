@@ -14,6 +14,7 @@ mod devices;
 mod plan;
 mod plane;
 mod running;
+mod verify;
 mod view;
 mod wiring;
 

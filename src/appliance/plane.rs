@@ -11,8 +11,10 @@ use super::plan::{Plan, Prepared, Sources, StartError};
 use super::running::Running;
 use super::wiring::{Wired, Wiring, index};
 use crate::batch::{BatchCounters, DetectEvery};
+use crate::clock::{Clock, Monotonic, Now, Stamp, Utc};
 use crate::counters::Counters;
 use crate::decide::Thresholds;
+use crate::decide::answers::Answers;
 use crate::decide::worker::DecideCounters;
 use crate::detect::worker::LastLook;
 use crate::emit::emitter::Emitter;
@@ -39,6 +41,8 @@ use crate::track::{LiveTracks, TrackCounters};
 
 /// What has expired stays on the disk no longer than this while the service runs. (It is not searched for a second.)
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+/// How often it is looked whether something has.
+const PURGE_LOOK: Duration = Duration::from_secs(10);
 /// How long opening the vault waits for a command that holds it.
 const VAULT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,6 +79,8 @@ pub struct Plane {
     pub policy: PolicyHandle,
     pub latencies: Latencies,
     pub galleries: Option<Arc<GallerySet>>,
+    /// Whoever waits to hear whether somebody is whom they claim to be.
+    pub answers: Arc<Answers>,
     pub last_look: Arc<LastLook>,
     pub decided: Arc<DecideCounters>,
     /// By stream; none where the pipeline looks at nobody's mask.
@@ -121,15 +127,24 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     // Of a register that cannot be read nothing is known: what rests on its records is not searched, and nothing of it is erased.
     let register = Register::load(&plan.state.register()).unwrap_or_default();
     // A bench changes nothing of the site's. What cannot be erased now is not searched, and is tried again.
-    if matches!(plan.sources, Sources::Configured)
-        && let Err(error) = purge(&vault, &register, &plan.state, key, plan.clock.now())
-    {
-        tracing::warn!(%error, "what has expired could not be erased; it is tried again within the hour");
+    let erased = if matches!(plan.sources, Sources::Configured) {
+        purge(&vault, &register, &plan.state, key, plan.clock.now()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is over could not be erased; it is tried again within the hour");
+            0
+        })
+    } else {
+        0
+    };
+    let reloaded = set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))?;
+    if erased > 0 {
+        // The keys are gone already; now the freed pages, with what they opened.
+        vault.rewrite().map_err(|e| failed(&e))?;
     }
-    set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))
+    Ok(reloaded)
 }
 
-/// The thread `purge`: erases what has expired, hourly. It may wait for the vault; no frame waits for it. Ends when dropped.
+/// The thread `purge`: erases what is over, hourly and as soon as the next template expires. It may wait for the vault; no frame waits for it.
+/// Ends when dropped.
 struct Purging {
     stop: Shutdown,
     thread: Option<JoinHandle<()>>,
@@ -140,16 +155,38 @@ impl Purging {
         let stop = Shutdown::new();
         let asked = stop.clone();
         let work = move || {
-            while !asked.wait(PURGE_EVERY) {
+            let mut due = Due::after_a_reload(&set, &*plan.clock);
+            while !asked.wait(PURGE_LOOK) {
+                if !due.is_due(&set, plan.clock.now()) {
+                    continue;
+                }
                 let key = SiteKey::load(&plan.state).map_err(StartError::from);
                 if let Err(error) = key.and_then(|key| reload(&plan, &set, &key, &asked)) {
-                    tracing::warn!(%error, "what has expired could not be erased");
+                    tracing::warn!(%error, "what is over could not be erased");
                 }
+                due = Due::after_a_reload(&set, &*plan.clock);
             }
         };
         let name = "purge".to_owned();
         let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
         Ok(Self { stop, thread: Some(spawned.map_err(|source| StartError::Thread { name, source })?) })
+    }
+}
+
+/// When the vault is looked through again.
+struct Due {
+    next_expiry: Stamp<Utc>,
+    at_the_latest: Stamp<Monotonic>,
+}
+
+impl Due {
+    fn after_a_reload(set: &GallerySet, clock: &dyn Clock) -> Self {
+        Self { next_expiry: set.next_expiry(), at_the_latest: clock.monotonic().plus(PURGE_EVERY) }
+    }
+    /// Others reload the galleries too, and the decide worker drops what expires: the first end that was ever seen counts.
+    fn is_due(&mut self, set: &GallerySet, now: Now) -> bool {
+        self.next_expiry = self.next_expiry.min(set.next_expiry());
+        now.utc >= self.next_expiry || now.monotonic >= self.at_the_latest
     }
 }
 
@@ -177,7 +214,7 @@ impl Plane {
         let Wiring { latencies, counters, running, mut emitter, .. } = wiring;
         match (wired, emitter.take()) {
             (
-                Ok((Wired { streams, galleries, last_look, decided, masks, thresholds, mask_thresholds }, purging, devices)),
+                Ok((Wired { streams, galleries, answers, last_look, decided, masks, thresholds, mask_thresholds }, purging, devices)),
                 Some(emitter),
             ) => Ok(Self {
                 site,
@@ -186,6 +223,7 @@ impl Plane {
                 policy: running.policy.clone(),
                 latencies,
                 galleries,
+                answers,
                 last_look,
                 decided,
                 masks,

@@ -1,12 +1,13 @@
 //! What the console sees of the appliance, and what it may ask of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Appliance, Plan, Plane};
 use crate::clock::format_utc;
 use crate::console::view::{
     AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
-    StreamChange, StreamView, TransitionView,
+    StreamChange, StreamView, TransitionView, VerificationView,
 };
 use crate::console::{ActionError, Appliance as Console, InspectionNote};
 use crate::counters::{Counters, Reading};
@@ -15,7 +16,7 @@ use crate::gallery::leap;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
 use crate::policy::board::{Approvals, StreamPolicy};
-use crate::policy::facts::{Register, Withdrawal};
+use crate::policy::facts::{Consent, Order, PurposeFact, Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected};
 use crate::policy::store::{Outcome, Request, StoreError};
 use crate::policy::when::{NotADate, When};
@@ -146,7 +147,7 @@ impl Appliance {
         alarms
     }
 
-    fn running(&self) -> Result<Arc<Plane>, ActionError> {
+    pub(super) fn running(&self) -> Result<Arc<Plane>, ActionError> {
         self.plane().ok_or_else(|| ActionError::Failed("the pipeline is being reloaded; try again in a moment".to_owned()))
     }
 
@@ -183,6 +184,12 @@ fn action_error(error: PolicyError) -> ActionError {
         PolicyError::Register(StoreError::NoProposal(_)) => ActionError::NotFound(error.to_string()),
         other => ActionError::Failed(other.to_string()),
     }
+}
+
+/// What the templates of whoever is enrolled may rest on. `None`: it cannot be read.
+fn records(plane: &Plane) -> Option<(Vec<Consent>, Vec<Order>, Vec<PurposeFact>)> {
+    let register = plane.policy.register().ok()?.register().clone();
+    Some((register.consents, register.orders, register.purposes))
 }
 
 impl Console for Appliance {
@@ -310,7 +317,7 @@ impl Console for Appliance {
 
     fn change_register(&self, request: Request) -> Result<ChangeView, ActionError> {
         let plane = self.running()?;
-        let before = plane.policy.snapshot();
+        let (before, records_before) = (plane.policy.snapshot(), records(&plane));
         let outcome = plane.policy.change_register(request).map_err(action_error)?;
         let changed = |(old, new): (&StreamPolicy, &StreamPolicy)| {
             let same = old.state == new.state && old.purposes == new.purposes && old.reason == new.reason;
@@ -318,6 +325,13 @@ impl Console for Appliance {
             (!same).then(|| StreamChange { stream: new.name.to_string(), before, after, reason: new.reason.to_string() })
         };
         let streams = before.iter().zip(&plane.policy.snapshot()).filter_map(changed).collect();
+        // Who is enrolled may rest on what is another now: a consent that was withdrawn, an order that was ended.
+        if matches!(outcome, Outcome::InForce { .. }) && (records_before.is_none() || records(&plane) != records_before) {
+            let plan = self.plan.lock().clone();
+            if let Err(error) = plane.reload_galleries(&plan) {
+                tracing::warn!(%error, "the galleries were not looked through again; they are within the hour");
+            }
+        }
         Ok(ChangeView { outcome, streams })
     }
 
@@ -332,6 +346,10 @@ impl Console for Appliance {
         };
         self.running()?.policy.observations().heartbeat(alternative, heard_at);
         Ok(AlternativeView { alternative: alternative.to_owned(), zone: declared.zone.clone(), counts_s: declared.heartbeat_s })
+    }
+
+    fn verify(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
+        self.verify_claim(stream, person, within)
     }
 
     fn reload(&self) -> Result<ReloadView, ActionError> {

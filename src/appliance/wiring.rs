@@ -16,6 +16,7 @@ use crate::clock::SharedClock;
 use crate::config::schema;
 use crate::counters::Counters;
 use crate::decide::Thresholds;
+use crate::decide::answers::Answers;
 use crate::decide::once::Once;
 use crate::decide::worker::{DecideCounters, DecideWorker, MatchCounters};
 use crate::detect::Detected;
@@ -86,6 +87,7 @@ pub(super) struct Wiring<'a> {
 pub(super) struct Wired {
     pub streams: Vec<StreamRuntime>,
     pub galleries: Option<Arc<GallerySet>>,
+    pub answers: Arc<Answers>,
     pub last_look: Arc<LastLook>,
     pub decided: Arc<DecideCounters>,
     pub masks: Vec<Arc<MaskCounters>>,
@@ -136,7 +138,9 @@ impl<'a> Wiring<'a> {
         let mask_thresholds = Arc::new(Thresholds::new(limits.iter().map(|s| s.mask_threshold)));
         let last_look = Arc::new(LastLook::new(names.len()));
         let (mask_queue, masks) = self.mask_check(&names, mask_classifier, tasks.clone(), &mask_thresholds, &last_look)?;
-        let queries = self.decide(galleries.as_ref(), tasks, identified.0, &decided, &thresholds)?;
+        let answers = Arc::<Answers>::default();
+        let telling = (tasks, identified.0, Arc::clone(&answers));
+        let queries = self.decide(galleries.as_ref(), telling, &decided, &thresholds)?;
         let embed_queues = self.embed(embedders, queries, &last_look)?;
         let (detected, tracked) = self.track(&names, identified.1, (embed_queues, mask_queue), detectors.len(), &last_look)?;
         let free = self.running.detectors.clone();
@@ -147,7 +151,7 @@ impl<'a> Wiring<'a> {
         for (i, stream) in streams.iter().enumerate() {
             self.running.start_source(self.plan, i, stream.outlet.again())?;
         }
-        Ok(Wired { streams, galleries, last_look, decided, masks, thresholds, mask_thresholds })
+        Ok(Wired { streams, galleries, answers, last_look, decided, masks, thresholds, mask_thresholds })
     }
 
     fn recorder(&self, step: &str) -> Result<StepRecorder, StartError> {
@@ -202,16 +206,18 @@ impl<'a> Wiring<'a> {
     fn decide(
         &mut self,
         galleries: Option<&Arc<GallerySet>>,
-        tasks: Sender<Telling>,
-        identified: Sender<Identified>,
+        (tasks, identified, answers): (Sender<Telling>, Sender<Identified>, Arc<Answers>),
         decided: &Arc<DecideCounters>,
         thresholds: &Arc<Thresholds>,
     ) -> Result<Sender<Query>, StartError> {
         let (sender, queries) = bounded(QUERY_QUEUE);
         let Some(set) = galleries else { return Ok(sender) };
+        let record = tasks.clone();
         let worker = DecideWorker {
             queries,
             tasks,
+            record: Box::new(move |verified| record.try_send(verified.into()).is_ok()),
+            answers,
             identified,
             leases: self.leases.clone(),
             set: Arc::clone(set),

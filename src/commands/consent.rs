@@ -3,6 +3,7 @@
 use super::fact::{self, Flags, Told, needed, nothing_of, print, propose};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock};
+use crate::gallery::SubjectId;
 use crate::policy::facts::{Consent, ConsentMethod, Guardian, Register, Withdrawal};
 use crate::policy::when::When;
 use crate::purpose::Purpose;
@@ -30,9 +31,9 @@ enum Action {
 struct ConsentFlags {
     /// The record's id.
     id: Option<String>,
-    /// The subject's opaque id; no name.
-    #[arg(long)]
-    subject: Option<String>,
+    /// The subject's opaque id; no name. Unset: a new one, which `consent list` shows.
+    #[arg(long, value_name = "ID")]
+    subject: Option<SubjectId>,
     #[arg(long)]
     purpose: Option<Purpose>,
     /// SHA-256 of the notice that was shown.
@@ -74,7 +75,7 @@ impl Flags for ConsentFlags {
         let guardian = self.guardian.zip(self.guardian_relation);
         Ok(Consent {
             id: needed(self.id, "the record's id")?,
-            subject: needed(self.subject, "--subject")?,
+            subject: self.subject.map_or_else(SubjectId::random, Ok)?.to_string(),
             purpose: needed(self.purpose, "--purpose")?,
             notice_sha256: needed(self.notice_sha256, "--notice-sha256")?,
             method: needed(self.method, "--method")?,

@@ -36,6 +36,7 @@ pub mod serve_clips;
 pub mod sign;
 pub mod status;
 pub mod top;
+pub mod verify;
 pub mod zone;
 
 use std::path::PathBuf;
@@ -144,6 +145,8 @@ pub enum Command {
     Device(device::Args),
     /// Search the gallery with an image.
     Search(search::Args),
+    /// Verify at a gate that somebody is whom they claim to be: 1:1, with their consent.
+    Verify(verify::Args),
     /// Add, list and show models.
     Model(model::Args),
     /// Withdraw a sign, post it again, or record that somebody inspected it.
@@ -203,6 +206,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Delete(args) => delete::run(&context, args),
         Command::Device(args) => device::run(&context, args),
         Command::Search(args) => search::run(&context, args),
+        Command::Verify(args) => verify::run(&context, args),
         Command::Model(args) => model::run(&context, args),
         Command::Sign(args) => sign::run(&context, args),
         Command::Zone(args) => zone::run(&context, args),

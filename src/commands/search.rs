@@ -20,6 +20,7 @@ use crate::gallery::set::GallerySet;
 use crate::gallery::vault::Vault;
 use crate::gallery::{Candidate, SubjectId};
 use crate::matching::identify::identify;
+use crate::policy::rules::{Reason, Rule};
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 
@@ -50,6 +51,11 @@ struct Ranked {
 pub fn run(context: &Context, args: Args) -> Outcome {
     if !(-1.0..=1.0).contains(&args.threshold) {
         return Err(Failed::new(Exit::Usage, anyhow!("--threshold {} is not within -1…1", args.threshold)));
+    }
+    if args.purpose.kind().verifies() {
+        let fact = format!("a gallery of purpose `{}` is compared with by whoever claims to be in it, and never searched", args.purpose);
+        let reason = Reason::new(Rule::VerificationOnly, fact, "verify the claim: `placard verify --stream GATE PERSON`");
+        return Err(Failed::new(Exit::Refused, anyhow!("refused: {reason}")));
     }
     present(&args.image)?;
     let clock = SystemClock::shared();

@@ -12,11 +12,13 @@
 //! | `GET /v1/register` | `RegisterView` |
 //! | `POST /v1/register/changes`, body: a `Request` (`policy/store.rs`) | `ChangeView` |
 //! | `POST /v1/alternatives/{id}/beat` | `AlternativeView` |
+//! | `POST /v1/streams/{name}/verify?person=ID&within_s=5` | `VerificationView`, when it is known or `within_s` is over |
 //! | `POST /v1/reload`, `POST /v1/gallery/reload` | `ReloadView` |
 //!
 //! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}` with status 404, 403, 422 or 500.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::view::{CurveView, SignView, StepView};
 use super::{ActionError, Appliance, InspectionNote, health};
+use crate::policy::claim::{DEFAULT_CLAIM, MAX_CLAIM};
 use crate::policy::store::Request;
 
 type Shared = Arc<dyn Appliance>;
@@ -58,10 +61,15 @@ pub(super) fn router(appliance: Shared) -> Router {
         .route("/v1/register", get(|app: State<Shared>| act(app, |a| a.register())))
         .route("/v1/register/changes", post(|app: State<Shared>, asked: Json<Request>| act(app, move |a| a.change_register(asked.0))))
         .route("/v1/alternatives/{id}/beat", post(|app: State<Shared>, id: Path<String>| act(app, move |a| a.beat_alternative(&id))))
+        .route("/v1/streams/{name}/verify", post(verify))
         .route("/v1/reload", post(|app: State<Shared>| act(app, |a| a.reload())))
         .route("/v1/gallery/reload", post(|app: State<Shared>| act(app, |a| a.reload_gallery())))
         .with_state(Arc::clone(&appliance));
     control.merge(health::router(appliance)).fallback(nothing_here).method_not_allowed_fallback(wrong_method)
+}
+
+async fn verify(app: State<Shared>, name: Path<String>, claimed: Query<Claimed>) -> Response {
+    act(app, move |a| a.verify(&name, &claimed.person, claimed.within())).await
 }
 
 #[derive(Deserialize)]
@@ -83,6 +91,19 @@ struct Said {
     reason: Option<String>,
     at: Option<String>,
     photo_sha256: Option<String>,
+}
+
+/// Whom somebody in front of a stream's camera says they are.
+#[derive(Deserialize)]
+struct Claimed {
+    person: String,
+    within_s: Option<u64>,
+}
+
+impl Claimed {
+    fn within(&self) -> Duration {
+        self.within_s.map_or(DEFAULT_CLAIM, Duration::from_secs).clamp(Duration::from_secs(1), MAX_CLAIM)
+    }
 }
 
 const MAX_NAME_CHARS: usize = 200;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::view::{
     AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
-    StreamView, TransitionView,
+    StreamView, TransitionView, VerificationView,
 };
 use super::{ActionError, Appliance, Console, InspectionNote};
 use crate::counters::Counters;
@@ -197,6 +197,13 @@ impl Appliance for Fake {
     fn beat_alternative(&self, alternative: &str) -> Result<AlternativeView, ActionError> {
         self.said.lock().push(format!("beat {alternative}"));
         Ok(AlternativeView { alternative: alternative.to_owned(), zone: "gate".to_owned(), counts_s: 300 })
+    }
+    fn verify(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
+        self.said.lock().push(format!("verify {person} on {stream} within {} s", within.as_secs()));
+        match person {
+            "anna" => Ok(VerificationView { stream: stream.to_owned(), outcome: "match".to_owned(), ..VerificationView::default() }),
+            _ => Err(ActionError::Refused("`ben` has not consented [consent-given]; let them in another way".to_owned())),
+        }
     }
     fn reload(&self) -> Result<ReloadView, ActionError> {
         Err(ActionError::Invalid("wall.toml:3:1: detect.modle: unknown key".to_owned()))

@@ -23,11 +23,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{Appliance, api, health};
+use crate::decide::answers::MAX_WAITING;
 
 /// Owner and group may speak to the appliance, nobody else.
 const SOCKET_MODE: u32 = 0o660;
-/// Threads for what may block: enough that a slow reload leaves status answering.
-const BLOCKING_THREADS: usize = 4;
+/// Threads for what may block: enough that a slow reload leaves status answering, and that all who wait for a face leave a sign's withdrawal
+/// room.
+const BLOCKING_THREADS: usize = 4 + MAX_WAITING;
 /// Connections that each listener holds at once; more wait in the kernel, where they cost this process no descriptor. The listeners share
 /// nothing, so whoever fills loopback does not delay a sign's withdrawal.
 pub(super) const MAX_TCP_CONNECTIONS: usize = 64;

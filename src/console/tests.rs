@@ -96,6 +96,12 @@ fn who_speaks_of_a_sign_and_why_is_handed_on() {
     drop(said);
     let beaten: AlternativeView = running.client.post("/v1/alternatives/card%2D1/beat").expect("heard");
     assert_eq!((beaten.alternative.as_str(), beaten.counts_s), ("card-1", 300));
+    let verified: VerificationView = running.client.post("/v1/streams/gate/verify?person=anna&within_s=60").expect("answered");
+    assert_eq!(verified.outcome, "match");
+    let refused = running.client.post::<VerificationView>("/v1/streams/gate/verify?person=ben");
+    assert!(matches!(refused, Err(ClientError::Declined { kind, message }) if kind == "refused" && message.contains("[consent-given]")));
+    let asked = running.fake.said.lock().split_off(expected.len() + 1);
+    assert_eq!(asked, ["verify anna on gate within 8 s", "verify ben on gate within 5 s"], "nobody waits for longer than 8 s");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Decide: hits → tasks for a human.
 //!
 //! Nothing in this program acts on a person. What leaves this step is a [`ReviewTask`]: somebody is asked to look and to judge. The
-//! permit to tell anyone is asked for later still, at the moment of emission.
+//! permit to tell anyone is asked for later still, at the moment of emission. The answer to a claim ([`Verified`]) goes to whoever asked, a
+//! gate's controller, and is recorded as hits are.
 
+pub mod answers;
 pub mod once;
 pub mod worker;
 
@@ -48,6 +50,37 @@ pub struct ReviewTask {
     pub lease_epoch: u64,
     /// At or above `threshold`, best first; never empty.
     pub candidates: Vec<Candidate>,
+    /// The stream's threshold, cosine similarity.
+    pub threshold: f32,
+    pub gallery_version: u64,
+    /// Name of the embedder.
+    pub model: Arc<str>,
+    pub captured_at: CaptureTime,
+    pub frame_sequence: u64,
+    /// Where the person was in that frame: full-resolution pixels.
+    pub bounding_box: BoundingBox,
+    /// Width and height of that frame.
+    pub picture_px: (u32, u32),
+    /// Of the best shot, 0…1.
+    pub quality: f32,
+    /// How many shots the embedding is the mean of.
+    pub shots: usize,
+    pub decided_at: Now,
+}
+
+/// That a face was compared with the person whom somebody in front of the camera claims to be (1:1), and whether they are alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    pub stream: StreamIndex,
+    pub track: TrackId,
+    pub purpose: Purpose,
+    /// Of the lease that it was done under: facts and rules, by which it may be told.
+    pub profile_hash: [u8; 32],
+    /// Whom they claim to be.
+    pub subject: Arc<str>,
+    pub matched: bool,
+    /// Cosine similarity.
+    pub score: f32,
     /// The stream's threshold, cosine similarity.
     pub threshold: f32,
     pub gallery_version: u64,

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
+use super::answers::{Answer, Answers};
 use super::once::Once;
-use super::{ReviewTask, Thresholds};
+use super::{ReviewTask, Thresholds, Verified};
 use crate::clock::SharedClock;
 use crate::embed::Query;
 use crate::gallery::set::GallerySet;
 use crate::latency::StepRecorder;
 use crate::matching::identify::identify;
-use crate::policy::lease::LeaseTable;
+use crate::policy::lease::{LeaseTable, Verify};
 use crate::progress::Progress;
+use crate::purpose::Purpose;
 use crate::track::Identified;
 
 /// How often an idle worker looks whether templates have expired.
@@ -27,6 +29,7 @@ crate::counters! {
     pub struct MatchCounters for "match" {
         queries: "Tracks that came to be searched.",
         hits: "Searches that found somebody, one per purpose.",
+        verified: "Faces that were compared with the one person whom somebody claimed to be.",
         unmatched: "Tracks that no gallery knew: their embedding was wiped in the same call.",
         withheld: "Tracks that were not searched, or whose result was dropped, because no permit to match was live or the lease had changed since they were embedded.",
     }
@@ -45,6 +48,9 @@ crate::counters! {
 pub struct DecideWorker<T = ReviewTask> {
     pub queries: Receiver<Query>,
     pub tasks: Sender<T>,
+    /// Where the answers to claims are recorded; false: there is no room, and nobody is told.
+    pub record: Box<dyn FnMut(Verified) -> bool + Send>,
+    pub answers: Arc<Answers>,
     /// Tells the tracker that nothing more of a track need be embedded.
     pub identified: Sender<Identified>,
     pub leases: LeaseTable,
@@ -84,8 +90,47 @@ pub fn run<T: From<ReviewTask>>(mut worker: DecideWorker<T>) {
 }
 
 impl<T: From<ReviewTask>> DecideWorker<T> {
+    /// Compares the query with the one person whom somebody in front of the camera claims to be, if somebody does. What cannot be recorded
+    /// is not answered. Whether the query was made under an open claim.
+    fn verify(&mut self, query: &Query) -> bool {
+        let begun_at = self.clock.monotonic();
+        let permit = self.leases.permit_for::<Verify>(query.stream, &Purpose::access_verification(), begun_at).ok();
+        let Some(permit) = permit.filter(|p| p.epoch() == query.lease_epoch) else { return false };
+        let Some(claim) = permit.claim().filter(|c| self.answers.wants(c.id, query.track)) else { return true };
+        let Ok(Some(compared)) = self.set.verify(&permit, &query.embedding) else { return true };
+        self.match_counters.verified.increment();
+        let threshold = self.thresholds.get(query.stream);
+        let matched = compared.score >= threshold;
+        let verified = Verified {
+            stream: query.stream,
+            track: query.track,
+            purpose: permit.purpose().clone(),
+            profile_hash: *permit.profile_hash(),
+            subject: Arc::clone(&claim.subject),
+            matched,
+            score: compared.score,
+            threshold,
+            gallery_version: compared.gallery_version,
+            model: self.set.model().name.clone(),
+            captured_at: query.captured_at,
+            frame_sequence: query.frame_sequence,
+            bounding_box: query.bounding_box,
+            picture_px: query.picture_px,
+            quality: query.quality,
+            shots: query.shots,
+            decided_at: self.clock.now(),
+        };
+        if (self.record)(verified) {
+            self.answers.tell(claim.id, query.track, Answer { matched, score: compared.score, threshold });
+        } else {
+            self.decide_counters.shed.increment();
+        }
+        true
+    }
+
     /// False when nobody listens any more.
     fn judge(&mut self, query: Query) -> bool {
+        let of_a_claim = self.verify(&query);
         let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
         let begun_at = self.clock.monotonic();
         self.match_counters.queries.increment();
@@ -98,8 +143,10 @@ impl<T: From<ReviewTask>> DecideWorker<T> {
         self.match_recorder.record_ns(searched_at.monotonic.since_ns(begun_at));
         self.match_counters.hits.add(found.hits.len() as u64);
         if found.hits.is_empty() {
-            let withheld = permits.is_empty() || found.ended_permits > 0;
-            if withheld {
+            if permits.is_empty() && of_a_claim {
+                return true;
+            }
+            if permits.is_empty() || found.ended_permits > 0 {
                 self.match_counters.withheld.increment()
             } else {
                 self.match_counters.unmatched.increment()

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Draft, StreamNames};
 use crate::clock::{CaptureTime, Now, format_utc};
+use crate::decide::Verified;
 use crate::frame::BoundingBox;
 use crate::mask_check::Finding;
-use crate::policy::lease::{Emit, Permit, PurposeStage, TellMask};
+use crate::policy::lease::{Emit, Permit, PurposeStage, TellMask, TellVerified};
 
 /// 128 random bits as 32 hex digits: the id by which receivers recognise a repeated delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -92,12 +93,31 @@ pub struct MaskAnswer {
     pub model_sha256: Arc<str>,
 }
 
+/// A face was compared with the one person whom somebody in front of the camera claimed to be (1:1), and with nobody else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verification {
+    /// Whom they claimed to be: opaque id.
+    pub subject: Arc<str>,
+    pub matched: bool,
+    /// Cosine similarity, −1 to 1. Not a probability.
+    pub score: f32,
+    /// The least score that makes a match on this stream.
+    pub threshold: f32,
+    /// Name of the model that made the embedding.
+    pub model: Arc<str>,
+    /// Version of the gallery that the person's templates are from.
+    pub gallery_version: u64,
+    /// Quality of the best shot, 0 to 1.
+    pub quality: f32,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum What {
     FaceMatch(FaceMatch),
     MaskCheck(MaskAnswer),
+    Verification(Verification),
 }
 
 /// What was seen, told.
@@ -279,6 +299,35 @@ impl Event {
         Self::new(id, what, seen, permit, now)
     }
 
+    pub(in crate::emit) fn verification(
+        id: EventId,
+        verified: &Verified,
+        permit: &Permit<TellVerified>,
+        names: &StreamNames,
+        now: Now,
+    ) -> Self {
+        let what = What::Verification(Verification {
+            subject: Arc::clone(&verified.subject),
+            matched: verified.matched,
+            score: verified.score,
+            threshold: verified.threshold,
+            model: Arc::clone(&verified.model),
+            gallery_version: verified.gallery_version,
+            quality: verified.quality,
+        });
+        let seen = Sighting {
+            track: verified.track.to_string(),
+            captured_at: verified.captured_at,
+            decided_at: verified.decided_at,
+            frame_sequence: verified.frame_sequence,
+            bounding_box: verified.bounding_box,
+            picture_px: Some(verified.picture_px),
+            shots: verified.shots,
+            names,
+        };
+        Self::new(id, what, seen, permit, now)
+    }
+
     /// Purpose, basis and permit are the permit's own.
     fn new<S: PurposeStage>(id: EventId, what: What, seen: Sighting<'_>, permit: &Permit<S>, now: Now) -> Self {
         let captured = seen.captured_at.not_after(seen.decided_at);
@@ -308,14 +357,14 @@ impl Event {
     pub fn candidates(&self) -> &[EventCandidate] {
         match &self.what {
             What::FaceMatch(hit) => &hit.candidates,
-            What::MaskCheck(_) => &[],
+            What::MaskCheck(_) | What::Verification(_) => &[],
         }
     }
 
     /// Whether a mask was worn, if that is what it tells.
     pub fn mask_answer(&self) -> Option<&MaskAnswer> {
         match &self.what {
-            What::FaceMatch(_) => None,
+            What::FaceMatch(_) | What::Verification(_) => None,
             What::MaskCheck(answer) => Some(answer),
         }
     }

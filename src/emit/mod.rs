@@ -3,11 +3,12 @@
 //! ```text
 //! decide, mask ──try_send──▶ worker ──seal, group commit──▶ journal ──▶ thread emit-mqtt      (its own cursor)
 //!                (full: shed     (asks Permit<Emit>, or       (acknowledged └▶ thread emit-webhook
-//!                and counted)     TellMask, at each attempt)   after fdatasync)
+//!                and counted)     TellMask or TellVerified,    after fdatasync)
+//!                                  at each attempt)
 //! ```
 //!
-//! Invariants: no hit is emitted without a [`Permit<Emit>`], and no mask check's answer without a [`Permit<TellMask>`], that is live at that
-//! moment; nothing is acknowledged before it is durable;
+//! Invariants: no hit is emitted without a [`Permit<Emit>`], no mask check's answer without a [`Permit<TellMask>`], no answer to
+//! a claim without a [`Permit<TellVerified>`], that is live at that moment; nothing is acknowledged before it is durable;
 //! sinks read the journal, never the frame path, so no sink can slow a frame. The worker and every sink are threads of their own.
 
 pub mod backoff;
@@ -22,11 +23,11 @@ pub mod worker;
 use std::sync::Arc;
 
 use crate::clock::{CaptureTime, Clock, Now};
-use crate::decide::ReviewTask;
+use crate::decide::{ReviewTask, Verified};
 use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::Candidate;
 use crate::mask_check::Finding;
-use crate::policy::lease::{Emit, Permit, PurposeStage, TellMask};
+use crate::policy::lease::{Emit, Permit, PurposeStage, Stage, TellMask, TellVerified};
 use crate::purpose::Purpose;
 
 use event::{Event, EventId};
@@ -37,6 +38,7 @@ use journal::{Journal, JournalError, Position};
 pub enum Telling {
     Hit(Draft),
     Mask(Finding),
+    Verified(Verified),
 }
 
 impl From<Draft> for Telling {
@@ -57,28 +59,37 @@ impl From<Finding> for Telling {
     }
 }
 
+impl From<Verified> for Telling {
+    fn from(verified: Verified) -> Self {
+        Self::Verified(verified)
+    }
+}
+
 impl Telling {
     pub const fn stream(&self) -> StreamIndex {
         match self {
-            Self::Hit(Draft { stream, .. }) | Self::Mask(Finding { stream, .. }) => *stream,
+            Self::Hit(Draft { stream, .. }) | Self::Mask(Finding { stream, .. }) | Self::Verified(Verified { stream, .. }) => *stream,
         }
     }
-    const fn lease_epoch(&self) -> u64 {
+    /// Whether `permit` is of the lease that it was found under. An answer to a claim was given already, and its claim is over: it is recorded
+    /// under a lease that rests on the same facts and rules.
+    fn is_of<S: Stage>(&self, permit: &Permit<S>) -> bool {
         match self {
-            Self::Hit(Draft { lease_epoch, .. }) | Self::Mask(Finding { lease_epoch, .. }) => *lease_epoch,
+            Self::Hit(Draft { lease_epoch, .. }) | Self::Mask(Finding { lease_epoch, .. }) => permit.epoch() == *lease_epoch,
+            Self::Verified(Verified { profile_hash, .. }) => permit.profile_hash() == profile_hash,
         }
     }
     const fn purpose(&self) -> &Purpose {
         match self {
-            Self::Hit(Draft { purpose, .. }) | Self::Mask(Finding { purpose, .. }) => purpose,
+            Self::Hit(Draft { purpose, .. }) | Self::Mask(Finding { purpose, .. }) | Self::Verified(Verified { purpose, .. }) => purpose,
         }
     }
     /// Capture time and moment of the decision.
     const fn times(&self) -> (CaptureTime, Now) {
         match self {
-            Self::Hit(Draft { captured_at, decided_at, .. }) | Self::Mask(Finding { captured_at, decided_at, .. }) => {
-                (*captured_at, *decided_at)
-            }
+            Self::Hit(Draft { captured_at, decided_at, .. })
+            | Self::Mask(Finding { captured_at, decided_at, .. })
+            | Self::Verified(Verified { captured_at, decided_at, .. }) => (*captured_at, *decided_at),
         }
     }
 }
@@ -88,6 +99,7 @@ impl Telling {
 pub enum Permitted<'a> {
     Hit(&'a Draft, &'a Permit<Emit>),
     Mask(&'a Finding, &'a Permit<TellMask>),
+    Verified(&'a Verified, &'a Permit<TellVerified>),
 }
 
 /// A hit that is to be told, before it has a permit, an id or a name for its stream.
@@ -236,6 +248,7 @@ pub fn emit_group(
     let stands = |telling: &Permitted<'_>| match telling {
         Permitted::Hit(draft, permit) => permit.epoch() == draft.lease_epoch && permit.stands(),
         Permitted::Mask(finding, permit) => permit.epoch() == finding.lease_epoch && permit.stands(),
+        Permitted::Verified(verified, permit) => *permit.profile_hash() == verified.profile_hash && permit.stands(),
     };
     if let Some(index) = tellings.iter().position(|telling| !stands(telling)) {
         return Err(EmitError::NotLive { index });
@@ -255,6 +268,10 @@ fn seal(index: usize, telling: &Permitted<'_>, context: &Context, now: Now) -> R
         Permitted::Mask(finding, permit) => {
             let names = names(index, finding.stream, &finding.purpose, permit, context)?;
             Ok(Event::mask(id()?, finding, permit, names, now))
+        }
+        Permitted::Verified(verified, permit) => {
+            let names = names(index, verified.stream, &verified.purpose, permit, context)?;
+            Ok(Event::verification(id()?, verified, permit, names, now))
         }
     }
 }

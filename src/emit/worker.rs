@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::{Context, EmitError, Permitted, Telling, emit_group};
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::latency::StepRecorder;
-use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, Withheld};
+use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, TellVerified, Withheld};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 
@@ -112,6 +112,7 @@ pub fn run<T: Into<Telling>>(worker: EmitWorker<T>) {
 enum Leave {
     Hit(Permit<Emit>),
     Mask(Permit<TellMask>),
+    Verified(Permit<TellVerified>),
 }
 
 impl Leave {
@@ -120,12 +121,15 @@ impl Leave {
         match telling {
             Telling::Hit(_) => leases.permit_for(stream, purpose, now).map(Self::Hit),
             Telling::Mask(_) => leases.permit_for(stream, purpose, now).map(Self::Mask),
+            Telling::Verified(_) => leases.permit_for(stream, purpose, now).map(Self::Verified),
         }
     }
-    fn epoch(&self) -> u64 {
+    /// Whether it is of the lease that `telling` was found under.
+    fn suits(&self, telling: &Telling) -> bool {
         match self {
-            Self::Hit(permit) => permit.epoch(),
-            Self::Mask(permit) => permit.epoch(),
+            Self::Hit(permit) => telling.is_of(permit),
+            Self::Mask(permit) => telling.is_of(permit),
+            Self::Verified(permit) => telling.is_of(permit),
         }
     }
     /// `None` where the two are not of one kind, which [`Leave::ask`] never makes.
@@ -133,6 +137,7 @@ impl Leave {
         match (telling, self) {
             (Telling::Hit(draft), Self::Hit(permit)) => Some(Permitted::Hit(draft, permit)),
             (Telling::Mask(finding), Self::Mask(permit)) => Some(Permitted::Mask(finding, permit)),
+            (Telling::Verified(verified), Self::Verified(permit)) => Some(Permitted::Verified(verified, permit)),
             _ => None,
         }
     }
@@ -240,7 +245,7 @@ impl<T: Into<Telling>> Runner<T> {
         let (leases, counters) = (&self.worker.leases, &self.worker.counters);
         let mut permits = Vec::with_capacity(self.pending.len());
         self.pending.retain(|telling| match Leave::ask(leases, telling, now) {
-            Ok(permit) if permit.epoch() == telling.lease_epoch() => {
+            Ok(permit) if permit.suits(telling) => {
                 permits.push(permit);
                 true
             }

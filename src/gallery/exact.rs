@@ -190,6 +190,21 @@ impl Scan for ExactScan {
         best.entries.into_iter().map(candidate).collect()
     }
 
+    fn knows(&self, subject: &str) -> bool {
+        self.slots.iter().any(|s| *s.subject.0 == *subject)
+    }
+
+    fn compare(&self, subject: &str, query: &[f32]) -> Option<f32> {
+        if query.len() != self.dim || query.iter().any(|v| !v.is_finite()) {
+            return None;
+        }
+        let slot = self.slots.iter().find(|s| *s.subject.0 == *subject)?;
+        let mut lines = Lines(Vec::with_capacity(self.lines_per_row()));
+        lines.append(query);
+        let rows = slot.first..slot.first + slot.count;
+        Some(rows.map(|index| dot(&lines.0, self.row(index))).fold(f32::NEG_INFINITY, f32::max))
+    }
+
     fn earliest_expiry(&self) -> Option<Stamp<Utc>> {
         self.expires_at.iter().min().copied()
     }

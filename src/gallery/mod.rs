@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Templates are plain only in the memory of a scan, and wiped there when it is replaced. Who is enrolled cannot be compared with anybody
-//! but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18).
+//! but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18), or through
+//! [`set::GallerySet::verify`], which takes a live `Permit<Verify>` and looks at the templates of that permit's claimant alone.
 
 pub mod exact;
 mod file;
@@ -99,6 +100,14 @@ pub(crate) trait Scan: Send + Sync {
     fn version(&self) -> u64;
     /// Best `top_k` subjects with score ≥ `threshold`. `query` is a unit vector of as many values as a template; anything else finds nobody.
     fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate>;
+    /// Whether `subject` has a template here.
+    fn knows(&self, _subject: &str) -> bool {
+        false
+    }
+    /// How similar `subject` is, as its most similar template; `None`: it has none here. Looks at nobody else's.
+    fn compare(&self, _subject: &str, _query: &[f32]) -> Option<f32> {
+        None
+    }
     /// When the first template must no longer be searched. `None`: never.
     fn earliest_expiry(&self) -> Option<Stamp<Utc>> {
         None

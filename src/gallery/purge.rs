@@ -1,6 +1,9 @@
 //! Erasing what is over: templates, their subjects' keys, and names. What has expired, and what rests on a consent that was withdrawn or an
 //! order that has ended, is not searched anyhow; this takes it off the disk.
 //!
+//! First the subject's key is destroyed, durably, and with it everything that was sealed under it; then its rows go. The file of names is
+//! written anew here, the vault by whoever holds it ([`Vault::rewrite`]), so that no freed page keeps either.
+//!
 //! Nothing is erased by a clock that cannot be believed (`gallery/leap.rs`): what it takes for expired is not searched either way, and an
 //! erasure cannot be taken back.
 //!
@@ -29,8 +32,11 @@ pub fn purge(vault: &Vault, register: &Register, state: &StateDirectory, key: &S
     believe(state, now)?;
     let past = vault.purge_over(register, now.utc)?;
     if state.identities().exists() {
-        let kept = vault.subjects()?;
-        Identities::open(state, key)?.retain(|subject| kept.contains(subject))?;
+        let (kept, names) = (vault.subjects()?, Identities::open(state, key)?);
+        names.retain(|subject| kept.contains(subject))?;
+        if !past.is_empty() {
+            names.rewrite()?;
+        }
     }
     if !past.is_empty() {
         tracing::info!(subjects = past.len(), "expired and ended subjects erased: templates, keys and names");

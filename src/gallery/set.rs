@@ -1,7 +1,8 @@
 //! All galleries of one appliance: purpose → scan, replaced under the readers' hands.
 //!
-//! Invariant: the only way in is [`GallerySet::search`]. It takes a permit to match, opens the gallery of that permit's purpose and no other,
-//! and tells nothing if the permit does not stand before and after, or is of another lease table than the set.
+//! Invariant: the only ways in are [`GallerySet::search`] and [`GallerySet::verify`]. The first takes a permit to match, opens the gallery of
+//! that permit's purpose and no other; the second takes a permit to verify and opens the templates of that permit's claimant and no others.
+//! Both tell nothing if the permit does not stand before and after, or is of another lease table than the set.
 //!
 //! Readers take one atomic load and never wait. Writers (a reload, the removal of expired templates) take turns; a search that began
 //! before a replacement ends on the scan it began with, whose memory is wiped when the last such search lets go.
@@ -21,7 +22,7 @@ use crate::embedding::Embedding;
 use crate::frame::TableId;
 use crate::policy::enrolment::eligible::{rests_on_records, standing};
 use crate::policy::facts::Register;
-use crate::policy::lease::{Match, Permit};
+use crate::policy::lease::{Match, Permit, Verify};
 use crate::purpose::Purpose;
 
 type Scans = HashMap<Purpose, Arc<dyn Scan>>;
@@ -55,6 +56,14 @@ pub struct Reloaded {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     pub candidates: Vec<Candidate>,
+    pub gallery_version: u64,
+}
+
+/// How similar a face is to the person whom somebody claims to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// Cosine similarity, −1…1.
+    pub score: f32,
     pub gallery_version: u64,
 }
 
@@ -129,6 +138,28 @@ impl GallerySet {
         Ok(Some(Found { candidates, gallery_version: scan.version() }))
     }
 
+    /// How similar `query` is to the person of the permit's claim, and to nobody else. `None`: that person is not enrolled for the purpose, or
+    /// nobody claims anything.
+    pub fn verify(&self, permit: &Permit<Verify>, query: &Embedding) -> Result<Option<Compared>, SearchRefused> {
+        if permit.table() != self.table {
+            return Err(SearchRefused::OtherTable);
+        }
+        if !permit.stands() {
+            return Err(SearchRefused::Ended { searched: false });
+        }
+        let (Some(claim), Some(scan)) = (permit.claim(), self.for_purpose(permit.purpose())) else { return Ok(None) };
+        let Some(score) = scan.compare(&claim.subject, query.as_slice()) else { return Ok(None) };
+        if !permit.stands() {
+            return Err(SearchRefused::Ended { searched: true });
+        }
+        Ok(Some(Compared { score, gallery_version: scan.version() }))
+    }
+
+    /// Whether `subject` may be compared with for `purpose` now. Tells what is worth asking for; opens nothing.
+    pub fn knows(&self, purpose: &Purpose, subject: &str) -> bool {
+        self.for_purpose(purpose).is_some_and(|scan| scan.knows(subject))
+    }
+
     pub(in crate::gallery) fn for_purpose(&self, purpose: &Purpose) -> Option<Arc<dyn Scan>> {
         self.scans.load().get(purpose).cloned()
     }
@@ -188,6 +219,11 @@ impl GallerySet {
         if let Some(scans) = without_expired(&self.scans.load(), now) {
             self.publish(scans);
         }
+    }
+
+    /// When the next template must no longer be searched.
+    pub fn next_expiry(&self) -> Stamp<Utc> {
+        Stamp::from_ns(self.next_expiry_ns.load(Relaxed))
     }
 
     fn publish(&self, scans: Scans) {

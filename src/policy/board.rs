@@ -30,6 +30,8 @@ crate::counters! {
         plane_errors_total: "Times the rules could not be evaluated: every stream went off",
         plane_disagreements_total: "Times rules and policies read the law differently: what they differed about was denied",
         panics_total: "Panics caught while deciding: every stream went off",
+        claims_total: "Claims at gates that were opened for verification",
+        claims_refused_total: "Claims at gates that were refused: no leave, no consent, or another is open",
         clock_refusals_total: "Evaluations refused because the wall clock cannot be believed",
     }
 }

@@ -1,6 +1,6 @@
 //! Leave to use image files that an operator hands over: to enrol a subject for one purpose, or to search that purpose's gallery.
 //!
-//! No camera is involved, so no sign and no area are asked for; the purpose is. It must stand in the register with a basis and an
+//! No camera is involved, so no sign, no area and no other way in are asked for; the purpose is. It must stand in the register with a basis and an
 //! assessment in force, and it must be one that identifies. A desk has a lease table of its own with one slot, for
 //! [`StreamIndex::DESK`], which no camera's frame carries, and it renews that lease only while the purpose holds.
 //!
@@ -15,7 +15,7 @@ use crate::clock::{SharedClock, Stamp, Utc};
 use crate::frame::{StreamIndex, TableId};
 use crate::purpose::{Purpose, PurposeKind};
 
-use super::facts::{BasisKind, Register};
+use super::facts::Register;
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, StreamState, Withheld};
 use super::profile::Library;
 use super::rules::{Reason, Rule, grant_of, purpose_stands};
@@ -64,11 +64,6 @@ impl EnrolmentDesk {
         let regime = library.regime_of(register, now.utc)?;
         let mut refused = None;
         for fact in register.purposes.iter().filter(|f| f.purpose == *purpose) {
-            if fact.basis.as_ref().is_some_and(|b| b.kind == BasisKind::SeparateConsent) {
-                let text = format!("purpose `{purpose}` rests on separate consent, and no consent is asked for here yet");
-                refused = refused.or(Some(Reason::new(Rule::BasisInForce, text, "record a basis of another kind")));
-                continue;
-            }
             match purpose_stands(register, &regime.values, fact, now.utc) {
                 Err(refusal) => refused = refused.or(Some(refusal.reason)),
                 Ok(purpose_ends) => {
@@ -81,6 +76,7 @@ impl EnrolmentDesk {
                         grants: vec![grant_of(fact)],
                         area: Area::whole(),
                         profile_hash: register.hash(),
+                        claim: None,
                     };
                     let (register, purpose) = (register.clone(), purpose.clone());
                     return Ok(Self { writer, table, terms, clock, clock_guard, purpose_ends, basis_ends, register, purpose });
@@ -126,7 +122,7 @@ impl EnrolmentDesk {
         Ok(self.table.permit(DESK, self.clock.monotonic())?)
     }
 
-    /// Leave to search the purpose's gallery.
+    /// Leave to search the purpose's gallery. Never for a purpose that verifies claims: its gallery is not searched.
     pub fn match_permit(&mut self) -> Result<Permit<Match>, DeskClosed> {
         self.renew()?;
         let [grant] = &*self.terms.grants else { return Err(Withheld::Purpose.into()) };

@@ -34,7 +34,8 @@ impl EvaluationDesk {
         // Embedding and mask checks each need a purpose that they serve. There is no gallery of these, and no permit to ask one.
         let purposes = ["missing-person:evaluation", "mask-check"].into_iter().filter_map(|name| name.parse().ok());
         let grants = purposes.map(|purpose| Grant { purpose, basis: "evaluation of models".into() }).collect();
-        let terms = LeaseTerms { stream: DESK, state: StreamState::Recognise, grants, area: Area::whole(), profile_hash: [0; 32] };
+        let terms =
+            LeaseTerms { stream: DESK, state: StreamState::Recognise, grants, area: Area::whole(), profile_hash: [0; 32], claim: None };
         Self { writer, table, terms, clock }
     }
 

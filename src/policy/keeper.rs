@@ -17,6 +17,7 @@ use crate::frame::StreamIndex;
 
 use super::attestation::may_look;
 use super::board::{Approvals, Board};
+use super::claim::Claim;
 use super::facts::{Register, Withdrawal};
 use super::file::FileStamp;
 use super::intended_use::SiteGuard;
@@ -26,6 +27,8 @@ use super::pending::PendingWithdrawals;
 use super::rules::{Decision, DecisionPlane, Reason, Rule};
 use super::store::{Reader, StoreError};
 use super::wall_clock::WallClockGuard;
+
+mod claims;
 
 /// What was read last holds this long while somebody writes the file; with a lease on top, less than a second.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -74,6 +77,8 @@ pub(in crate::policy) struct Keeper {
     pending: PendingWithdrawals,
     /// What cameras and gates say.
     observations: Observations,
+    /// The claim that is open, per stream.
+    claims: Vec<Option<Claim>>,
     /// The state last put in force, per stream.
     in_force: Vec<StreamState>,
     /// Of the plane's two readings, as counted so far.
@@ -90,7 +95,7 @@ impl Keeper {
     ) -> (Self, LeaseTable) {
         let (writer, table) = LeaseWriter::new(streams.len(), &clock);
         let board = Arc::new(Board::new(&streams));
-        let in_force = vec![StreamState::Off; streams.len()];
+        let (in_force, claims) = (vec![StreamState::Off; streams.len()], vec![None; streams.len()]);
         let looked_at = clock.monotonic();
         let loaded = Err(Reason::new(Rule::RegisterReadable, "the register has not been read yet", ""));
         let keeper = Self {
@@ -110,6 +115,7 @@ impl Keeper {
             loaded,
             pending,
             observations: Observations::default(),
+            claims,
             in_force,
             disagreements: 0,
         };
@@ -172,9 +178,10 @@ impl Keeper {
         Ok(Darkened { streams: narrowed.map(|(s, _)| Arc::clone(s)).collect(), at: self.clock.monotonic() })
     }
 
-    /// Ends the lease on `stream`; the next step grants another where one is due.
+    /// Ends the lease on `stream`, and a claim with it; the next step grants another where one is due.
     pub fn end_lease(&mut self, stream: StreamIndex) {
         if let Some(in_force) = self.in_force.get_mut(stream.index()) {
+            self.claims[stream.index()] = None;
             *in_force = StreamState::Off;
             self.writer.revoke(stream);
             // What was seen of its sign was seen by the source that it had.
@@ -247,11 +254,13 @@ impl Keeper {
         };
         let next_change = match decisions {
             Ok(decisions) => {
+                self.end_claims(&decisions, now);
                 let next_change = self.apply(&decisions, now);
                 self.lease_signs(&decisions, now);
-                next_change
+                next_change.into_iter().chain(self.next_claim_end(now)).min()
             }
             Err(reason) => {
+                self.claims.fill(None);
                 let off = Decision::off(reason);
                 (0..self.streams.len()).for_each(|i| self.apply_one(i, &off, now));
                 self.lease_signs(&[], now);
@@ -328,8 +337,11 @@ impl Keeper {
             }
             (state, Some(hash), Some(area)) => {
                 let profile_hash = Sha256::new().chain_update(hash).chain_update(decision.rules).finalize().into();
-                let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash };
-                self.writer.publish_until(&terms, now.monotonic, lease_end(decision, now, self.looked_at));
+                let claim = self.claims[index].clone();
+                let ends = lease_end(decision, now, self.looked_at);
+                let ends = claim.as_ref().map_or(ends, |c| c.until.min(ends));
+                let terms = LeaseTerms { stream, state, grants: decision.grants.clone(), area, profile_hash, claim };
+                self.writer.publish_until(&terms, now.monotonic, ends);
             }
         }
         self.in_force[index] = in_force;

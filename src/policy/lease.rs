@@ -34,6 +34,7 @@ use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::claim::Claim;
 use crate::area::Area;
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::frame::{MayRead, StreamIndex, TableId, sealed};
@@ -87,15 +88,24 @@ pub struct LeaseTerms {
     pub area: Area,
     /// SHA-256 of the facts and rules that these terms were decided from: the part of the register that bears on the stream.
     pub profile_hash: [u8; 32],
+    /// Whom somebody in front of the camera says they are, for a few seconds.
+    pub claim: Option<Claim>,
 }
 
 impl LeaseTerms {
+    /// Whether whoever is looked at came to be: with a claim at a gate, or to a desk with their picture.
+    fn is_presented(&self) -> bool {
+        self.claim.is_some() || self.stream == StreamIndex::DESK
+    }
+    fn serves<S: Stage>(&self, purpose: &Purpose) -> bool {
+        S::serves(purpose.kind(), self.is_presented())
+    }
     /// Where in `grants` the first purpose stands that stage `S` serves, if the state includes the stage.
     fn grant_for<S: Stage>(&self) -> Result<usize, Withheld> {
         if self.state < S::NEEDS {
             return Err(Withheld::State { state: self.state });
         }
-        self.grants.iter().position(|g| S::serves(g.purpose.kind())).ok_or(Withheld::Purpose)
+        self.grants.iter().position(|g| self.serves::<S>(&g.purpose)).ok_or(Withheld::Purpose)
     }
     fn includes<S: Stage>(&self) -> bool {
         self.grant_for::<S>().is_ok()
@@ -120,8 +130,9 @@ pub trait Stage: stage::Sealed + 'static {
     const NAME: &'static str;
     /// The least state that includes the stage.
     const NEEDS: StreamState;
-    /// Whether a purpose of this kind is served by the stage: a lease without any such purpose gives no permit for it.
-    fn serves(kind: PurposeKind) -> bool;
+    /// Whether a purpose of this kind is served by the stage: a lease without any such purpose gives no permit for it. `presented`: whoever
+    /// is looked at came to be, with a claim at a gate or to a desk.
+    fn serves(kind: PurposeKind, presented: bool) -> bool;
 }
 
 mod stage {
@@ -131,7 +142,8 @@ mod stage {
 /// Reading pixels to find faces.
 #[derive(Debug)]
 pub enum Detect {}
-/// Reading pixels to make an embedding.
+/// Reading pixels to make an embedding. Of whoever passes, where a purpose looks for people; for `access-verification` of nobody but while
+/// somebody claims to be somebody.
 #[derive(Debug)]
 pub enum Embed {}
 /// Searching the gallery of one purpose.
@@ -140,6 +152,12 @@ pub enum Match {}
 /// Telling anyone about a match, for one purpose.
 #[derive(Debug)]
 pub enum Emit {}
+/// Comparing a face with the templates of the one person whom somebody claims to be (1:1). It opens no search.
+#[derive(Debug)]
+pub enum Verify {}
+/// Telling anyone whether a claim held.
+#[derive(Debug)]
+pub enum TellVerified {}
 /// Reading pixels to say whether a mask is worn. It opens no embedder and no gallery, and no other purpose than `mask-check` gives it.
 #[derive(Debug)]
 pub enum MaskCheck {}
@@ -157,21 +175,23 @@ macro_rules! stages {
         impl Stage for $stage {
             const NAME: &'static str = $name;
             const NEEDS: StreamState = StreamState::$needs;
-            fn serves(kind: PurposeKind) -> bool {
-                let serves: fn(PurposeKind) -> bool = $serves;
-                serves(kind)
+            fn serves(kind: PurposeKind, presented: bool) -> bool {
+                let serves: fn(PurposeKind, bool) -> bool = $serves;
+                serves(kind, presented)
             }
         }
     )*};
 }
 stages!(
-    Detect "detect" Detect |_| true,
-    Embed "embed" Recognise PurposeKind::searches,
-    Match "match" Recognise PurposeKind::searches,
-    Emit "emit" Recognise PurposeKind::searches,
-    MaskCheck "mask-check" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
-    TellMask "tell-mask" Detect |kind| matches!(kind, PurposeKind::MaskCheck),
-    Attest "attest" Off |_| false
+    Detect "detect" Detect |_, _| true,
+    Embed "embed" Recognise |kind, presented| kind.searches() || (kind.verifies() && presented),
+    Match "match" Recognise |kind, _| kind.searches(),
+    Emit "emit" Recognise |kind, _| kind.searches(),
+    Verify "verify" Recognise |kind, presented| kind.verifies() && presented,
+    TellVerified "tell-verified" Recognise |kind, _| kind.verifies(),
+    MaskCheck "mask-check" Detect |kind, _| matches!(kind, PurposeKind::MaskCheck),
+    TellMask "tell-mask" Detect |kind, _| matches!(kind, PurposeKind::MaskCheck),
+    Attest "attest" Off |_, _| false
 );
 
 /// A stage whose permit opens pixels.
@@ -190,6 +210,8 @@ impl CropStage for MaskCheck {}
 pub trait PurposeStage: Stage {}
 impl PurposeStage for Match {}
 impl PurposeStage for Emit {}
+impl PurposeStage for Verify {}
+impl PurposeStage for TellVerified {}
 impl PurposeStage for TellMask {}
 
 /// Terms, and the epoch that they came with.
@@ -254,6 +276,13 @@ impl<S: Stage> Permit<S> {
     /// this, so that no caller can hold up a clock of its own.
     pub fn stands(&self) -> bool {
         self.is_live(self.slot.clock.monotonic())
+    }
+}
+
+impl Permit<Verify> {
+    /// The claim that the comparison is for. `None` at a desk, where nobody claims anything.
+    pub fn claim(&self) -> Option<&Claim> {
+        self.terms.1.claim.as_ref()
     }
 }
 
@@ -362,7 +391,7 @@ impl LeaseTable {
         now: Stamp<Monotonic>,
     ) -> Result<Permit<S>, Withheld> {
         let (slot, terms, _) = self.live::<S>(stream, now)?;
-        let served = |g: &Grant| g.purpose == *purpose && S::serves(purpose.kind());
+        let served = |g: &Grant| g.purpose == *purpose && terms.1.serves::<S>(purpose);
         let grant = terms.1.grants.iter().position(served).ok_or(Withheld::Purpose)?;
         Ok(Permit { terms, slot: Arc::clone(slot), grant, stage: PhantomData })
     }
@@ -370,7 +399,7 @@ impl LeaseTable {
     /// Leave to match for every identifying purpose that the lease grants on `stream`.
     pub fn match_permits(&self, stream: StreamIndex, now: Stamp<Monotonic>) -> Result<Vec<Permit<Match>>, Withheld> {
         let (slot, terms, _) = self.live::<Match>(stream, now)?;
-        let granted = terms.1.grants.iter().enumerate().filter(|(_, g)| Match::serves(g.purpose.kind()));
+        let granted = terms.1.grants.iter().enumerate().filter(|(_, g)| terms.1.serves::<Match>(&g.purpose));
         Ok(granted.map(|(grant, _)| Permit { terms: Arc::clone(&terms), slot: Arc::clone(slot), grant, stage: PhantomData }).collect())
     }
 
@@ -435,7 +464,7 @@ impl LeaseWriter {
         (now, not_after): (Stamp<Monotonic>, Stamp<Monotonic>),
     ) {
         let Some(slot) = self.table.sign_slot(stream).map(Arc::clone) else { return };
-        let terms = LeaseTerms { stream, state: StreamState::Off, grants: Vec::new(), area: area.clone(), profile_hash };
+        let terms = LeaseTerms { stream, state: StreamState::Off, grants: Vec::new(), area: area.clone(), profile_hash, claim: None };
         self.put(&slot, &terms, now, not_after);
     }
 

@@ -9,13 +9,14 @@
 //! state machine that turns decisions into leases, `worker.rs` the thread that drives it and the handle others talk to it by. `pending.rs`
 //! keeps withdrawals that could not be written yet; `observed.rs` what the appliance itself sees (signs, views, ways in, what
 //! cameras do by themselves: `device.rs`); `attestation.rs` what may be looked at for a sign alone; `inspection.rs` records that a sign was seen in its place. `enrolment.rs` gives leave for
-//! image files that an operator hands over. `evaluation.rs` for pictures that models are measured
+//! image files that an operator hands over. `claim.rs` binds one person's claim to a gate's stream for a few seconds. `evaluation.rs` for pictures that models are measured
 //! on. `intended_use.rs` keeps commissioning models out of operational sites.
 
 mod alternatives;
 pub mod attestation;
 pub mod board;
 pub mod cedar;
+pub mod claim;
 pub mod device;
 pub mod enrolment;
 pub mod evaluation;

@@ -89,6 +89,7 @@ pub enum Rule {
     AgeDeclared,
     GuardianConsents,
     GalleryCapped,
+    SubjectEnrolled,
     DeviceClean,
     Granted,
 }
@@ -129,6 +130,7 @@ impl Rule {
             Self::AgeDeclared => "age-declared",
             Self::GuardianConsents => "guardian-consents",
             Self::GalleryCapped => "gallery-capped",
+            Self::SubjectEnrolled => "subject-enrolled",
             Self::DeviceClean => "device-clean",
             Self::Granted => "granted",
         }

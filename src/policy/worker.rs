@@ -22,6 +22,7 @@ use crate::frame::StreamIndex;
 use crate::progress::Progress;
 
 use super::board::{Approvals, Board, Change, PolicyCounters, StreamPolicy};
+use super::claim::Claim;
 use super::facts::{Device, Posting, Register, Sign, Withdrawal};
 use super::inspection::{Inspection, NotInspected, record_inspection};
 use super::intended_use::SiteGuard;
@@ -55,6 +56,8 @@ pub enum PolicyError {
         "sign `{id}` counts as withdrawn from now on, but this could not be recorded; it is tried again, and until it succeeds a restart forgets it: {source}"
     )]
     NotRecorded { id: String, source: StoreError },
+    #[error("refused: {0}")]
+    ClaimRefused(Reason),
     #[error(transparent)]
     NotInspected(#[from] NotInspected),
     #[error(transparent)]
@@ -75,6 +78,8 @@ enum Message {
     Withdraw { id: String, withdrawal: Withdrawal, reply: Sender<Result<Darkened, CannotWithdraw>> },
     Posted { id: String, reply: Sender<()> },
     EndLease { stream: StreamIndex, reply: Sender<()> },
+    OpenClaim { stream: StreamIndex, id: u64, person: String, within: Duration, reply: Sender<Result<Claim, Reason>> },
+    CloseClaim { id: u64, reply: Sender<()> },
     Freeze { reply: Sender<()> },
     Hang { reply: Sender<()> },
     BreakDown,
@@ -189,6 +194,20 @@ impl PolicyThread {
                 self.keeper.step();
                 let _asker_gone = reply.try_send(());
             }
+            Message::OpenClaim { stream, id, person, within, reply } => {
+                let opened = self.keeper.open_claim(stream, id, &person, within);
+                let counters = &self.keeper.board.counters;
+                let counted = if opened.is_ok() { &counters.claims_total } else { &counters.claims_refused_total };
+                counted.increment();
+                // A claim that nobody waits for any more is none.
+                if reply.try_send(opened).is_err() {
+                    self.keeper.close_claim(id);
+                }
+            }
+            Message::CloseClaim { id, reply } => {
+                self.keeper.close_claim(id);
+                let _asker_gone = reply.try_send(());
+            }
             Message::BreakDown => panic!("asked to break down"),
             Message::Freeze { reply } => {
                 let _asker_gone = reply.try_send(());
@@ -300,6 +319,18 @@ impl PolicyHandle {
     /// on: nothing gathered before goes on.
     pub fn end_lease(&self, stream: StreamIndex) -> Result<(), PolicyError> {
         self.ask(|reply| Message::EndLease { stream, reply })
+    }
+
+    /// Opens a claim on `stream`: somebody in front of its camera says that they are `person` (a subject, or the id of its consent). `id`: by
+    /// which whoever asks knows the answer. It ends by itself after `within`, or [`MAX_CLAIM`](super::claim::MAX_CLAIM).
+    pub fn open_claim(&self, stream: StreamIndex, id: u64, person: &str, within: Duration) -> Result<Claim, PolicyError> {
+        let person = person.to_owned();
+        self.ask(|reply| Message::OpenClaim { stream, id, person, within, reply })?.map_err(PolicyError::ClaimRefused)
+    }
+
+    /// Ends claim `id`; when this returns nobody is compared for it any more.
+    pub fn close_claim(&self, id: u64) -> Result<(), PolicyError> {
+        self.ask(|reply| Message::CloseClaim { id, reply })
     }
 
     /// Every stream's state and reason, in the pipeline's order.

@@ -70,7 +70,7 @@ fn succeeded(what: &str, output: Output) -> String {
 }
 
 impl Site {
-    /// One public zone that all streams look at, with a sign that was inspected yesterday, for `purposes`. `pipeline`: further lines of
+    /// One public zone (a gate, where claims are verified) that all streams look at, with a sign that was inspected yesterday, for `purposes`. `pipeline`: further lines of
     /// the pipeline file.
     pub fn commission(models: Models, purposes: &[&str], streams: &[Stream], pipeline: &str) -> Self {
         Self::commission_with(models, purposes, streams, pipeline, "")
@@ -91,8 +91,9 @@ impl Site {
         }
         write!(
             text,
-            "[[zone]]\nid = \"hall\"\nkind = \"public\"\n\n[[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\ntext = \"Face recognition in use\"\n\
+            "[[zone]]\nid = \"hall\"\nkind = \"{}\"\n\n[[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\ntext = \"Face recognition in use\"\n\
              languages = [\"en\"]\nposition = \"door\"\nphoto_sha256 = \"{}\"\nposted_on = {}\ninspected_at = {}\ninspected_by = \"test\"\n\n",
+            if purposes.contains(&"access-verification") { "access" } else { "public" },
             "5e1f".repeat(16),
             &day(-20)[..10],
             day(-1),
@@ -113,7 +114,11 @@ impl Site {
             .expect("a String");
         }
         for purpose in purposes {
-            let kind = if ["mask-check", "emergency"].iter().any(|p| purpose.starts_with(p)) { "emergency" } else { "public-safety" };
+            let kind = match *purpose {
+                "access-verification" => "separate-consent",
+                p if p.starts_with("mask-check") || p.starts_with("emergency") => "emergency",
+                _ => "public-safety",
+            };
             writeln!(
                 text,
                 "[[purpose]]\npurpose = \"{purpose}\"\nzones = [\"hall\"]\nassessment = \"pia\"\nreview_on = {}\n\

@@ -12,8 +12,9 @@ use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::vault::{PurposeTemplates, Template};
 use crate::gallery::{SubjectId, TemplateModel};
 use crate::latency::Latencies;
-use crate::policy::lease::StreamState;
+use crate::policy::claim::Claim;
 use crate::policy::lease::testing::{Granted, grant_by};
+use crate::policy::lease::{MAX_LEASE, StreamState};
 use crate::progress::ProgressRegistry;
 use crate::track::TrackId;
 
@@ -25,11 +26,12 @@ struct Bench {
     worker: DecideWorker,
     tasks: Receiver<ReviewTask>,
     identified: Receiver<Identified>,
+    recorded: Receiver<Verified>,
     clock: Arc<SimulatedClock>,
     lease: Granted,
 }
 
-/// Two subjects, along the axes; room for `queue` tasks.
+/// Two subjects, along the axes, for the first purpose that has a gallery; room for `queue` tasks.
 fn bench(purposes: &[&str], queue: usize) -> Bench {
     let clock = SimulatedClock::starting_at(Stamp::from_ns(0));
     let lease = grant_by(clock.clone(), StreamState::Recognise, purposes, Area::whole());
@@ -41,15 +43,19 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
     };
     let templates = vec![template("x", [1.0, 0.0]), template("y", [0.0, 1.0])];
     let model = TemplateModel { name: "embedder".into(), sha256: "00".into(), dim: 2 };
-    let purpose = "missing-person:1".parse().expect("purpose");
+    let of = if purposes == ["access-verification"] { purposes[0] } else { "missing-person:1" };
+    let purpose = of.parse().expect("purpose");
     let loaded = PurposeTemplates { version: 5, templates, ..PurposeTemplates::default() };
     let set = GallerySet::of_purpose(model, TableId::TESTS, &purpose, &loaded).expect("unit");
     let (latencies, progress) = (Latencies::new(), ProgressRegistry::new());
     let (task_sender, tasks) = bounded(queue);
+    let (record, recorded) = bounded(queue);
     let (identified_sender, identified) = unbounded();
     let worker = DecideWorker {
         queries: bounded(0).1,
         tasks: task_sender,
+        record: Box::new(move |verified| record.try_send(verified).is_ok()),
+        answers: Arc::default(),
         identified: identified_sender,
         leases: lease.table.clone(),
         set: Arc::new(set),
@@ -64,7 +70,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
         progress: progress.register("decide"),
     };
     take_drops();
-    Bench { worker, tasks, identified, clock, lease }
+    Bench { worker, tasks, identified, recorded, clock, lease }
 }
 
 fn query(track: u64, direction: [f32; 2]) -> Query {
@@ -196,4 +202,57 @@ fn the_thread_retires_expired_templates_and_ends_with_the_embedders() {
     thread.join().expect("no panic");
     assert_eq!((counters.hits.get(), counters.unmatched.get()), (1, 1));
     assert_eq!(set.contents()[0].1, 0, "nothing expired stays in memory");
+}
+
+/// A claim to be subject `x`, open for a second.
+fn claim_to_be_x(b: &mut Bench, id: u64) -> u64 {
+    let now = b.clock.monotonic();
+    b.lease.claim(Some(Claim { id, subject: "x".into(), until: now.plus(Duration::from_secs(1)) }), now);
+    b.lease.table.epoch(StreamIndex(0))
+}
+
+#[test]
+fn a_claim_is_compared_with_the_claimant_alone_and_answered_once() {
+    let mut b = bench(&["access-verification"], 8);
+    let answers = Arc::clone(&b.worker.answers);
+    let seen_under = |lease_epoch, track, direction| Query { lease_epoch, ..query(track, direction) };
+    // Nobody claims anything: nothing is compared.
+    assert!(b.worker.judge(query(1, [1.0, 0.0])));
+    let expected = answers.expect().expect("room");
+    let epoch = claim_to_be_x(&mut b, expected.claim);
+    assert!(epoch > FIRST_LEASE, "what was gathered before the claim is another lease's");
+    // Before the claim; y, who is enrolled too; x; x again; then a stranger.
+    for (lease_epoch, track, direction) in
+        [(FIRST_LEASE, 2, [1.0, 0.0]), (epoch, 3, [0.0, 1.0]), (epoch, 4, [1.0, 0.1]), (epoch, 4, [1.0, 0.0]), (epoch, 5, [1.0, 1.0])]
+    {
+        assert!(b.worker.judge(seen_under(lease_epoch, track, direction)));
+    }
+    let told: Vec<bool> = expected.receiver.try_iter().map(|a| a.matched).collect();
+    assert_eq!(told, [false, true], "y is not x; x is; then the claim is answered");
+    let recorded: Vec<Verified> = b.recorded.try_iter().collect();
+    assert_eq!(recorded.iter().map(|v| (&*v.subject, v.matched)).collect::<Vec<_>>(), [("x", false), ("x", true)]);
+    assert!(recorded[0].score.abs() < 1e-6, "y's template was not looked at");
+    assert_eq!((b.tasks.try_iter().count(), b.identified.try_iter().count()), (0, 0), "no search, no task");
+    assert_eq!(take_drops(), (6, 0), "every embedding was wiped");
+    // The claim ends.
+    let second = answers.expect().expect("room");
+    let epoch = claim_to_be_x(&mut b, second.claim);
+    b.lease.claim(None, b.clock.monotonic());
+    b.worker.judge(seen_under(epoch, 6, [1.0, 0.0]));
+    b.worker.judge(seen_under(b.lease.table.epoch(StreamIndex(0)), 6, [1.0, 0.0]));
+    assert!(second.receiver.is_empty() && b.recorded.is_empty());
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_answered_and_a_lease_that_ran_out_compares_nothing() {
+    let mut b = bench(&["access-verification"], 0);
+    let answers = Arc::clone(&b.worker.answers);
+    let expected = answers.expect().expect("room");
+    let epoch = claim_to_be_x(&mut b, expected.claim);
+    b.worker.judge(Query { lease_epoch: epoch, ..query(1, [1.0, 0.0]) });
+    assert!(expected.receiver.is_empty(), "the journal's queue was full");
+    assert_eq!(b.worker.decide_counters.shed.get(), 1);
+    b.clock.advance(MAX_LEASE);
+    b.worker.judge(Query { lease_epoch: epoch, ..query(2, [1.0, 0.0]) });
+    assert_eq!((b.worker.match_counters.verified.get(), take_drops()), (1, (2, 0)));
 }

@@ -8,6 +8,7 @@ use crossbeam::channel::bounded;
 use super::*;
 use crate::area::Area;
 use crate::clock::{CaptureTime, Clock, Now, SimulatedClock, Stamp};
+use crate::decide::Verified;
 use crate::emit::journal::Position;
 use crate::emit::journal::faulty::{Faults, FaultyDisk};
 use crate::emit::journal::reader::{Item, JournalReader, Record};
@@ -215,6 +216,47 @@ fn an_answer_of_a_mask_check_is_told_without_anybody_s_identity_and_under_its_ow
     let rig = Rig::new();
     rig.run_all(vec![Telling::from(finding(rig.clock.now()))]);
     assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (0, 1));
+}
+
+fn verified(now: Now, profile_hash: [u8; 32]) -> Verified {
+    Verified {
+        stream: StreamIndex(0),
+        track: TrackId::for_test(0xcd),
+        purpose: Purpose::access_verification(),
+        profile_hash,
+        subject: "s-1".into(),
+        matched: true,
+        score: 0.8,
+        threshold: 0.7,
+        gallery_version: 4,
+        model: "embedder".into(),
+        captured_at: CaptureTime::Driver(Stamp::from_ns(now.monotonic.ns() - 40_000_000)),
+        frame_sequence: 99,
+        bounding_box: BoundingBox { x0: 10.0, y0: 20.5, x1: 50.0, y1: 70.0 },
+        picture_px: (640, 480),
+        quality: 0.9,
+        shots: 3,
+        decided_at: now,
+    }
+}
+
+#[test]
+fn an_answer_to_a_claim_is_recorded_after_the_claim_is_over_but_under_no_other_facts_and_no_other_purpose() {
+    const PROFILE: [u8; 32] = [7; 32];
+    let mut rig = Rig { granted: Rig::granted(StreamState::Recognise, &["access-verification"]), ..Rig::new() };
+    let now = rig.clock.now();
+    // Other terms since: another epoch, the same facts and rules.
+    rig.granted.revoke();
+    rig.granted.renew(now.monotonic);
+    rig.run_all(vec![verified(now, PROFILE), verified(now, [8; 32])]);
+    assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (1, 1));
+    let event = read(rig.directory.path()).pop().expect("one event");
+    let json = serde_json::to_value(&event).expect("plain JSON");
+    assert_eq!((&json["kind"], &json["subject"], &json["matched"]), (&"verification".into(), &"s-1".into(), &true.into()));
+    assert_eq!((event.purpose.as_str(), event.track(), event.candidates().len()), ("access-verification", "00000000000000cd", 0));
+    let rig = Rig::new();
+    rig.run_all(vec![verified(rig.clock.now(), PROFILE)]);
+    assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (0, 1), "people are looked for there, nobody's claim is verified");
 }
 
 #[test]

@@ -392,6 +392,11 @@ fn what_was_enrolled_for_an_emergency_goes_with_its_order_whatever_the_clock_say
     assert_eq!(searched(&register), 1, "not searched from the next reload on");
     assert_eq!(purge(&vault, &register, &site.state, &site.key, clock.now()).expect("purges"), 1);
     assert!(!vault.traces(&enrolled).expect("reads").any() && vault.traces(&other).expect("reads").key);
+    assert!(set.for_purpose(&p).is_none_or(|scan| scan.len() == 0 && !scan.knows(&enrolled.0)), "gone from the shard");
+    vault.rewrite().expect("written anew");
+    assert!(!crate::gallery::is_mentioned(&site.state, &enrolled).expect("readable"), "and from every page of the files");
+    let vault = site.vault();
+    let searched = |register: &Register| set.reload(&vault, register, clock.utc()).expect("reloads").templates;
     // An order that ends by itself takes its templates along too, and a clock set back afterwards finds nothing.
     let register: Register = toml::from_str(ORDER_OF_AN_EMERGENCY).expect("a register");
     let enrolled = enrol_until(&vault, &p, &[embedding(0)], far);

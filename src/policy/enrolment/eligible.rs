@@ -81,7 +81,8 @@ pub fn eligible(register: &Register, purpose: &Purpose, declared: &Declared, now
         let fact = format!("consent `{}` names no guardian", consent.id);
         return no(Rule::GuardianConsents, fact, "name a consent that a guardian gave, with who that is");
     }
-    for consent in own.iter().chain(&guardian) {
+    // The guardian's first: it is the one that a child's template must not do without.
+    for consent in guardian.iter().chain(&own) {
         given.rests_on(consent)?;
     }
     // A guardian may have given the only consent there is.
@@ -147,9 +148,32 @@ pub fn standing(register: &Register, purpose: &Purpose, (subject, consent): (&st
     if of_subject.is_empty() {
         return if consent.is_some() || needs_consent(register, purpose) { Standing::Unknown } else { Standing::Stands };
     }
+    let is_there = |id: &str| of_subject.iter().any(|c| c.id == id);
+    let is_child = of_subject.iter().filter_map(|c| c.birth_date.as_ref()).any(|born| age_in_years(born, now) < AGE_OF_OWN_CONSENT);
     // Where a guardian's consent was asked for, the person's own does not do without it, nor the other way round.
-    let (guardians, own): (Vec<&Consent>, Vec<&Consent>) = of_subject.into_iter().partition(|c| c.guardian.is_some());
+    let (guardians, own): (Vec<&Consent>, Vec<&Consent>) = of_subject.iter().copied().partition(|c| c.guardian.is_some());
+    if consent.is_some_and(|id| !is_there(id)) || (is_child && guardians.is_empty()) {
+        return Standing::Unknown;
+    }
     [own, guardians].iter().filter(|g| !g.is_empty()).map(|given| standing_of(given, now)).max().unwrap_or(Standing::Unknown)
+}
+
+/// The subject that `person` names for `access-verification`: a subject's id, or the id of its consent. Refuses where the consent does not
+/// hold now, for whatever reason.
+pub fn claimant<'a>(register: &'a Register, person: &str, now: Stamp<Utc>) -> Result<&'a str, Reason> {
+    let purpose = Purpose::access_verification();
+    let of_person = |c: &&Consent| c.purpose == purpose && (c.id == person || c.subject == person);
+    let Some(first) = register.consents.iter().find(of_person) else {
+        let fact = format!("`{person}` has not consented to being verified by face");
+        return no(Rule::ConsentGiven, fact, "let them in another way; or record their consent (`placard consent add`) and enrol them");
+    };
+    if standing(register, &purpose, (&first.subject, None), now) == Standing::Stands {
+        return Ok(&first.subject);
+    }
+    let of_subject = register.consents.iter().filter(|c| c.purpose == purpose && c.subject == first.subject);
+    let void = of_subject.filter_map(|c| holds(c, now).err()).last();
+    let fact = || format!("`{person}` is under {AGE_OF_OWN_CONSENT}, and no guardian's consent holds");
+    Err(void.unwrap_or_else(|| Reason::new(Rule::GuardianConsents, fact(), "let them in another way; or record a guardian's consent")))
 }
 
 fn standing_of(given: &[&Consent], now: Stamp<Utc>) -> Standing {

@@ -14,6 +14,11 @@ impl Granted {
     pub(crate) fn renew(&mut self, now: Stamp<Monotonic>) {
         self.writer.publish(&self.terms, now);
     }
+    /// As [`renew`](Self::renew), while `claim` is open, or none.
+    pub(crate) fn claim(&mut self, claim: Option<Claim>, now: Stamp<Monotonic>) {
+        self.terms.claim = claim;
+        self.renew(now);
+    }
     /// Ends what was granted, at once.
     pub(crate) fn revoke(&mut self) {
         self.writer.revoke(StreamIndex(0));
@@ -41,7 +46,7 @@ pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str]
     let now = clock.monotonic();
     let (mut writer, table) = LeaseWriter::of_slots(1, StreamIndex(0), &clock, TableId::TESTS);
     let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
-    let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32] };
+    let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32], claim: None };
     writer.publish(&terms, now);
     Granted { writer, table, terms }
 }

@@ -1,0 +1,98 @@
+//! A claim at a gate, from the question to the answer (1:1): whom somebody in front of a stream's camera says they are, and whether they are.
+//!
+//! ```text
+//! console thread ── number ──▶ policy thread: may it be? ──▶ lease with the claim ──▶ track, embed, decide: compared with that one person
+//!       └────────────────────────── waits, for a few seconds ◀── answer ─────────────────────────┘   └──▶ journal
+//! ```
+//!
+//! Whatever goes wrong (no leave, no consent, nobody enrolled, no face, no room in the journal's queue, a thread that hangs) is no match.
+
+use std::time::Duration;
+
+use super::Appliance;
+use crate::console::ActionError;
+use crate::console::view::VerificationView;
+use crate::decide::answers::Answer;
+use crate::frame::StreamIndex;
+use crate::policy::claim::Claim;
+use crate::policy::rules::{Reason, Rule};
+use crate::policy::worker::{PolicyError, PolicyHandle};
+use crate::purpose::Purpose;
+
+/// Ends the claim however the question ends.
+struct Open<'a> {
+    policy: &'a PolicyHandle,
+    claim: Claim,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // A thread that does not answer renews nothing: the claim ends with its lease.
+        let _ends_by_itself = self.policy.close_claim(self.claim.id);
+    }
+}
+
+fn refused(reason: &Reason) -> ActionError {
+    ActionError::Refused(format!("refused: {reason}"))
+}
+
+impl Appliance {
+    pub(super) fn verify_claim(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
+        let plane = self.running()?;
+        let Some(index) = plane.streams.iter().position(|s| *s.name == *stream) else {
+            let known: Vec<String> = plane.streams.iter().map(|s| format!("`{}`", s.name)).collect();
+            return Err(ActionError::NotFound(format!("there is no stream `{stream}`; the pipeline has {}", known.join(", "))));
+        };
+        let Some(galleries) = &plane.galleries else {
+            return Err(ActionError::Refused(format!("the pipeline of stream `{stream}` has no embedder: nobody is recognised there")));
+        };
+        let Some(expected) = plane.answers.expect() else {
+            return Err(ActionError::Refused("as many claims as can be are being verified: ask again in a few seconds".to_owned()));
+        };
+        let begun_at = self.clock.monotonic();
+        let place = StreamIndex(u16::try_from(index).unwrap_or(u16::MAX));
+        let claim = plane.policy.open_claim(place, expected.claim, person, within).map_err(|error| {
+            tracing::warn!(stream, %error, "a claim was not verified");
+            match error {
+                PolicyError::ClaimRefused(reason) => refused(&reason),
+                other => ActionError::Failed(other.to_string()),
+            }
+        })?;
+        let open = Open { policy: &plane.policy, claim };
+        if !galleries.knows(&Purpose::access_verification(), &open.claim.subject) {
+            let fact = format!("`{person}` is not enrolled for `access-verification`");
+            return Err(refused(&Reason::new(Rule::SubjectEnrolled, fact, "let them in another way; or enrol them (`placard enrol`)")));
+        }
+        let mut answers: Vec<Answer> = Vec::new();
+        while !answers.last().is_some_and(|a| a.matched) {
+            let left_ns = open.claim.until.since_ns(self.clock.monotonic());
+            let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0));
+            match expected.receiver.recv_timeout(left) {
+                Ok(answer) => answers.push(answer),
+                Err(_time_is_up) => break,
+            }
+        }
+        let subject = open.claim.subject.to_string();
+        drop(open);
+        let view = told(&answers);
+        tracing::info!(stream, outcome = view.outcome, compared = view.compared, "a claim was verified");
+        let took_ms = self.clock.monotonic().since_ns(begun_at) as f64 / 1e6;
+        Ok(VerificationView { stream: stream.to_owned(), subject, took_ms, ..view })
+    }
+}
+
+fn told(answers: &[Answer]) -> VerificationView {
+    let most_alike = answers.iter().max_by(|a, b| a.score.total_cmp(&b.score));
+    let outcome = match most_alike {
+        Some(_) if answers.iter().any(|a| a.matched) => "match",
+        Some(_) => "no-match",
+        None => "nobody-seen",
+    };
+    VerificationView {
+        outcome: outcome.to_owned(),
+        score: most_alike.map(|a| a.score),
+        threshold: most_alike.map(|a| a.threshold),
+        compared: answers.len(),
+        ..VerificationView::default()
+    }
+}
