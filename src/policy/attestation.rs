@@ -195,6 +195,8 @@ mod tests {
             assert_eq!(rule(&register, Some((what, 100)), 100), Some(Rule::SignAttested), "{what:?}");
         }
         assert_eq!(rule(&register, Some((Attested::Drifted, 100)), 100), Some(Rule::ViewSteady));
+        let well = Observed::all_well(&register);
+        assert_eq!(attestation_holds(&register, "north", well.on(Stamp::from_ns(0))), Ok(()));
     }
 
     #[test]

@@ -196,7 +196,7 @@ mod tests {
         let purpose = "missing-person:mp-7".parse().expect("purpose");
         let mut desk = EnrolmentDesk::open(&good(), &purpose, clock.clone()).expect("open");
         let detect = desk.permit::<Detect>().expect("granted");
-        clock.advance(Duration::from_millis(400));
+        clock.advance(MAX_LEASE * 4 / 5);
         assert!(detect.is_live(clock.monotonic()));
         clock.advance(MAX_LEASE);
         assert!(!detect.is_live(clock.monotonic()), "nobody renewed it");

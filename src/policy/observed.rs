@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::facts::{Register, View};
+use super::facts::{Device, Register, View};
 use crate::clock::{Monotonic, Now, Stamp, Utc};
 
 /// What attestation said of a stream's sign, last.
@@ -81,6 +81,26 @@ pub struct Observed {
 pub struct Moment<'a> {
     pub now: Now,
     pub observed: &'a Observed,
+}
+
+impl Observed {
+    /// As if every camera, sign and way in that `register` asks about had been seen as it should be, at the instant 0: for whoever asks what facts
+    /// and rules allow where nobody observes.
+    pub fn all_well(register: &Register) -> Self {
+        let at = Stamp::from_ns(0);
+        let seen = |v: &View| (v.stream.as_str().into(), At { what: Attested::Seen, at });
+        let clean = |d: &Device| (d.stream.as_str().into(), At { what: DeviceFinding::Clean, at });
+        Self {
+            attestations: register.views.iter().map(seen).collect(),
+            heartbeats: register.alternatives.iter().map(|a| (a.id.as_str().into(), at)).collect(),
+            devices: register.devices.iter().map(clean).collect(),
+        }
+    }
+
+    /// This, at an instant of the wall clock.
+    pub const fn on(&self, utc: Stamp<Utc>) -> Moment<'_> {
+        Moment { now: Now { monotonic: Stamp::from_ns(0), utc }, observed: self }
+    }
 }
 
 static NOTHING: Observed = Observed { attestations: BTreeMap::new(), heartbeats: BTreeMap::new(), devices: BTreeMap::new() };

@@ -1,13 +1,13 @@
 //! Nobody brings rules of their own: a plane that grants everything would make permits at will.
 
-use placard::clock::{Stamp, Utc};
 use placard::policy::facts::Register;
+use placard::policy::observed::Moment;
 use placard::policy::rules::{Decision, DecisionPlane, PlaneError};
 
 struct Everything(Decision);
 
 impl DecisionPlane for Everything {
-    fn decide(&self, _register: &Register, _stream: &str, _now: Stamp<Utc>) -> Result<Decision, PlaneError> {
+    fn decide(&self, _register: &Register, _stream: &str, _now: Moment<'_>) -> Result<Decision, PlaneError> {
         Ok(self.0.clone())
     }
 }

@@ -20,7 +20,7 @@ use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::{Register, Site};
 use crate::policy::intended_use;
 use crate::policy::lease::StreamState;
-use crate::policy::observed::Moment;
+use crate::policy::observed::Observed;
 use crate::policy::profile::Library;
 use crate::policy::rules::{Decision, DecisionPlane, Reason, Rule};
 use crate::purpose::PurposeKind;
@@ -111,9 +111,11 @@ impl Look<'_> {
     /// What the policy thread would decide for each stream if it were asked now.
     fn states(&mut self, register: &Register) {
         let (now, plane) = (SystemClock.utc(), CedarPlane::new(Library::of_site(self.state)));
+        // What cameras and ways in will say nobody knows yet; this is what facts and rules say.
+        let observed = Observed::all_well(register);
         let (mask, mut in_force) = (self.loaded.pipeline.mask.is_some(), false);
         for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
-            let decision = plane.decide(register, &stream.name, Moment::unobserved(now)).unwrap_or_else(|error| {
+            let decision = plane.decide(register, &stream.name, observed.on(now)).unwrap_or_else(|error| {
                 let remedy = "mend the facts that the rules stumble over";
                 Decision::off(Reason::new(Rule::DecisionMade, error.to_string(), remedy))
             });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::judge::{self, SETTLE_FRAMES};
 use super::media::{Media, Staged};
-use super::stage::WITHDRAWN_STREAM;
+use super::stage::{UNSEEN, WATCHED_STREAM, WITHDRAWN_STREAM};
 use super::told::Told;
 use super::watch::Account;
 use crate::render::truth::FaceTruth;
@@ -79,8 +79,15 @@ impl Findings {
         let seen = account.frames_seen(stream);
         let end = if stream == WITHDRAWN_STREAM { account.withdrawal.frames } else { seen.end };
         for person in &media.watched {
-            let passages =
-                |from: u64, to: u64| judge::passages(&staged.script, &person.identity, from..to.saturating_sub(SETTLE_FRAMES)).len();
+            let count = |frames: std::ops::Range<u64>| judge::passages(&staged.script, &person.identity, frames).len();
+            let passages = |from: u64, to: u64| {
+                let to = to.saturating_sub(SETTLE_FRAMES);
+                if stream != WATCHED_STREAM {
+                    return count(from..to);
+                }
+                // While a sheet hangs over the sign nobody need be seen.
+                count(from..to.min(UNSEEN.start.saturating_sub(SETTLE_FRAMES))) + count(from.max(UNSEEN.end)..to)
+            };
             if !staged.show.purposes.contains(&person.purpose) {
                 self.elsewhere_passages += passages(seen.start, end);
                 continue;

@@ -26,9 +26,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::bundled;
+use crate::policy::facts::Register;
+use crate::seal::SiteKey;
+use crate::signs::code::Signer;
+use crate::state::StateDirectory;
 use findings::Findings;
 use media::Media;
-use stage::{CASE, MISSING, OTHER_CASE, Via};
+use stage::{ATTEST_EVERY_S, CASE, MISSING, OTHER_CASE, Via, WATCHED_SIGN, WATCHED_STREAM};
 use summary::Summary;
 
 /// In the site's folder.
@@ -218,7 +222,7 @@ impl Demo {
         let mut subjects = Subjects::new();
         let (site, pipeline) = (self.site.join("site.toml"), self.pipeline());
         std::fs::write(&site, site::site_toml(media, SystemClock.utc()))?;
-        std::fs::write(&pipeline, site::pipeline_toml(media, rtsp_port))?;
+        std::fs::write(&pipeline, site::pipeline_toml(media, rtsp_port, None))?;
         self.command(&["commission", &site.to_string_lossy()])?;
         for purpose in [MISSING, OTHER_CASE, CASE] {
             let listing = self.site.join(format!("{}.tsv", purpose.replace(':', "-")));
@@ -238,8 +242,23 @@ impl Demo {
         let is_enrolled = |identity: &str| subjects.values().any(|name| name == identity);
         media.watched.retain(|p| is_enrolled(&p.identity));
         ensure!(!media.watched.is_empty(), "nobody could be enrolled");
+        self.watch_a_sign(media, rtsp_port)?;
         self.command(&["check", &pipeline.to_string_lossy()])?;
         Ok(subjects)
+    }
+
+    /// Hangs a sign with a true code before one camera and lets it learn where; then writes down what will happen to that sign.
+    fn watch_a_sign(&self, media: &Media, rtsp_port: u16) -> anyhow::Result<()> {
+        let state = StateDirectory::new(self.state());
+        let register = Register::load(&state.register())?;
+        let sign = register.sign(WATCHED_SIGN).with_context(|| format!("sign `{WATCHED_SIGN}` is not in the register"))?;
+        let code = Signer::of(&SiteKey::load(&state)?)?.issue(&sign.id, &sign.zone, &sign.text, SystemClock.utc())?;
+        let pipeline = self.pipeline();
+        std::fs::write(&pipeline, site::pipeline_toml(media, rtsp_port, Some((&code, false))))?;
+        let (file, every) = (pipeline.to_string_lossy(), ATTEST_EVERY_S.to_string());
+        self.command(&["sign", "view", WATCHED_STREAM, WATCHED_SIGN, "--pipeline", &file, "--seconds", "6", "--every", &every])?;
+        std::fs::write(&pipeline, site::pipeline_toml(media, rtsp_port, Some((&code, true))))?;
+        Ok(())
     }
 
     fn pipeline(&self) -> PathBuf {

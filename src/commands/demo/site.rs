@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::media::{Media, Person};
-use super::stage::{CASE, MASKS, MISSING, OTHER_CASE, Show};
+use super::stage::{CASE, MASKS, MISSING, OTHER_CASE, Show, WATCHED_STREAM};
 use crate::clock::{Stamp, Utc, format_utc};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -78,14 +78,16 @@ pub fn site_toml(media: &Media, now: Stamp<Utc>) -> String {
     text
 }
 
-/// One stream a show, every second frame looked at.
-pub fn pipeline_toml(media: &Media, rtsp_port: u16) -> String {
+/// One stream a show, every second frame looked at. `signed`: the code on the watched stream's sign, and whether a sheet comes over it.
+pub fn pipeline_toml(media: &Media, rtsp_port: u16, signed: Option<(&str, bool)>) -> String {
     let mut text = format!(
         "# Written by `placard demo`.\nname = \"demo\"\n\n[detect]\nmodel = \"{DETECTOR}\"\ninput_px = 640\nscore_threshold = {SCORE}\n\n\
          [track]\nhigh_score = {SCORE}\n\n[embed]\nmodel = \"{EMBEDDER}\"\n\n[mask]\nmodel = \"{CLASSIFIER}\"\n\n[decide]\nthreshold = {THRESHOLD}\n\n[http]\nlisten = \"127.0.0.1:0\"\n",
     );
     for staged in &media.staged {
-        let source = staged.show.source(rtsp_port, staged.clip.as_deref());
+        let plain = staged.show.source(rtsp_port, staged.clip.as_deref());
+        let signed = signed.filter(|_| staged.show.stream == WATCHED_STREAM);
+        let source = signed.map_or_else(|| plain.clone(), |(code, covered)| Show::signed(&plain, code, covered));
         let repeat = if source.starts_with("file:") { "repeat = true\n" } else { "" };
         let _infallible = write!(text, "\n[[stream]]\nname = \"{}\"\nsource = {source:?}\ndetect_every = 2\n{repeat}", staged.show.stream);
     }

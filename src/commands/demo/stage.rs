@@ -3,7 +3,10 @@
 //! Every hall comes again after one turn of 14 s, so everybody passes several times: before a sign is taken down and after, before a
 //! deletion and after.
 
+use std::ops::Range;
+
 use crate::commands::render::clip::Take;
+use crate::ingest::rendered::FPS;
 
 /// One case, one person.
 pub const MISSING: &str = "missing-person:mp-7";
@@ -50,6 +53,17 @@ pub struct Show {
 pub const WITHDRAWN_STREAM: &str = "gates";
 pub const WITHDRAWN_SIGN: &str = "gates-sign";
 
+/// This stream's camera sees its zone's sign, and a sheet hangs over the sign for a while.
+pub const WATCHED_STREAM: &str = "stairs";
+pub const WATCHED_SIGN: &str = "stairs-sign";
+/// Seconds of the scene, after most streams have begun and before the other sign goes.
+const COVERED_S: Range<u64> = 8..12;
+/// How long the sign may go unread.
+pub const ATTEST_EVERY_S: u64 = 2;
+
+/// Frames of the watched stream in which nobody is expected: from the sheet to when the stream is lit again for certain.
+pub const UNSEEN: Range<u64> = COVERED_S.start * FPS as u64..(COVERED_S.end + 2) * FPS as u64;
+
 pub const SHOWS: [Show; 5] = [
     Show { stream: "hall", place: "Main hall", scene: "concourse", seed: 7, masks: false, via: Via::Rtsp, purposes: &[CASE] },
     Show { stream: WITHDRAWN_STREAM, place: "Ticket gates", scene: "gates", seed: 3, masks: false, via: Via::Rtsp, purposes: &[CASE] },
@@ -95,6 +109,12 @@ impl Show {
             (Via::File, Some(clip)) => format!("file:{}", clip.display()),
             _ => format!("rendered:{}?seed={}&turns=1", self.scene, self.seed),
         }
+    }
+
+    /// As [`Show::source`], with a true code on the sign, and the sheet that comes over it, if it does.
+    pub fn signed(source: &str, code: &str, covered: bool) -> String {
+        let sheet = if covered { format!("&covered={}-{}", COVERED_S.start, COVERED_S.end) } else { String::new() };
+        format!("{source}&sign={code}{sheet}")
     }
 
     /// Short, for people.

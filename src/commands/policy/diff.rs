@@ -12,7 +12,7 @@ use crate::commands::{Context, Exit, Failed};
 use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::Register;
 use crate::policy::file::read_register;
-use crate::policy::observed::Moment;
+use crate::policy::observed::Observed;
 use crate::policy::profile::Profile;
 use crate::policy::rules::DecisionPlane;
 
@@ -111,7 +111,7 @@ fn registers(plane: &CedarPlane, old: &Register, new: &Register, now: Stamp<Utc>
     streams.sort_unstable();
     streams.dedup();
     for stream in streams {
-        let say = |r: &Register| plane.decide(r, stream, Moment::unobserved(now));
+        let say = |r: &Register| plane.decide(r, stream, Observed::all_well(r).on(now));
         let (a, b) = (say(old)?, say(new)?);
         let names = |d: &crate::policy::rules::Decision| {
             let purposes: Vec<String> = d.grants.iter().map(|g| g.purpose.to_string()).collect();

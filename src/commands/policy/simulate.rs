@@ -16,7 +16,7 @@ use crate::clock::{Stamp, Utc};
 use crate::commands::{Context, Exit};
 use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::Register;
-use crate::policy::observed::Moment;
+use crate::policy::observed::Observed;
 use crate::policy::profile::Profile;
 use crate::policy::rules::{DecisionPlane, PlaneError, Reason};
 use crate::policy::when::When;
@@ -66,7 +66,9 @@ fn hold(
     (at, stream, purpose): (Stamp<Utc>, String, String),
     all: &mut All,
 ) -> Result<(), PlaneError> {
-    let moment = Moment::unobserved(at);
+    // It was decided once, so cameras, signs and ways in were as they should be.
+    let observed = Observed::all_well(register);
+    let moment = observed.on(at);
     let granted = |d: &crate::policy::rules::Decision| d.grants.iter().any(|g| g.purpose.to_string() == purpose);
     let (before, after) = (plane.decide(register, &stream, moment)?, plane.decide_with(register, added, &stream, moment)?);
     let told = all.entry((stream.clone(), purpose.clone())).or_default();

@@ -22,6 +22,8 @@ use crate::signs::commission::Learner;
 
 /// Looks in the time there is.
 const LOOKS: u32 = 20;
+/// The first picture comes within this: a camera connects, a scene is drawn.
+const FIRST_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -32,7 +34,7 @@ pub struct Args {
     /// The pipeline file that has the stream.
     #[arg(long, value_name = "FILE")]
     pipeline: PathBuf,
-    /// How long to watch.
+    /// How long to watch, from the first picture on.
     #[arg(long, default_value_t = 30, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
     /// How long the sign may go unread before the stream is dark.
@@ -86,11 +88,14 @@ fn learn(context: &Context, args: &Args, register: &Register) -> Result<View, Fa
         Outlet::new(&args.stream, StreamIndex(0), Arc::clone(&ring), Arc::clone(&bell), Arc::clone(&clock)).governed_by(desk.table());
     let thread = spawn(stream, &limits.source, outlet, &shutdown)?;
     let pause = Duration::from_secs(u64::from(args.seconds)) / LOOKS;
-    let end = SystemClock.monotonic().plus(Duration::from_secs(u64::from(args.seconds)));
-    let mut next = SystemClock.monotonic();
+    let (mut next, mut end) = (SystemClock.monotonic(), SystemClock.monotonic().plus(FIRST_WITHIN));
+    let mut begun = false;
     while SystemClock.monotonic() < end && !(thread.is_finished() && ring.is_empty()) {
         bell.wait(Duration::from_millis(50));
         let Some(frame) = ring.pop() else { continue };
+        if !begun {
+            (begun, end) = (true, SystemClock.monotonic().plus(Duration::from_secs(u64::from(args.seconds))));
+        }
         if SystemClock.monotonic() < next {
             continue;
         }
