@@ -171,7 +171,7 @@ pub fn claimant<'a>(register: &'a Register, person: &str, now: Stamp<Utc>) -> Re
         return Ok(&first.subject);
     }
     let of_subject = register.consents.iter().filter(|c| c.purpose == purpose && c.subject == first.subject);
-    let void = of_subject.filter_map(|c| holds(c, now).err()).last();
+    let void = of_subject.filter_map(|c| holds(c, now).err()).next_back();
     let fact = || format!("`{person}` is under {AGE_OF_OWN_CONSENT}, and no guardian's consent holds");
     Err(void.unwrap_or_else(|| Reason::new(Rule::GuardianConsents, fact(), "let them in another way; or record a guardian's consent")))
 }
