@@ -197,8 +197,10 @@ impl PolicyThread {
             Message::OpenClaim { stream, id, person, within, reply } => {
                 let opened = self.keeper.open_claim(stream, id, &person, within);
                 let counters = &self.keeper.board.counters;
-                let counted = if opened.is_ok() { &counters.claims_total } else { &counters.claims_refused_total };
-                counted.increment();
+                match opened {
+                    Ok(_) => counters.claims_total.increment(),
+                    Err(_) => counters.claims_refused_total.increment(),
+                }
                 // A claim that nobody waits for any more is none.
                 if reply.try_send(opened).is_err() {
                     self.keeper.close_claim(id);
