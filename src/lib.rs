@@ -6,7 +6,7 @@
 //!           │       Permit<Detect>                      Permit<Embed>  │     Permit<Emit> journal, MQTT,
 //!           │    (mask burned in here)                            Permit<Match>            webhook, console
 //!           │                   └─▶ mask check, Permit<MaskCheck> ──────────▶ Permit<TellMask> ┤
-//!           └────────────── policy thread: facts + rules ──▶ leases (≤ 240 ms) ────────────┘
+//!           └────────────── policy thread: facts + rules ──▶ leases (≤ 200 ms) ────────────┘
 //! ```
 //!
 //! Modules stand in the order of the journey; arrows between them run one way (`tests/tidy.rs` checks it): vocabulary ← engine, gallery,

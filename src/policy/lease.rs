@@ -42,9 +42,9 @@ use crate::purpose::{Purpose, PurposeKind};
 
 /// No lease runs longer than this beyond the moment it was renewed.
 ///
-/// The design allows 500 ms. It is 240, so that also where nobody is left to end a lease (the policy thread stopped, killed or hung) nobody is
-/// looked at for longer than a quarter of a second; `placard bench revoke` measures it.
-pub const MAX_LEASE: Duration = Duration::from_millis(240);
+/// The design allows 500 ms. It is 200, so that also where nobody is left to end a lease (the policy thread stopped or hung) the last embedding
+/// that was begun under it is over within a quarter of a second; `placard bench revoke` measures it.
+pub const MAX_LEASE: Duration = Duration::from_millis(200);
 
 /// What may happen on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -117,7 +117,7 @@ impl LeaseTerms {
 pub enum Withheld {
     #[error("no lease was ever granted for this stream")]
     NoLease,
-    #[error("the lease has run out: the policy thread has not renewed it for 240 ms")]
+    #[error("the lease has run out: the policy thread has not renewed it for 200 ms")]
     Expired,
     #[error("the stream's state `{}` does not include this stage", state.name())]
     State { state: StreamState },

@@ -1,6 +1,6 @@
 //! The policy thread (`policy`) and the handle by which others talk to it.
 //!
-//! The thread wakes on messages and at least every [`TICK`] (six times in a lease's longest life), reads the register again if
+//! The thread wakes on messages and at least every [`TICK`] (five times in a lease's longest life), reads the register again if
 //! its file changed, decides, and renews. Nothing a worker does waits for it. When it stops, hangs, panics or cannot read, leases
 //! end: at once where it still can end them, within [`MAX_LEASE`](super::lease::MAX_LEASE) where it cannot.
 //!
@@ -46,7 +46,7 @@ const NICENESS: i32 = -5;
 pub enum PolicyError {
     #[error("the policy thread could not be started: {0}")]
     Spawn(std::io::Error),
-    #[error("the policy thread does not answer; no lease outlives it by more than 240 ms")]
+    #[error("the policy thread does not answer; no lease outlives it by more than 200 ms")]
     NotAnswering,
     #[error("there is no sign `{id}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
     UnknownSign { id: String, nearest: Option<String> },
