@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::{Clock, SimulatedClock, Stamp, Utc};
 use crate::embedding::EmbeddingError;
+use crate::policy::lease::MAX_LEASE;
 use crate::track::testing::{Street, at_ms, embed_settings, face};
 
 /// Makes a unit vector that leans to a different side with every call; may take time, fail, or have the lease revoked meanwhile.
@@ -151,7 +152,7 @@ fn a_lease_that_runs_out_by_itself_wipes_too() {
     b.street.granted.revoke();
     b.street.granted.renew(b.now());
     b.send(&[(1, 0.5)], &[], &[]);
-    b.clock.advance(Duration::from_millis(499));
+    b.clock.advance(MAX_LEASE - Duration::from_millis(1));
     b.gather.purge_dead(b.now());
     assert_eq!(b.gather.held_tracks(), 1);
     b.clock.advance(Duration::from_millis(1));
