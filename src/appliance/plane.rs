@@ -112,7 +112,9 @@ pub(super) fn galleries(plan: &Plan, network: &dyn Network, key: &SiteKey, table
     };
     let sha256 = manifest.prepared_sha256.as_ref().unwrap_or(&manifest.sha256);
     let model = TemplateModel { name: manifest.name.as_str().into(), sha256: sha256.as_str().into(), dim };
-    let set = Arc::new(GallerySet::new(model, table));
+    let threads = plan.loaded.pipeline.engine.search_threads;
+    let set = GallerySet::new(model, table).searched_by(threads);
+    let set = Arc::new(set.map_err(|e| StartError::Step(format!("{threads} threads to search galleries: {e}")))?);
     reload(plan, &set, key, &Shutdown::new())?;
     Ok(set)
 }

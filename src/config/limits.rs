@@ -344,6 +344,7 @@ impl Check<'_> {
         let workers = |asked: usize| if asked == 0 { cores.saturating_sub(1).max(1) } else { asked };
         self.range("engine.detect_workers", engine.detect_workers);
         self.range("engine.embed_workers", engine.embed_workers);
+        self.range("engine.search_threads", engine.search_threads);
         let detect_workers = workers(engine.detect_workers);
         let embed_workers = if pipeline.embed.is_some() { workers(engine.embed_workers) } else { 0 };
         if detect_workers > cores {

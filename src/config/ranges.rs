@@ -11,9 +11,10 @@ pub const MAX_WORKERS: usize = 256;
 const _: () = assert!(MAX_STREAMS <= u16::MAX as usize);
 
 /// (key, least, greatest). `stream.x` stands for every stream's `x`.
-const RANGES: [(&str, f64, f64); 40] = [
+const RANGES: [(&str, f64, f64); 41] = [
     ("engine.detect_workers", 0.0, MAX_WORKERS as f64),
     ("engine.embed_workers", 0.0, MAX_WORKERS as f64),
+    ("engine.search_threads", 1.0, MAX_WORKERS as f64),
     ("batch.max_batch", 1.0, MAX_STREAMS as f64),
     ("batch.max_wait_ms", 0.0, 1_000.0),
     ("batch.ring_frames", 1.0, 64.0),

@@ -56,13 +56,16 @@ pub struct Engine {
     pub detect_workers: usize,
     /// Embedder workers, likewise. A stream always stays with one worker.
     pub embed_workers: usize,
+    /// Threads that search a gallery together, the one that asks among them. They wait beside the others, so more than one pays only from some
+    /// 100,000 templates on.
+    pub search_threads: usize,
     /// Absolute path of `libonnxruntime.so`. Unset: `PLACARD_ONNXRUNTIME`, then `lib/` beside the program, then `/usr/lib/placard/`.
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { detect_workers: 0, embed_workers: 1, onnxruntime: None }
+        Self { detect_workers: 0, embed_workers: 1, search_threads: 1, onnxruntime: None }
     }
 }
 

@@ -5,8 +5,8 @@
 //! identities.redb (sealed names, another key; opened by commands, never by the pipeline)
 //! ```
 //!
-//! Templates are plain only in the memory of a scan, and wiped there when it is replaced. Who is enrolled cannot be compared with anybody
-//! but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18), or through
+//! Templates are plain only in the memory of a scan, locked where the system lets it, and wiped there when it is replaced. Who is enrolled
+//! cannot be compared with anybody but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18), or through
 //! [`set::GallerySet::verify`], which takes a live `Permit<Verify>` and looks at the templates of that permit's claimant alone.
 
 pub mod exact;
@@ -15,6 +15,7 @@ pub mod identities;
 pub mod leap;
 pub mod purge;
 mod record;
+pub(crate) mod scan;
 pub mod set;
 pub mod vault;
 

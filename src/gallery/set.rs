@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::exact::{ExactScan, ScanError};
+use super::scan::Crew;
 use super::vault::{PurposeTemplates, Vault, VaultError};
 use super::{Candidate, Scan, TemplateModel};
 use crate::clock::{Stamp, Utc};
@@ -86,6 +87,8 @@ pub struct GallerySet {
     /// Whose permits open it.
     table: TableId,
     scans: ArcSwap<Scans>,
+    /// Who searches, whatever the purpose.
+    crew: Arc<Crew>,
     /// When the next template expires.
     next_expiry_ns: AtomicI64,
     /// Writers take turns. Digest of the register that what is searched stands by.
@@ -100,7 +103,8 @@ impl GallerySet {
 
     /// The gallery of one purpose, as a command loads it for itself.
     pub fn of_purpose(model: TemplateModel, table: TableId, purpose: &Purpose, loaded: &PurposeTemplates) -> Result<Self, ReloadError> {
-        let scan = ExactScan::new(model.dim, loaded.version, &loaded.templates);
+        let crew = Arc::new(Crew::alone());
+        let scan = ExactScan::new(model.dim, loaded.version, &loaded.templates, &crew);
         let scan = scan.map_err(|error| ReloadError::Scan { purpose: purpose.clone(), error })?;
         Ok(Self::of_scans(model, table, [(purpose.clone(), Arc::new(scan) as Arc<dyn Scan>)]))
     }
@@ -110,11 +114,17 @@ impl GallerySet {
             model,
             table,
             scans: ArcSwap::from_pointee(Scans::new()),
+            crew: Arc::new(Crew::alone()),
             next_expiry_ns: AtomicI64::new(NEVER_NS),
             writing: Mutex::default(),
         };
         set.publish(scans.into_iter().collect());
         set
+    }
+
+    /// From the next load on, `threads` search a gallery together: the one that asks, and others that wait in between.
+    pub fn searched_by(self, threads: usize) -> std::io::Result<Self> {
+        Ok(Self { crew: Arc::new(Crew::new(threads)?), ..self })
     }
 
     pub fn model(&self) -> &TemplateModel {
@@ -196,7 +206,7 @@ impl GallerySet {
             for subject in &loaded.damaged {
                 tracing::error!(%purpose, %subject, "a template in the vault does not open: altered, moved, or sealed under another site key");
             }
-            let scan = ExactScan::new(self.model.dim, loaded.version, &loaded.templates);
+            let scan = ExactScan::new(self.model.dim, loaded.version, &loaded.templates, &self.crew);
             let scan = scan.map_err(|error| ReloadError::Scan { purpose: purpose.clone(), error })?;
             done.changed.push(purpose.clone());
             scans.insert(purpose, Arc::new(scan));

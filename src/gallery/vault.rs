@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use super::file::{durable_write, open_database, rewrite};
 pub use super::record::Channel;
 use super::record::{FORMAT, Header, Record};
+use super::scan::{self, Refused};
 use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
@@ -57,6 +58,8 @@ pub enum VaultError {
     TemplateCount { count: usize },
     #[error("template {ordinal} has {found} values, model `{model}` makes {dim}")]
     Dimension { ordinal: usize, found: usize, model: String, dim: usize },
+    #[error("template {ordinal} {refused}; take another picture")]
+    Template { ordinal: usize, refused: Refused },
 }
 
 impl VaultError {
@@ -441,6 +444,8 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
             let (ordinal, found, dim) = (usize::from(ordinal), template.dim(), new.model.dim);
             return Err(VaultError::Dimension { ordinal, found, model: new.model.name.to_string(), dim });
         }
+        // What a scan would refuse must not get in: it would keep the whole gallery from being loaded.
+        scan::check(template.as_slice()).map_err(|refused| VaultError::Template { ordinal: ordinal.into(), refused })?;
         let header = Header {
             format: FORMAT,
             subject: new.subject.clone(),

@@ -5,6 +5,10 @@ use zeroize::Zeroizing;
 
 use super::*;
 
+fn loaded(dim: usize, version: u64, templates: &[Template]) -> Result<ExactScan, ScanError> {
+    ExactScan::new(dim, version, templates, &Arc::new(Crew::alone()))
+}
+
 const FAR: Stamp<Utc> = Stamp::from_ns(i64::MAX);
 
 fn subject(number: usize) -> SubjectId {
@@ -54,7 +58,7 @@ proptest! {
         query in signs(16), threshold in -1.0_f32..1.0, top_k in 0_usize..20,
     ) {
         let templates: Vec<Template> = rows.into_iter().map(|(n, v)| template(n, v)).collect();
-        let scan = ExactScan::new(16, 1, &templates).expect("unit rows");
+        let scan = loaded(16, 1, &templates).expect("unit rows");
         let found: Vec<(SubjectId, f64)> =
             scan.search(&query, threshold, top_k).into_iter().map(|c| (c.subject, f64::from(c.score))).collect();
         prop_assert_eq!(found, naive(&templates, &query, threshold, top_k));
@@ -67,7 +71,7 @@ proptest! {
     ) {
         let dim = query.len();
         let templates: Vec<Template> = rows.into_iter().enumerate().map(|(n, v)| template(n, v)).collect();
-        let scan = ExactScan::new(dim, 1, &templates).expect("unit rows");
+        let scan = loaded(dim, 1, &templates).expect("unit rows");
         let found = scan.search(&query, -2.0, top_k);
         let wanted = naive(&templates, &query, -2.0, templates.len());
         prop_assert_eq!(found.len(), top_k.min(templates.len()));
@@ -85,16 +89,16 @@ fn bad_templates_are_refused_and_named() {
     let mut values = vec![0.25; 16];
     for bad in [f32::NAN, f32::INFINITY, 0.5] {
         values[3] = bad;
-        let error = ExactScan::new(16, 1, &[template(1, vec![0.25; 16]), template(7, values.clone())]).err();
-        assert!(matches!(error, Some(ScanError::NotUnit { subject: s, .. }) if s == subject(7)), "{bad}");
+        let error = loaded(16, 1, &[template(1, vec![0.25; 16]), template(7, values.clone())]).err();
+        assert!(matches!(error, Some(ScanError::Template { subject: s, refused: Refused::NotUnit { .. } }) if s == subject(7)), "{bad}");
     }
-    let error = ExactScan::new(16, 1, &[template(2, vec![1.0])]).err();
-    assert_eq!(error, Some(ScanError::Dimension { subject: subject(2), found: 1, want: 16 }));
+    let error = loaded(16, 1, &[template(2, vec![1.0])]).err();
+    assert_eq!(error, Some(ScanError::Template { subject: subject(2), refused: Refused::Dimension { found: 1, want: 16 } }));
 }
 
 #[test]
 fn bad_queries_and_an_empty_gallery_find_nobody() {
-    let scan = ExactScan::new(16, 4, &[template(1, vec![0.25; 16])]).expect("unit");
+    let scan = loaded(16, 4, &[template(1, vec![0.25; 16])]).expect("unit");
     assert_eq!(scan.search(&[0.25; 16], 0.5, 3).len(), 1);
     assert_eq!(scan.search(&[0.25; 15], -1.0, 3), []);
     assert_eq!(scan.search(&[f32::NAN; 16], -1.0, 3), []);
@@ -102,8 +106,26 @@ fn bad_queries_and_an_empty_gallery_find_nobody() {
     assert_eq!(scan.search(&[0.25; 16], f32::NAN, 3), []);
     assert_eq!(scan.search(&[0.25; 16], -1.0, 0), []);
     assert_eq!(scan.search(&[0.25; 16], -1.0, usize::MAX).len(), 1);
-    let empty = ExactScan::new(16, 1, &[]).expect("empty");
+    let empty = loaded(16, 1, &[]).expect("empty");
     assert!(empty.len() == 0 && empty.search(&[0.25; 16], -1.0, 3).is_empty());
+}
+
+#[test]
+fn a_comparison_with_one_subject_scores_as_a_search_does_and_looks_at_no_other() {
+    for dim in [16, 64] {
+        let value = 1.0 / (dim as f32).sqrt();
+        let signs = |flipped: usize| (0..dim).map(|i| if i < flipped { -value } else { value }).collect::<Vec<f32>>();
+        let rows = [template(3, signs(5)), template(1, signs(2)), template(3, signs(1)), template(2, signs(7))];
+        let scan = loaded(dim, 1, &rows).expect("unit");
+        let query = signs(0);
+        for found in scan.search(&query, -1.0, 9) {
+            assert_eq!(scan.compare(&found.subject.0, &query), Some(found.score), "{dim}: {}", found.subject);
+            assert!(scan.knows(&found.subject.0));
+        }
+        let stranger = subject(9);
+        assert_eq!((scan.compare(&stranger.0, &query), scan.knows(&stranger.0)), (None, false));
+        assert_eq!(scan.compare(&subject(1).0, &query[1..]), None);
+    }
 }
 
 #[test]
@@ -114,7 +136,7 @@ fn expired_templates_leave_and_the_rest_keep_their_scores() {
         expires_at: Stamp::from_ns(expires_ns),
         values: Zeroizing::new((0..16).map(|i| if i < n { 0.25 } else { 0.25 * sign }).collect()),
     };
-    let scan = ExactScan::new(16, 9, &[at(1, 100, -1.0), at(2, 50, -1.0), at(3, 70, -1.0), at(2, 200, 1.0)]).expect("unit");
+    let scan = loaded(16, 9, &[at(1, 100, -1.0), at(2, 50, -1.0), at(3, 70, -1.0), at(2, 200, 1.0)]).expect("unit");
     assert_eq!(scan.earliest_expiry(), Some(Stamp::from_ns(50)));
     assert!(scan.without_expired(Stamp::from_ns(49)).is_none());
     let left = scan.without_expired(Stamp::from_ns(70)).expect("two expired");
