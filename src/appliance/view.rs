@@ -18,12 +18,15 @@ use crate::latency::StepSnapshot;
 use crate::policy::board::{Approvals, StreamPolicy};
 use crate::policy::facts::{Consent, Order, PurposeFact, Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected};
+use crate::policy::lease::MAX_LEASE;
 use crate::policy::store::{Outcome, Request, StoreError};
 use crate::policy::when::{NotADate, When};
 use crate::policy::worker::PolicyError;
 
-/// The policy thread evaluates 25 times a second; silent for longer than a lease, it is not well.
-const HEARTBEAT_LATE_MS: f64 = 500.0;
+/// The policy thread evaluates 25 times a second; silent for as long as a lease, it is not well.
+fn heartbeat_late_ms() -> f64 {
+    MAX_LEASE.as_secs_f64() * 1e3
+}
 
 /// Shown instead of what the law allows, when nobody is left to do it.
 const NO_DETECTOR: &str = "no-detector";
@@ -106,7 +109,7 @@ impl Appliance {
     fn policy_view(&self, plane: &Plane) -> PolicyView {
         let age_ms = self.heartbeat_age_ms(plane);
         let Approvals { stand_ins, waiting } = plane.policy.approvals();
-        PolicyView { alive: age_ms < HEARTBEAT_LATE_MS, heartbeat_age_ms: age_ms, profile: profile(plane), stand_ins, waiting }
+        PolicyView { alive: age_ms < heartbeat_late_ms(), heartbeat_age_ms: age_ms, profile: profile(plane), stand_ins, waiting }
     }
 
     /// Since the policy thread's last evaluation.
@@ -116,7 +119,7 @@ impl Appliance {
 
     fn alarms(&self, plane: &Plane) -> Vec<String> {
         let mut alarms = plane.emitter.lock().alarms();
-        if self.heartbeat_age_ms(plane) >= HEARTBEAT_LATE_MS {
+        if self.heartbeat_age_ms(plane) >= heartbeat_late_ms() {
             alarms.push("The policy thread is silent: every lease runs out and every stream goes dark.".to_owned());
         }
         if plane.detectors_lost() {
@@ -266,7 +269,7 @@ impl Console for Appliance {
             return Readiness { ready: false, reasons: vec!["The pipeline is being reloaded.".to_owned()] };
         };
         let mut reasons: Vec<String> = Vec::new();
-        if self.heartbeat_age_ms(&plane) >= HEARTBEAT_LATE_MS {
+        if self.heartbeat_age_ms(&plane) >= heartbeat_late_ms() {
             reasons.push("The policy thread is silent.".to_owned());
         }
         if plane.detectors_lost() {
