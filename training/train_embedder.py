@@ -100,6 +100,12 @@ def main():
     begun, mean, right = time.monotonic(), 0.0, 0.0
     stream = batches(faces, given.batch, given.seed, step, given.strength)
     first = step
+
+    def keep():
+        kept = {"network": network.state_dict(), "margin": margin.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        torch.save(kept, out.with_suffix(".tmp"))
+        out.with_suffix(".tmp").rename(out)
+
     while step < given.steps:
         batch = next(stream)
         step += 1
@@ -121,10 +127,9 @@ def main():
         if step % 50 == 0:
             seconds = (time.monotonic() - begun) / (step - first)
             print(f"step {step}/{given.steps}  loss {mean:.3f}  {seconds:.2f} s a step", flush=True)
-        if step % 250 == 0 or step == given.steps:
-            kept = {"network": network.state_dict(), "margin": margin.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-            torch.save(kept, out.with_suffix(".tmp"))
-            out.with_suffix(".tmp").rename(out)
+        if step % 250 == 0:
+            keep()
+    keep()
 
 
 if __name__ == "__main__":
