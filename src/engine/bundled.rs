@@ -54,6 +54,8 @@ pub struct Bundled {
     /// Its int8 variant, which its manifest describes.
     pub int8: Option<&'static [u8]>,
     weights: Vec<WeightSketch>,
+    /// Of the int8 variant; empty where there is none.
+    int8_weights: Vec<WeightSketch>,
 }
 
 impl Bundled {
@@ -67,12 +69,15 @@ impl Bundled {
         let weights = candidate.weight_sketches();
         let import::Prepared { bytes, report } = candidate.prepare(&manifest)?;
         manifest.prepared_sha256 = Some(report.prepared_sha256.clone());
+        // Not described: the model was exported anew, and its variant is still to be made.
         let described = manifest.int8.as_ref().map(|int8| int8.sha256.clone());
+        let int8 = int8.filter(|_| described.is_some());
         if described != int8.map(import::sha256_hex) {
             return Err(ManifestError::Value { key: "int8.sha256", reason: "not that of the int8 file beside it".into() }.into());
         }
         int8.map(|bytes| import::verify(bytes, &manifest)).transpose()?;
-        Ok(Self { manifest, prepared: bytes, report, file, int8, weights })
+        let int8_weights = int8.map(import::read).transpose()?.map_or_else(Vec::new, |variant| variant.weight_sketches());
+        Ok(Self { manifest, prepared: bytes, report, file, int8, weights, int8_weights })
     }
 }
 
@@ -107,9 +112,12 @@ pub fn kin(candidate: &Candidate) -> Option<&'static Bundled> {
         return None;
     }
     let weights = candidate.weight_sketches();
+    let holds_half_of = |all: &[WeightSketch]| {
+        let shared = all.iter().filter(|own| weights.iter().any(|other| own.is_alike(other))).count();
+        shared > 0 && 2 * shared >= all.len()
+    };
     let is = |model: &&Bundled| {
-        let shared = model.weights.iter().filter(|own| weights.iter().any(|other| own.is_alike(other))).count();
-        model.manifest.sha256 == candidate.sha256() || (shared > 0 && 2 * shared >= model.weights.len())
+        model.manifest.sha256 == candidate.sha256() || holds_half_of(&model.weights) || holds_half_of(&model.int8_weights)
     };
     MODELS.iter().filter_map(|(_, model)| model.as_ref().ok()).find(is)
 }
@@ -137,6 +145,7 @@ mod tests {
             assert_eq!(manifest.intended_use, IntendedUse::Commissioning, "{name}");
             assert_eq!(manifest.sha256, import::sha256_hex(file), "{name}: its manifest is of another file");
             assert_eq!(manifest.prepared_sha256, None, "{name}: the program works it out");
+            assert_eq!(manifest.int8.is_some(), int8.is_some(), "{name}: `make int8` in training/");
             assert!(file.len() <= most, "{name} has {} bytes, {most} are allowed", file.len());
             together += file.len() + text.len() + int8.map_or(0, <[u8]>::len);
             let model = by_name(name).unwrap().as_ref().unwrap();
@@ -157,6 +166,15 @@ mod tests {
         assert_eq!(by_digest(&import::sha256_hex(int8.unwrap())).unwrap().manifest.name, manifest.name);
         assert_eq!(by_digest(&import::sha256_hex(file)).unwrap().manifest.name, manifest.name);
         assert_eq!(by_digest(manifest.prepared_sha256.as_ref().unwrap()).unwrap().manifest.name, manifest.name);
+        // The int8 variant with a word added, and with its weights listed one by one.
+        let mut variant = ModelProto::decode(int8.unwrap()).unwrap();
+        variant.producer_name = Some("somebody else".into());
+        assert_eq!(kin(&import::read(&variant.encode_to_vec()).unwrap()).unwrap().manifest.name, manifest.name);
+        for tensor in variant.graph.as_mut().unwrap().initializer.iter_mut().filter(|t| t.data_type() == element::INT8) {
+            let raw = tensor.raw_data.take().unwrap_or_default();
+            tensor.int32_data = raw.iter().map(|byte| i32::from(byte.cast_signed())).collect();
+        }
+        assert_eq!(kin(&import::read(&variant.encode_to_vec()).unwrap()).unwrap().manifest.name, manifest.name);
         let mut model = ModelProto::decode(*file).unwrap();
         model.producer_name = Some("somebody else".into());
         let graph = model.graph.as_mut().unwrap();

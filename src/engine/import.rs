@@ -171,12 +171,26 @@ impl Candidate {
     }
 }
 
-/// `None`: small, of one value throughout, or not fp32.
+/// The values of an fp32 or 8-bit tensor, wherever in the message they stand.
+fn weight_values(tensor: &TensorProto) -> Vec<f32> {
+    let raw = tensor.raw_data.as_deref().unwrap_or_default();
+    let listed = tensor.int32_data.iter();
+    match tensor.data_type() {
+        element::FLOAT => {
+            let raw = raw.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            tensor.float_data.iter().copied().chain(raw).collect()
+        }
+        element::INT8 => raw.iter().map(|byte| f32::from(byte.cast_signed())).chain(listed.map(|v| *v as f32)).collect(),
+        element::UINT8 => raw.iter().map(|byte| f32::from(*byte)).chain(listed.map(|v| *v as f32)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// `None`: small, of one value throughout, or neither fp32 nor in 8 bits.
 fn weight_sketch(tensor: &TensorProto) -> Option<WeightSketch> {
-    let raw = tensor.raw_data.as_deref().unwrap_or_default().as_chunks::<4>().0;
-    let values: Vec<f32> = tensor.float_data.iter().copied().chain(raw.iter().map(|bytes| f32::from_le_bytes(*bytes))).collect();
+    let values = weight_values(tensor);
     let &first = values.first()?;
-    if tensor.data_type() != element::FLOAT || values.len() < TELLING_VALUES || values.iter().all(|v| v.to_bits() == first.to_bits()) {
+    if values.len() < TELLING_VALUES || values.iter().all(|v| v.to_bits() == first.to_bits()) {
         return None;
     }
     let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
