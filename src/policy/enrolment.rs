@@ -10,6 +10,8 @@
 
 pub mod eligible;
 
+use std::time::Duration;
+
 use crate::area::Area;
 use crate::clock::{SharedClock, Stamp, Utc};
 use crate::frame::{StreamIndex, TableId};
@@ -35,6 +37,10 @@ pub struct EnrolmentDesk {
     basis_ends: Stamp<Utc>,
     register: Register,
     purpose: Purpose,
+    /// Under this age, in years, a guardian consents.
+    minor_age: u32,
+    /// Days that a template may be kept.
+    templates_max_days: Option<u32>,
 }
 
 /// Why a permit was not given.
@@ -78,8 +84,21 @@ impl EnrolmentDesk {
                         profile_hash: register.hash(),
                         claim: None,
                     };
+                    let (minor_age, templates_max_days) = (regime.values.minor_age, regime.values.templates_max_days);
                     let (register, purpose) = (register.clone(), purpose.clone());
-                    return Ok(Self { writer, table, terms, clock, clock_guard, purpose_ends, basis_ends, register, purpose });
+                    return Ok(Self {
+                        writer,
+                        table,
+                        terms,
+                        clock,
+                        clock_guard,
+                        purpose_ends,
+                        basis_ends,
+                        register,
+                        purpose,
+                        minor_age,
+                        templates_max_days,
+                    });
                 }
             }
         }
@@ -96,9 +115,12 @@ impl EnrolmentDesk {
         self.basis_ends
     }
 
-    /// Whether somebody of whom this was declared may be enrolled.
+    /// Whether somebody of whom this was declared may be enrolled, and until when: the regime's age and longest keeping count.
     pub fn eligible(&self, declared: &Declared) -> Result<Eligible, Reason> {
-        eligible::eligible(&self.register, &self.purpose, declared, self.clock.utc())
+        let now = self.clock.utc();
+        let given = eligible::eligible(&self.register, &self.purpose, declared, self.minor_age, now)?;
+        let longest = self.templates_max_days.map(|days| now.plus(Duration::from_secs(86_400 * u64::from(days))));
+        Ok(Eligible { ends: given.ends.into_iter().chain(longest).min(), ..given })
     }
 
     /// As it was when the desk was opened.
@@ -137,7 +159,7 @@ impl EnrolmentDesk {
             return Err(Withheld::Expired.into());
         }
         let left_ns = u64::try_from(self.purpose_ends.since_ns(now.utc)).unwrap_or(0);
-        let not_after = now.monotonic.plus(MAX_LEASE.min(std::time::Duration::from_nanos(left_ns)));
+        let not_after = now.monotonic.plus(MAX_LEASE.min(Duration::from_nanos(left_ns)));
         self.writer.publish_until(&self.terms, now.monotonic, not_after);
         Ok(())
     }
@@ -209,6 +231,19 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         assert!(!last.is_live(clock.monotonic()), "no permit runs past the basis");
         assert!(matches!(desk.permit::<Embed>(), Err(DeskClosed::Withheld(Withheld::Expired))));
+    }
+
+    #[test]
+    fn the_regime_s_age_and_its_longest_keeping_count() {
+        let clock = SimulatedClock::starting_at(NOW);
+        let purpose = "missing-person:mp-7".parse().expect("purpose");
+        let mut desk = EnrolmentDesk::open(&good(), &purpose, clock).expect("open");
+        let fifteen = Declared { birth_date: Some("2011-06-01".parse().expect("date")), ..Declared::default() };
+        assert_eq!(desk.eligible(&fifteen).expect("of age").ends, None, "nothing but the basis bounds it");
+        (desk.minor_age, desk.templates_max_days) = (16, Some(90));
+        assert_eq!(desk.eligible(&fifteen).err().map(|r| r.rule), Some(Rule::GuardianConsents));
+        let adult = desk.eligible(&Declared { adult: true, ..Declared::default() }).expect("of age");
+        assert_eq!(adult.ends.map(|e| e.since_ns(NOW)), Some(90 * 86_400_000_000_000));
     }
 
     #[test]

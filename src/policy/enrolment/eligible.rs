@@ -19,7 +19,7 @@ use crate::policy::rules::{CLOCK_SLACK_NS, Reason, Rule};
 use crate::policy::when::When;
 use crate::purpose::{Purpose, PurposeKind};
 
-/// Under this age, in years, a guardian consents (PIPL Art. 28, 31).
+/// Under this age, in years, a guardian consents (PIPL Art. 28, 31), also where the site's regime names a lower one.
 pub const AGE_OF_OWN_CONSENT: i64 = 14;
 /// Nobody is older, in years: such a date is a slip.
 const OLDEST: i64 = 130;
@@ -65,8 +65,9 @@ fn no<T>(rule: Rule, fact: impl Into<String>, remedy: impl Into<String>) -> Resu
     Err(Reason::new(rule, fact, remedy))
 }
 
-/// Whether somebody of whom this was declared may be enrolled for `purpose`.
-pub fn eligible(register: &Register, purpose: &Purpose, declared: &Declared, now: Stamp<Utc>) -> Result<Eligible, Reason> {
+/// Whether somebody of whom this was declared may be enrolled for `purpose`. `regime_age`: under it, in years, a guardian consents.
+pub fn eligible(register: &Register, purpose: &Purpose, declared: &Declared, regime_age: u32, now: Stamp<Utc>) -> Result<Eligible, Reason> {
+    let age = AGE_OF_OWN_CONSENT.max(regime_age.into());
     let mut given = Eligible { subject: None, consent: None, ends: None };
     if let Some(order) = order_of(register, purpose)? {
         given.ends = Some(order_in_force(order, now)?);
@@ -87,8 +88,8 @@ pub fn eligible(register: &Register, purpose: &Purpose, declared: &Declared, now
     }
     // A guardian may have given the only consent there is.
     let guardian = guardian.or(own.filter(|c| c.guardian.is_some()));
-    if under_age(purpose, declared, own.iter().chain(&guardian).copied(), now)? && guardian.is_none() {
-        let fact = format!("the person is under {AGE_OF_OWN_CONSENT}, and no guardian's consent was named");
+    if is_under(age, purpose, declared, own.iter().chain(&guardian).copied(), now)? && guardian.is_none() {
+        let fact = format!("the person is under {age}, and no guardian's consent was named");
         return no(Rule::GuardianConsents, fact, "record a parent's or guardian's consent, then name it: `--guardian-consent ID`");
     }
     Ok(given)
@@ -268,7 +269,8 @@ fn holds(consent: &Consent, now: Stamp<Utc>) -> Result<(), Reason> {
 }
 
 /// Refuses where the age is not known. Of several dates of birth all must agree: they are one person's.
-fn under_age<'a>(
+fn is_under<'a>(
+    age: i64,
     purpose: &Purpose,
     declared: &Declared,
     consents: impl Iterator<Item = &'a Consent>,
@@ -289,7 +291,7 @@ fn under_age<'a>(
     if !(0..=OLDEST).contains(&years) {
         return no(Rule::AgeDeclared, format!("a date of birth of {first} cannot be right"), "correct it");
     }
-    let under = years < AGE_OF_OWN_CONSENT;
+    let under = years < age;
     if under && declared.adult {
         return no(Rule::AgeDeclared, format!("`--adult` is declared of somebody born on {first}"), "leave one of the two out");
     }

@@ -155,6 +155,11 @@ fn a_profile_of_the_site_s_own_counts_while_who_signed_it_is_its_legal_officer()
         stand_in: false,
     });
     assert_eq!(refused(&register), "");
+    // Nobody at the site signs what a bundled name stands for, however late the version.
+    shelf.put("cn-pipl", "9999.1", "valid_from = 2026-01-01", &permissive("cn-pipl"));
+    register.rules.profiles = vec!["cn-pipl".to_owned()];
+    assert!(refused(&register).contains("does not trust"), "{}", refused(&register));
+    register.rules.profiles = vec!["own".to_owned()];
     register.people[0].roles = vec![Role::Approver];
     assert!(refused(&register).contains("does not trust"));
     register.people[0].roles = vec![Role::Legal];

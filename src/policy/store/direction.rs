@@ -210,7 +210,9 @@ fact!(Order, Order, orders, |f| f.id.clone(), |old, new, _register| match (old, 
     _ => Needs::TwoApprovers,
 });
 
+// The record that a consent was withdrawn is what erases the template: without it nobody could tell a withdrawal from a slip.
 fact!(Consent, Consent, consents, |f| f.id.clone(), |old, new, _register| match (old, new) {
+    (Some(old), None) if old.withdrawn.is_some() => Needs::TwoApprovers,
     (Some(_), None) => Needs::Nobody,
     (Some(old), Some(new)) => {
         let less = Consent { withdrawn: new.withdrawn.clone(), until: new.until.clone(), ..old.clone() };

@@ -59,7 +59,7 @@ fn order() -> Order {
 }
 
 fn refused(register: &Register, purpose: &str, declared: &Declared) -> Option<Rule> {
-    let answer = eligible(register, &self::purpose(purpose), declared, now());
+    let answer = eligible(register, &self::purpose(purpose), declared, 14, now());
     if let Err(reason) = &answer {
         assert!(!reason.fact.is_empty() && !reason.remedy.is_empty(), "every refusal says what is, and what would help: {reason}");
     }
@@ -71,7 +71,7 @@ fn every_flaw_of_a_consent_refuses() {
     let mut register = good();
     register.consents.push(consent("c-1", "access-verification"));
     let named = Declared { consent: Some("c-1".to_owned()), ..adult() };
-    let given = eligible(&register, &purpose("access-verification"), &named, now()).expect("consented");
+    let given = eligible(&register, &purpose("access-verification"), &named, 14, now()).expect("consented");
     assert_eq!((given.subject.as_deref(), given.consent.as_deref()), (Some(ANNA), Some("c-1")));
     assert_eq!(given.ends, Some(when("2026-12-01").at()), "no template outlives the consent");
     assert_eq!(refused(&register, "access-verification", &adult()), Some(Rule::ConsentGiven), "none named");
@@ -148,7 +148,7 @@ fn nobody_is_enrolled_under_an_order_that_is_not_in_force() {
     let of = "emergency:2026-31";
     assert_eq!(refused(&register, of, &adult()), Some(Rule::OrderInForce), "no such order");
     register.orders.push(order());
-    let given = eligible(&register, &purpose(of), &adult(), now()).expect("in force");
+    let given = eligible(&register, &purpose(of), &adult(), 14, now()).expect("in force");
     assert_eq!(given.ends, Some(when("2026-11-25").at()), "with its last renewal");
     for (what, change) in [
         ("ended early", (|o| o.ended = Some(gone())) as fn(&mut Order)),
