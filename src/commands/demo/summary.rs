@@ -34,6 +34,7 @@ pub struct Summary {
     pub masks: Masks,
     /// From capture to the last thing done with a frame.
     pub latency_ms: Latency,
+    /// Since the service started, as frames, hits and latencies are counted.
     pub seconds: f64,
     pub report: PathBuf,
     #[serde(skip)]
@@ -77,14 +78,15 @@ impl Summary {
             after_deletion_passages: findings.after_deletion_passages,
             masks: Masks { told: findings.masks.len(), right, wrong: findings.masks.len() - right },
             latency_ms: Latency { p50: journey.p50_ms, p99: journey.p99_ms, p999: journey.p999_ms },
-            seconds: ((account.ended.monotonic_ms - account.begun.monotonic_ms) / 100.0).round() / 10.0,
+            seconds: (status.uptime_s * 10.0).round() / 10.0,
             report: report.to_owned(),
             not_found: findings.not_found().map(|(stream, identity)| format!("{} on {stream}", short(identity))).collect(),
             last: status.clone(),
         }
     }
 
-    /// Everything promised was kept. Who was missed is said, and is no broken promise on a busy machine; see `docs/rendered.md`.
+    /// Everything promised was kept: who was to be found was found and nobody else, and who was not to be looked at was not. Masks are told,
+    /// not promised.
     pub fn all_well(&self) -> bool {
         self.hits_found == self.hits_expected
             && self.false_hits == 0
