@@ -3,7 +3,8 @@
 //!
 //! Two tests, on every evaluation: the time is not before the software was made, and it has not fallen behind what the monotonic
 //! clock has counted since the service started by more than [`TOLERANCE`]. Once it falls behind, everything is off until the clock
-//! catches up or the service is started anew. Steps forward only make facts older, hence are believed.
+//! catches up or the service is started anew. Steps forward are believed: they make facts older (and what is dated
+//! ahead begin). So is a clock that was set back while the service was stopped, as long as it is not before the software was made.
 
 use std::time::Duration;
 
