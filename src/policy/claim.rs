@@ -3,8 +3,8 @@
 //!
 //! A claim is a part of its stream's lease ([`LeaseTerms::claim`](super::lease::LeaseTerms)): it comes with a new epoch and goes with it, so
 //! that nothing gathered before it, or after, is compared. Without one `access-verification` opens no embedder and no gallery: nobody's
-//! face is measured who claims nothing. While one is open, at each evaluation, the purpose must be granted on the stream (so another way
-//! in must be alive) and the person's consent must hold; else it ends at once.
+//! face is measured. While one is open everybody before the camera is compared with that one person. At each evaluation the purpose must
+//! be granted on the stream (so another way in must be alive) and the person's consent must hold; else the claim ends at once.
 //!
 //! One claim a stream at a time. Owner: the policy thread (`keeper/claims.rs`).
 

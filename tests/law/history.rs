@@ -90,7 +90,7 @@ impl History {
     pub fn edit(&mut self, change: impl FnOnce(&mut Register, &History)) {
         let Some(mut register) = self.known() else { return };
         change(&mut register, self);
-        // A date before the last change's, or what makes no register, is refused; then everything stays as it was.
+        // What makes no register is refused; then everything stays as it was.
         let _refused = put_as_stand_ins(&self.path, &register, self.clock.utc());
         self.learn();
     }
