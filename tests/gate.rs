@@ -117,9 +117,11 @@ fn a_gate_opens_to_the_one_who_claims_it_with_consent_and_only_while_there_is_an
     let events = site.events();
     let verified: Vec<&Verification> =
         events.iter().filter_map(|e| if let What::Verification(v) = &e.what { Some(v) } else { None }).collect();
-    assert_eq!(verified.len(), events.len());
+    // On a busy machine one may have been recorded after whoever asked had stopped waiting; none was told without being recorded.
+    assert!(verified.len() == events.len() && verified.len() >= 2, "{verified:?}");
     assert!(verified.iter().any(|v| v.matched && *v.subject == *ANNA.1 && v.score >= v.threshold));
     assert!(verified.iter().all(|v| v.matched == (*v.subject == *ANNA.1)), "{verified:?}");
+    assert!(events.iter().all(|e| e.track().is_empty() != matches!(&e.what, What::Verification(v) if v.matched)), "no trace of strangers");
     assert!(events.iter().all(|e| e.purpose == "access-verification" && e.candidates().is_empty()));
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! console thread ── number ──▶ policy thread: may it be? ──▶ lease with the claim ──▶ track, embed, decide: compared with that one person
-//!       └────────────────────────── waits, for a few seconds ◀── answer ─────────────────────────┘   └──▶ journal
+//!       └────────────────────────── waits, for a few seconds ◀── answer ── journal, durable ◀────────────────┘
 //! ```
 //!
 //! Whatever goes wrong (no leave, no consent, nobody enrolled, no face, no room in the journal's queue, a thread that hangs) is no match.
@@ -63,36 +63,27 @@ impl Appliance {
             let fact = format!("`{person}` is not enrolled for `access-verification`");
             return Err(refused(&Reason::new(Rule::SubjectEnrolled, fact, "let them in another way; or enrol them (`placard enrol`)")));
         }
-        let mut answers: Vec<Answer> = Vec::new();
-        while !answers.last().is_some_and(|a| a.matched) {
-            let left_ns = open.claim.until.since_ns(self.clock.monotonic());
-            let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0));
-            match expected.receiver.recv_timeout(left) {
-                Ok(answer) => answers.push(answer),
-                Err(_time_is_up) => break,
-            }
-        }
+        let left_ns = open.claim.until.since_ns(self.clock.monotonic());
+        let answer = expected.receiver.recv_timeout(Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0))).ok();
         let subject = open.claim.subject.to_string();
         drop(open);
-        let view = told(&answers);
-        tracing::info!(stream, outcome = view.outcome, compared = view.compared, "a claim was verified");
+        let view = told(answer);
+        tracing::info!(stream, outcome = view.outcome, "a claim was verified");
         let took_ms = self.clock.monotonic().since_ns(begun_at) as f64 / 1e6;
         Ok(VerificationView { stream: stream.to_owned(), subject, took_ms, ..view })
     }
 }
 
-fn told(answers: &[Answer]) -> VerificationView {
-    let most_alike = answers.iter().max_by(|a, b| a.score.total_cmp(&b.score));
-    let outcome = match most_alike {
-        Some(_) if answers.iter().any(|a| a.matched) => "match",
+fn told(answer: Option<Answer>) -> VerificationView {
+    let outcome = match answer {
+        Some(Answer { matched: true, .. }) => "match",
         Some(_) => "no-match",
         None => "nobody-seen",
     };
     VerificationView {
         outcome: outcome.to_owned(),
-        score: most_alike.map(|a| a.score),
-        threshold: most_alike.map(|a| a.threshold),
-        compared: answers.len(),
+        score: answer.map(|a| a.score),
+        threshold: answer.map(|a| a.threshold),
         ..VerificationView::default()
     }
 }

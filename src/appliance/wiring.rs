@@ -130,7 +130,8 @@ impl<'a> Wiring<'a> {
             (Some(network), Some(key)) => Some(galleries(self.plan, &**network, key, self.leases.id())?),
             _ => None,
         };
-        let tasks = self.emit(&names)?;
+        let answers = Arc::<Answers>::default();
+        let tasks = self.emit(&names, &answers)?;
         let identified = bounded(IDENTIFIED_QUEUE);
         let decided = self.counted(DecideCounters::default());
         let limits = &self.plan.loaded.limits.streams;
@@ -138,7 +139,6 @@ impl<'a> Wiring<'a> {
         let mask_thresholds = Arc::new(Thresholds::new(limits.iter().map(|s| s.mask_threshold)));
         let last_look = Arc::new(LastLook::new(names.len()));
         let (mask_queue, masks) = self.mask_check(&names, mask_classifier, tasks.clone(), &mask_thresholds, &last_look)?;
-        let answers = Arc::<Answers>::default();
         let telling = (tasks, identified.0, Arc::clone(&answers));
         let queries = self.decide(galleries.as_ref(), telling, &decided, &thresholds)?;
         let embed_queues = self.embed(embedders, queries, &last_look)?;
@@ -176,7 +176,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// The journal, its worker and the sinks.
-    fn emit(&mut self, names: &[Arc<str>]) -> Result<Sender<Telling>, StartError> {
+    fn emit(&mut self, names: &[Arc<str>], answers: &Arc<Answers>) -> Result<Sender<Telling>, StartError> {
         let config = &self.plan.loaded.pipeline.emit;
         let failed = |e: emitter::StartError| StartError::Step(e.to_string());
         let (sender, tasks) = bounded::<Telling>(config.journal.queue_events);
@@ -193,6 +193,7 @@ impl<'a> Wiring<'a> {
             pauses: emit::backoff::Pauses::default(),
             recent: Arc::clone(&self.lasting.recent),
             leases: self.leases.clone(),
+            answers: Arc::clone(answers),
             latencies: self.latencies.clone(),
             clock: Arc::clone(&self.clock),
             progress: self.progress.clone(),

@@ -1,7 +1,7 @@
 //! `placard verify --stream GATE PERSON`: whether whoever stands in front of a gate's camera is the one whom they claim to be (1:1).
 //!
 //! For a gate's controller: somebody shows a card, the controller asks. The running service alone can answer, because it alone has the camera
-//! and knows whether the other way in is alive. The face is compared with that one person's template and with nobody else's.
+//! and knows whether the other way in is alive. One face, the nearest, is compared once, with that one person's templates and nobody else's.
 
 use std::io::Write;
 
@@ -39,12 +39,12 @@ pub fn run(context: &Context, args: Args) -> Outcome {
 }
 
 fn text(view: &VerificationView) -> String {
-    let VerificationView { stream, subject, compared, .. } = view;
+    let VerificationView { stream, subject, .. } = view;
     let (score, threshold) = (view.score.unwrap_or(0.0), view.threshold.unwrap_or(0.0));
     match view.outcome.as_str() {
         "match" => format!("match: whoever is at `{stream}` is like {subject}: {score:.2}, {threshold:.2} is needed"),
         "no-match" => {
-            format!("no match: of {compared} faces at `{stream}` the one most like {subject} scores {score:.2}, {threshold:.2} is needed")
+            format!("no match: whoever is nearest at `{stream}` is like {subject} by {score:.2}, {threshold:.2} is needed")
         }
         _ => format!("nobody was seen at `{stream}`, near and clear enough, to be compared with {subject}: let them in another way"),
     }

@@ -264,16 +264,15 @@ pub struct VerificationView {
     pub stream: String,
     /// Whom they claimed to be: opaque id.
     pub subject: String,
-    /// `match`; `no-match`: whoever was seen is somebody else; `nobody-seen`: no face came near enough, or leave ended meanwhile. Only the first
+    /// `match`; `no-match`: whoever was nearest to the camera is somebody else; `nobody-seen`: no face came near enough, leave ended
+    /// meanwhile, or the answer could not be recorded. Only the first
     /// opens a gate.
     pub outcome: String,
-    /// Cosine similarity of the face that was most alike, where one was compared, and the least that makes a match.
+    /// Cosine similarity, where a face was compared, and the least that makes a match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
-    /// Faces that were compared with that person's templates.
-    pub compared: usize,
     pub took_ms: f64,
 }
 

@@ -71,6 +71,8 @@ pub struct ReviewTask {
 /// That a face was compared with the person whom somebody in front of the camera claims to be (1:1), and whether they are alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
+    /// Number of the claim: who waits for the answer ([`answers::Answers`]).
+    pub claim: u64,
     pub stream: StreamIndex,
     pub track: TrackId,
     pub purpose: Purpose,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use super::answers::{Answer, Answers};
+use super::answers::Answers;
 use super::once::Once;
 use super::{ReviewTask, Thresholds, Verified};
 use crate::clock::SharedClock;
@@ -48,7 +48,7 @@ crate::counters! {
 pub struct DecideWorker<T = ReviewTask> {
     pub queries: Receiver<Query>,
     pub tasks: Sender<T>,
-    /// Where the answers to claims are recorded; false: there is no room, and nobody is told.
+    /// Where the answers to claims go to be recorded, then told; false: there is no room, and nobody is told.
     pub record: Box<dyn FnMut(Verified) -> bool + Send>,
     pub answers: Arc<Answers>,
     /// Tells the tracker that nothing more of a track need be embedded.
@@ -90,18 +90,19 @@ pub fn run<T: From<ReviewTask>>(mut worker: DecideWorker<T>) {
 }
 
 impl<T: From<ReviewTask>> DecideWorker<T> {
-    /// Compares the query with the one person whom somebody in front of the camera claims to be, if somebody does. What cannot be recorded
-    /// is not answered. Whether the query was made under an open claim.
+    /// Compares who presents themselves with the one person whom they claim to be, once a claim. Whether the query was made under an open
+    /// claim.
     fn verify(&mut self, query: &Query) -> bool {
         let begun_at = self.clock.monotonic();
         let permit = self.leases.permit_for::<Verify>(query.stream, &Purpose::access_verification(), begun_at).ok();
         let Some(permit) = permit.filter(|p| p.epoch() == query.lease_epoch) else { return false };
-        let Some(claim) = permit.claim().filter(|c| self.answers.wants(c.id, query.track)) else { return true };
+        let Some(claim) = permit.claim().filter(|c| query.presented && self.answers.wants(c.id)) else { return true };
         let Ok(Some(compared)) = self.set.verify(&permit, &query.embedding) else { return true };
         self.match_counters.verified.increment();
         let threshold = self.thresholds.get(query.stream);
         let matched = compared.score >= threshold;
         let verified = Verified {
+            claim: claim.id,
             stream: query.stream,
             track: query.track,
             purpose: permit.purpose().clone(),
@@ -120,9 +121,10 @@ impl<T: From<ReviewTask>> DecideWorker<T> {
             shots: query.shots,
             decided_at: self.clock.now(),
         };
-        if (self.record)(verified) {
-            self.answers.tell(claim.id, query.track, Answer { matched, score: compared.score, threshold });
-        } else {
+        // Before it is handed on: the emit worker may put it back.
+        self.answers.take_up(claim.id);
+        if !(self.record)(verified) {
+            self.answers.put_back(claim.id);
             self.decide_counters.shed.increment();
         }
         true
@@ -131,7 +133,8 @@ impl<T: From<ReviewTask>> DecideWorker<T> {
     /// False when nobody listens any more.
     fn judge(&mut self, query: Query) -> bool {
         let of_a_claim = self.verify(&query);
-        let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence } = query;
+        let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence, .. } =
+            query;
         let begun_at = self.clock.monotonic();
         self.match_counters.queries.increment();
         let threshold = self.thresholds.get(stream);

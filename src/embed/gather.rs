@@ -100,7 +100,7 @@ impl<E: EmbedShot> Gather<E> {
 
     /// Embeds the selection's shots, then concludes, then wipes what ended. Queries come out in the order of `conclude`.
     pub fn process(&mut self, selection: Selection) -> Vec<Query> {
-        let Selection { of, stream, lease_epoch, frame, shots, conclude, ended } = selection;
+        let Selection { of, stream, lease_epoch, frame, shots, presented, conclude, ended } = selection;
         let mut queries = Vec::new();
         match self.leases.permit::<Embed>(stream, self.clock.monotonic()) {
             // What was seen under a lease that has ended is not embedded under the one that followed it; ends come without a lease.
@@ -110,7 +110,8 @@ impl<E: EmbedShot> Gather<E> {
                     self.embed_shots(frame, &permit, &shots);
                 }
                 for track in conclude {
-                    queries.extend(self.conclude(stream, track, &permit));
+                    queries
+                        .extend(self.conclude(stream, track, &permit).map(|query| Query { presented: presented == Some(track), ..query }));
                 }
             }
             _ => {
@@ -223,6 +224,7 @@ impl<E: EmbedShot> Gather<E> {
             stream,
             track,
             lease_epoch: gathered.epoch,
+            presented: false,
             embedding,
             shots: gathered.embeddings.len(),
             quality: gathered.quality,

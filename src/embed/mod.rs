@@ -18,6 +18,8 @@ pub struct Query {
     pub track: TrackId,
     /// Of the lease terms that every shot was read under: a search under others is refused.
     pub lease_epoch: u64,
+    /// Whether it is of who presents themselves while a claim is open.
+    pub presented: bool,
     pub embedding: Embedding,
     /// How many shots went into the mean, and the best one's quality.
     pub shots: usize,

@@ -18,6 +18,7 @@ use super::{Context, Telling};
 use crate::clock::SharedClock;
 use crate::config::schema;
 use crate::counters::Counters;
+use crate::decide::answers::Answers;
 use crate::latency::Latencies;
 use crate::policy::lease::LeaseTable;
 use crate::progress::ProgressRegistry;
@@ -49,6 +50,8 @@ pub struct Settings {
     /// Where the newest events are shown; a reload hands on the one it has, with whoever subscribed to it.
     pub recent: Arc<Recent>,
     pub leases: LeaseTable,
+    /// Who waits for what is recorded of a claim at a gate.
+    pub answers: Arc<Answers>,
     pub latencies: Latencies,
     pub clock: SharedClock,
     pub progress: ProgressRegistry,
@@ -115,6 +118,7 @@ impl Emitter {
             tasks,
             journal,
             leases: settings.leases,
+            answers: settings.answers,
             context: settings.context,
             clock: Arc::clone(&settings.clock),
             recorder: settings.latencies.recorder("emit")?,

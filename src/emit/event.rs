@@ -171,6 +171,7 @@ pub struct OnvifFrame {
     /// From pixels to ONVIF's normalised coordinates. Absent where the picture's size is not known.
     #[serde(rename = "Transformation", default, skip_serializing_if = "Option::is_none")]
     pub transformation: Option<OnvifTransformation>,
+    /// One; none where somebody was compared at a gate and is not whom they claimed to be: nobody's place is recorded then.
     #[serde(rename = "Object")]
     pub object: Vec<OnvifObject>,
 }
@@ -325,7 +326,12 @@ impl Event {
             shots: verified.shots,
             names,
         };
-        Self::new(id, what, seen, permit, now)
+        let mut event = Self::new(id, what, seen, permit, now);
+        if !verified.matched {
+            // Somebody who is not known: that they were compared is recorded, not where they stood nor under which id they were followed.
+            event.frame.iter_mut().for_each(|frame| frame.object.clear());
+        }
+        event
     }
 
     /// Purpose, basis and permit are the permit's own.

@@ -19,6 +19,7 @@ use super::event::Event;
 use super::journal::Journal;
 use super::{Context, EmitError, Permitted, Telling, emit_group};
 use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::decide::answers::{Answer, Answers};
 use crate::latency::StepRecorder;
 use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, TellVerified, Withheld};
 use crate::progress::Progress;
@@ -81,6 +82,8 @@ pub struct EmitWorker<T> {
     pub tasks: Receiver<T>,
     pub journal: Journal,
     pub leases: LeaseTable,
+    /// Who waits for what is recorded of a claim.
+    pub answers: Arc<Answers>,
     pub context: Context,
     pub clock: SharedClock,
     /// From the decision until the event is acknowledged.
@@ -216,11 +219,14 @@ impl<T: Into<Telling>> Runner<T> {
                     self.worker.recorder.record_ns(acknowledged.at.monotonic.since_ns(decided_at.monotonic));
                     self.worker.journey_recorder.record_ns(captured_at.latency_ns(acknowledged.at));
                     self.worker.recent.publish(&acknowledged.event);
+                    if let Telling::Verified(v) = &telling {
+                        self.worker.answers.tell(v.claim, Answer { matched: v.matched, score: v.score, threshold: v.threshold });
+                    }
                 }
                 Ok(())
             }
             Err(EmitError::NotLive { index }) => {
-                self.pending.remove(index);
+                put_back(&self.worker.answers, self.pending.remove(index).as_ref());
                 self.worker.counters.withheld.increment();
                 Ok(())
             }
@@ -232,7 +238,7 @@ impl<T: Into<Telling>> Runner<T> {
                 | EmitError::Unwritable { index, .. }),
             ) => {
                 tracing::error!(%error, "event dropped");
-                self.pending.remove(index);
+                put_back(&self.worker.answers, self.pending.remove(index).as_ref());
                 self.worker.counters.rejected.increment();
                 Ok(())
             }
@@ -242,7 +248,7 @@ impl<T: Into<Telling>> Runner<T> {
     /// A fresh permit for each pending telling, in order; those without one leave.
     fn permits(&mut self) -> Vec<Leave> {
         let now = self.worker.clock.monotonic();
-        let (leases, counters) = (&self.worker.leases, &self.worker.counters);
+        let EmitWorker { leases, counters, answers, .. } = &self.worker;
         let mut permits = Vec::with_capacity(self.pending.len());
         self.pending.retain(|telling| match Leave::ask(leases, telling, now) {
             Ok(permit) if permit.suits(telling) => {
@@ -253,10 +259,18 @@ impl<T: Into<Telling>> Runner<T> {
                 let reason = refused.err().map_or_else(|| "its lease ended and another began".to_owned(), |e| e.to_string());
                 tracing::warn!(stream = telling.stream().0, %reason, "withheld at the moment of emission");
                 counters.withheld.increment();
+                put_back(answers, Some(telling));
                 false
             }
         });
         permits
+    }
+}
+
+/// What is told to nobody was not the answer to its claim.
+fn put_back(answers: &Answers, telling: Option<&Telling>) {
+    if let Some(Telling::Verified(verified)) = telling {
+        answers.put_back(verified.claim);
     }
 }
 

@@ -113,7 +113,7 @@ impl<C: MaskShot> Tally<C> {
 
     /// Looks at the selection's shots, then concludes (each answer goes to `tell`), then drops what ended.
     pub fn process(&mut self, selection: Selection, tell: &mut dyn FnMut(Finding)) {
-        let Selection { of, stream, lease_epoch, frame, shots, conclude, ended } = selection;
+        let Selection { of, stream, lease_epoch, frame, shots, conclude, ended, .. } = selection;
         match self.leases.permit::<MaskCheck>(stream, self.clock.monotonic()) {
             // What was seen under a lease that has ended is not judged under the one that followed it; ends come without a lease.
             Ok(permit) if of == Use::MaskCheck && (permit.epoch() == lease_epoch || (shots.is_empty() && conclude.is_empty())) => {

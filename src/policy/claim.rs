@@ -3,7 +3,8 @@
 //!
 //! A claim is a part of its stream's lease ([`LeaseTerms::claim`](super::lease::LeaseTerms)): it comes with a new epoch and goes with it, so
 //! that nothing gathered before it, or after, is compared. Without one `access-verification` opens no embedder and no gallery: nobody's
-//! face is measured. While one is open everybody before the camera is compared with that one person. At each evaluation the purpose must
+//! face is measured. While one is open one person's is: whose face was the largest in view (`track/tracker.rs`), compared once with that one
+//! person's templates, recorded once, and answered when the record is durable. At each evaluation the purpose must
 //! be granted on the stream (so another way in must be alive) and the person's consent must hold; else the claim ends at once.
 //!
 //! One claim a stream at a time. Owner: the policy thread (`keeper/claims.rs`).

@@ -78,6 +78,8 @@ pub struct Selection {
     /// The frame the shots are in; `None` when there are only tracks to conclude. Shared where both uses have shots in it.
     pub frame: Option<Arc<Frame>>,
     pub shots: Vec<Shot>,
+    /// Who presents themselves while somebody's claim is open: the one who was nearest to the camera. Nobody else is compared for it.
+    pub presented: Option<TrackId>,
     /// Tracks whose gathered shots are to be averaged and searched, or judged, now (after `shots` were looked at).
     pub conclude: Vec<TrackId>,
     /// Ids under which nothing more will come (track over or identified, id replaced, lease gone): whatever was gathered for them and

@@ -45,8 +45,13 @@ pub(crate) struct Street {
 impl Street {
     /// In `recognise` for some ten minutes.
     pub(crate) fn new() -> Self {
+        Self::of(&["missing-person:1"])
+    }
+
+    /// As [`new`](Self::new), for `purposes`.
+    pub(crate) fn of(purposes: &[&str]) -> Self {
         let until = at_ms(0).plus(Duration::from_secs(600));
-        let granted = grant(StreamState::Recognise, &["missing-person:1"], Area::whole(), until);
+        let granted = grant(StreamState::Recognise, purposes, Area::whole(), until);
         let noise = |i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8;
         Self { granted, reads: Arc::default(), luma: Arc::new((0..WIDTH * HEIGHT).map(noise).collect()), sequence: 0 }
     }

@@ -9,6 +9,8 @@
 //! * No pixel is read but through a live `Permit<Detect>`, and only of a face that could be a shot by everything else.
 //! * Shots are chosen only for uses that the same lease includes: none to embed where nobody may be identified, none for a mask check where
 //!   that purpose is not in force. The two are chosen apart from each other; one says nothing about the other.
+//! * While a claim is open at a gate one person presents themselves: whose face was the largest of all in view when the first shot could be
+//!   taken, until that track ends. Where nobody is searched for, no pixel of anybody else is read and nobody else is embedded.
 //! * A public id is replaced after `rotate_id_s`. An open collection is concluded under the old id first, so nothing gathered crosses
 //!   over; what the track has been searched for in vain, or that it was identified, it keeps in mind under the new one (otherwise
 //!   rotation would cause the searches that it is to make unnecessary).
@@ -29,7 +31,7 @@ use crate::clock::{Monotonic, Stamp};
 use crate::config::schema;
 use crate::detect::{Detected, Face};
 use crate::frame::{Frame, StreamIndex};
-use crate::policy::lease::{Detect, Embed, MaskCheck, Permit};
+use crate::policy::lease::{Detect, Embed, MaskCheck, Match, Permit, Verify};
 
 /// Tracks and faces a stream may have at once; faces beyond are counted and left alone. Bounds the cost of a hostile picture.
 pub const MOST_TRACKS: usize = 256;
@@ -51,6 +53,8 @@ struct Track {
     face: Option<usize>,
     /// One for each [`Use`].
     collectors: [Collector; 2],
+    /// Presents themselves for the claim that is open.
+    presented: bool,
 }
 
 impl Track {
@@ -67,17 +71,24 @@ struct Chosen {
     ended: Vec<TrackId>,
 }
 
-/// One for each [`Use`].
 #[derive(Default)]
-struct Draft([Chosen; 2]);
+struct Draft {
+    /// One for each [`Use`].
+    chosen: [Chosen; 2],
+    /// Who presented themselves and is gone in this frame, or goes by another id from now on.
+    presented: Option<TrackId>,
+}
 
 impl Draft {
     const fn of(&mut self, of: Use) -> &mut Chosen {
-        &mut self.0[of.index()]
+        &mut self.chosen[of.index()]
     }
 
     /// Ends `track`'s open collections with what they have.
     fn conclude(&mut self, track: &mut Track, counters: &TrackCounters) {
+        if track.presented {
+            self.presented = Some(track.id);
+        }
         for of in Use::ALL {
             if track.collector(of).conclude() {
                 self.of(of).conclude.push(track.id);
@@ -182,6 +193,9 @@ impl Tracker {
         self.end_lost(time_ns, &mut draft);
         self.start_new(&faces, time_ns);
         self.rotate_ids(time_ns, &mut draft);
+        if permit.lease_includes::<Verify>() {
+            self.choose_presented(&faces);
+        }
         self.choose_shots(&frame, &permit, &faces, time_ns, &mut draft);
         self.conclude_due(time_ns, &mut draft);
         self.permit = Some(permit);
@@ -329,6 +343,7 @@ impl Tracker {
                 seen_ns: time_ns,
                 face: Some(index),
                 collectors: [Collector::new(); 2],
+                presented: false,
             });
         }
     }
@@ -356,12 +371,27 @@ impl Tracker {
         });
     }
 
+    /// The claim is about one person, and who makes it stands before the camera: nearest, so with the largest face. Chosen once; where
+    /// the largest face is not yet a confirmed person, in a later frame.
+    fn choose_presented(&mut self, faces: &[Face]) {
+        if self.tracks.iter().any(|t| t.presented) {
+            return;
+        }
+        let area_of = |face: usize| faces[face].bounding_box.width() * faces[face].bounding_box.height();
+        let in_view = self.tracks.iter_mut().filter_map(|t| t.face.map(|face| (area_of(face), t)));
+        if let Some((_, nearest)) = in_view.max_by(|a, b| a.0.total_cmp(&b.0)) {
+            nearest.presented = nearest.standing == Standing::Tracked;
+        }
+    }
+
     fn choose_shots(&mut self, frame: &Frame, permit: &Permit<Detect>, faces: &[Face], time_ns: i64, draft: &mut Draft) {
         let [to_embed, masks] = &self.rules;
         let to_embed = to_embed.as_ref().filter(|_| permit.lease_includes::<Embed>());
         let masks = masks.as_ref().filter(|_| permit.lease_includes::<MaskCheck>());
         let pixels = to_embed.and_then(|_| frame.read(permit).ok());
         self.read_pixels = pixels.is_some();
+        // Where people are searched for, everybody is looked at anyway; for a claim alone, nobody but who presents themselves.
+        let everybody = permit.lease_includes::<Match>();
         for track in self.tracks.iter_mut().filter(|t| t.standing == Standing::Tracked) {
             let Some(face) = track.face.map(|f| faces[f]) else { continue };
             if face.landmarks.is_none() || face.score < self.thresholds.high_score {
@@ -369,6 +399,7 @@ impl Tracker {
             }
             let width_px = face.bounding_box.width();
             if let (Some(rules), Some(pixels)) = (to_embed, &pixels)
+                && (everybody || track.presented)
                 && track.collector(Use::Embedding).wants(rules, time_ns)
             {
                 if width_px < rules.min_face_width_px {
@@ -426,13 +457,14 @@ impl Tracker {
     fn finish(&mut self, mut draft: Draft, frame: Option<Frame>) -> Option<Selection> {
         draft.of(Use::Embedding).ended.append(&mut self.abandoned);
         // Where nothing goes on, which is nearly every frame, the frame is released here and nothing is allocated.
-        let frame = frame.filter(|_| draft.0.iter().any(|chosen| !chosen.shots.is_empty())).map(Arc::new);
-        let Draft([to_embed, for_masks]) = draft;
-        self.for_masks = self.selection(Use::MaskCheck, for_masks, frame.as_ref());
-        self.selection(Use::Embedding, to_embed, frame.as_ref())
+        let frame = frame.filter(|_| draft.chosen.iter().any(|chosen| !chosen.shots.is_empty())).map(Arc::new);
+        let Draft { chosen: [to_embed, for_masks], presented } = draft;
+        let presented = presented.or_else(|| self.tracks.iter().find(|t| t.presented).map(|t| t.id));
+        self.for_masks = self.selection(Use::MaskCheck, for_masks, presented, frame.as_ref());
+        self.selection(Use::Embedding, to_embed, presented, frame.as_ref())
     }
 
-    fn selection(&self, of: Use, chosen: Chosen, frame: Option<&Arc<Frame>>) -> Option<Selection> {
+    fn selection(&self, of: Use, chosen: Chosen, presented: Option<TrackId>, frame: Option<&Arc<Frame>>) -> Option<Selection> {
         let Chosen { shots, conclude, ended } = chosen;
         if shots.is_empty() && conclude.is_empty() && ended.is_empty() {
             return None;
@@ -440,7 +472,7 @@ impl Tracker {
         let frame = frame.filter(|_| !shots.is_empty()).map(Arc::clone);
         // Without a permit there are only ends to tell of, and those are told under any lease.
         let lease_epoch = self.permit.as_ref().map_or(0, Permit::epoch);
-        Some(Selection { of, stream: self.stream, lease_epoch, frame, shots, conclude, ended })
+        Some(Selection { of, stream: self.stream, lease_epoch, frame, shots, presented, conclude, ended })
     }
 }
 

@@ -183,6 +183,7 @@ fn hand_on(stream: &mut TrackedStream, of: Use, selection: Option<Selection>, qu
     match waiting {
         None => *waiting = Some(selection).filter(|s| !s.conclude.is_empty() || !s.ended.is_empty()),
         Some(waiting) => {
+            waiting.presented = selection.presented.or(waiting.presented);
             append_newest(&mut waiting.conclude, selection.conclude);
             append_newest(&mut waiting.ended, selection.ended);
         }

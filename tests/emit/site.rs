@@ -105,6 +105,7 @@ impl Site {
             pauses: Pauses { first: Duration::from_millis(10), longest: Duration::from_millis(100) },
             recent,
             leases: leases.clone(),
+            answers: Arc::default(),
             latencies: Latencies::new(),
             clock: Arc::clone(&clock),
             progress: ProgressRegistry::new(),

@@ -70,6 +70,7 @@ impl Bench {
             lease_epoch: self.street.granted.table.epoch(StreamIndex(0)),
             frame,
             shots,
+            presented: None,
             conclude: ids(conclude),
             ended: ids(ended),
         })
@@ -230,6 +231,7 @@ fn a_failed_shot_is_left_out_and_the_rest_goes_on() {
         lease_epoch: b.street.granted.table.epoch(StreamIndex(0)),
         frame,
         shots: vec![blind],
+        presented: None,
         conclude: vec![TrackId::for_test(4)],
         ended: vec![],
     };
@@ -257,7 +259,16 @@ fn a_selection_of_an_unknown_stream_is_withheld() {
     let mut b = bench();
     let frame = Some(Arc::new(b.street.frame(0)));
     let shots = vec![Shot { track: TrackId::for_test(1), face: face(100.0, 100.0), quality: 0.9 }];
-    let selection = Selection { of: Use::Embedding, stream: StreamIndex(9), lease_epoch: 1, frame, shots, conclude: vec![], ended: vec![] };
+    let selection = Selection {
+        of: Use::Embedding,
+        stream: StreamIndex(9),
+        lease_epoch: 1,
+        frame,
+        shots,
+        presented: None,
+        conclude: vec![],
+        ended: vec![],
+    };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!((b.gather.embedder.calls, b.counters.withheld.get()), (0, 1));
 }
@@ -272,14 +283,16 @@ fn what_was_chosen_under_an_ended_lease_is_not_embedded_under_the_next() {
     let shots = vec![Shot { track: TrackId::for_test(1), face: face(100.0, 100.0), quality: 0.9 }];
     let frame = Some(Arc::new(b.street.frame(0)));
     let conclude = vec![TrackId::for_test(1)];
-    let selection = Selection { of: Use::Embedding, stream: StreamIndex(0), lease_epoch: old, frame, shots, conclude, ended: vec![] };
+    let selection =
+        Selection { of: Use::Embedding, stream: StreamIndex(0), lease_epoch: old, frame, shots, presented: None, conclude, ended: vec![] };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!((b.gather.embedder.calls, b.counters.withheld.get(), b.gather.held_tracks()), (0, 2, 0));
     // Nor is what was chosen for a mask check, whatever the lease says.
     let shots = vec![Shot { track: TrackId::for_test(3), face: face(100.0, 100.0), quality: 0.9 }];
     let lease_epoch = b.street.granted.table.epoch(StreamIndex(0));
     let (frame, conclude) = (Some(Arc::new(b.street.frame(0))), vec![TrackId::for_test(3)]);
-    let selection = Selection { of: Use::MaskCheck, stream: StreamIndex(0), lease_epoch, frame, shots, conclude, ended: vec![] };
+    let selection =
+        Selection { of: Use::MaskCheck, stream: StreamIndex(0), lease_epoch, frame, shots, presented: None, conclude, ended: vec![] };
     assert!(b.gather.process(selection).is_empty());
     assert_eq!((b.gather.embedder.calls, b.counters.withheld.get()), (0, 4));
     // The new lease's own go on.

@@ -55,6 +55,7 @@ fn queries_come_out_and_what_finds_no_room_is_shed() {
             lease_epoch: street.granted.table.epoch(StreamIndex(0)),
             frame: Some(Arc::new(street.frame(0))),
             shots,
+            presented: None,
             conclude: vec![track],
             ended: vec![],
         };

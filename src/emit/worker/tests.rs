@@ -53,6 +53,7 @@ struct Rig {
     latencies: Latencies,
     counters: Arc<EmitCounters>,
     recent: Arc<Recent>,
+    answers: Arc<Answers>,
     directory: tempfile::TempDir,
 }
 
@@ -66,6 +67,7 @@ impl Rig {
             latencies: Latencies::new(),
             counters: Arc::default(),
             recent: Arc::default(),
+            answers: Arc::default(),
             directory: tempfile::tempdir().expect("temporary directory"),
         }
     }
@@ -94,6 +96,7 @@ impl Rig {
             tasks,
             journal,
             leases: self.granted.table.clone(),
+            answers: Arc::clone(&self.answers),
             context: Context { streams: vec![names].into(), table: TableId::TESTS },
             clock: Arc::clone(&self.clock) as SharedClock,
             recorder: self.latencies.recorder("emit").expect("bounds are valid"),
@@ -220,6 +223,7 @@ fn an_answer_of_a_mask_check_is_told_without_anybody_s_identity_and_under_its_ow
 
 fn verified(now: Now, profile_hash: [u8; 32]) -> Verified {
     Verified {
+        claim: 0,
         stream: StreamIndex(0),
         track: TrackId::for_test(0xcd),
         purpose: Purpose::access_verification(),
@@ -248,8 +252,17 @@ fn an_answer_to_a_claim_is_recorded_after_the_claim_is_over_but_under_no_other_f
     // Other terms since: another epoch, the same facts and rules.
     rig.granted.revoke();
     rig.granted.renew(now.monotonic);
-    rig.run_all(vec![verified(now, PROFILE), verified(now, [8; 32])]);
+    let waits = Arc::clone(&rig.answers);
+    let [told, untold] = [(); 2].map(|()| waits.expect().expect("room"));
+    waits.take_up(told.claim);
+    waits.take_up(untold.claim);
+    rig.run_all(vec![Verified { claim: told.claim, ..verified(now, PROFILE) }, Verified { claim: untold.claim, ..verified(now, [8; 32]) }]);
     assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (1, 1));
+    assert_eq!(told.receiver.try_iter().collect::<Vec<_>>(), [Answer { matched: true, score: 0.8, threshold: 0.7 }]);
+    assert!(
+        untold.receiver.is_empty() && waits.wants(untold.claim) && !waits.wants(told.claim),
+        "what is recorded nowhere is told to nobody"
+    );
     let event = read(rig.directory.path()).pop().expect("one event");
     let json = serde_json::to_value(&event).expect("plain JSON");
     assert_eq!((&json["kind"], &json["subject"], &json["matched"]), (&"verification".into(), &"s-1".into(), &true.into()));

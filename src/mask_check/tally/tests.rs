@@ -59,7 +59,16 @@ impl Bench {
         let frame = (!shots.is_empty()).then(|| Arc::new(self.street.frame(0)));
         let shot = |&(track, _): &(u64, f32)| Shot { track: TrackId::for_test(track), face: face(300.0, 200.0), quality: 1.0 };
         let shots = shots.iter().map(shot).collect();
-        let selection = Selection { of, stream: StreamIndex(0), lease_epoch, frame, shots, conclude: ids(conclude), ended: ids(ended) };
+        let selection = Selection {
+            of,
+            stream: StreamIndex(0),
+            lease_epoch,
+            frame,
+            shots,
+            presented: None,
+            conclude: ids(conclude),
+            ended: ids(ended),
+        };
         let mut findings = Vec::new();
         self.tally.process(selection, &mut |finding| findings.push(finding));
         findings
@@ -155,6 +164,7 @@ fn what_ends_fails_or_waits_too_long_is_dropped_and_counted() {
         lease_epoch: b.epoch(),
         frame,
         shots: vec![blind],
+        presented: None,
         conclude: vec![],
         ended: vec![],
     };

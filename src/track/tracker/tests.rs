@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frame::BoundingBox;
+use crate::policy::claim::Claim;
 use crate::track::testing::{Street, at_ms, embed_settings, face, face_of};
 
 fn tracker() -> Tracker {
@@ -434,4 +435,37 @@ fn a_mask_is_not_looked_at_from_the_side_nor_from_afar() {
         assert!(tracker.take_for_masks().is_none());
     }
     assert!(counters.mask_unfit.get() >= 15 && counters.mask_shots.get() == 0, "{}", counters.mask_unfit.get());
+}
+
+#[test]
+fn at_a_gate_nobody_but_the_nearest_is_looked_at_and_only_while_a_claim_is_open() {
+    let (mut street, mut tracker) = (Street::of(&["access-verification"]), tracker());
+    let mut seen = |street: &mut Street, ms: std::ops::Range<i64>, faces: &[Face]| {
+        let mut shots: Vec<(Option<TrackId>, TrackId)> = Vec::new();
+        for ms in ms.step_by(33) {
+            let selection = tracker.update(street.detected(ms, faces.to_vec()), at_ms(ms + 20));
+            shots.extend(selection.into_iter().flat_map(|s| s.shots.into_iter().map(move |shot| (s.presented, shot.track))));
+        }
+        let at = |x| id_at(&tracker, x, 200.0);
+        (shots, [at(100.0), at(300.0), at(500.0)])
+    };
+    let behind = [face(100.0, 200.0), face(500.0, 200.0)];
+    let (shots, _) = seen(&mut street, 0..990, &behind);
+    assert!(shots.is_empty() && street.reads.load(SeqCst) == 0, "nobody claims anything: no pixel is read");
+
+    let claim = Claim { id: 1, subject: "x".into(), until: at_ms(60_000) };
+    street.granted.claim(Some(claim), at_ms(600_000));
+    let near = face_of(300.0, 200.0, 90.0, 0.9);
+    let (shots, [left, middle, right]) = seen(&mut street, 990..1_980, &[behind[0].clone(), near, behind[1].clone()]);
+    assert!(left.is_some() && right.is_some(), "everybody is followed");
+    assert_eq!(shots, [(middle, middle.expect("confirmed")); 3], "one is looked at: whose face is largest");
+
+    // Somebody nearer comes; the claim is still about who was there first.
+    let nearer = face_of(500.0, 200.0, 140.0, 0.9);
+    let (shots, _) = seen(&mut street, 1_980..2_970, &[behind[0].clone(), face_of(300.0, 200.0, 90.0, 0.9), nearer]);
+    assert!(shots.iter().all(|(presented, track)| *presented == middle && Some(*track) == middle), "{shots:?}");
+
+    // Closed: nobody is.
+    street.granted.claim(None, at_ms(600_000));
+    assert!(seen(&mut street, 2_970..3_960, &behind).0.is_empty());
 }

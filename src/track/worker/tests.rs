@@ -20,7 +20,16 @@ fn stream() -> TrackedStream {
 
 fn ends(ids: &[u64]) -> Selection {
     let ids: Vec<TrackId> = ids.iter().copied().map(TrackId::for_test).collect();
-    Selection { of: Use::Embedding, stream: StreamIndex(0), lease_epoch: 0, frame: None, shots: vec![], conclude: ids.clone(), ended: ids }
+    Selection {
+        of: Use::Embedding,
+        stream: StreamIndex(0),
+        lease_epoch: 0,
+        frame: None,
+        shots: vec![],
+        presented: None,
+        conclude: ids.clone(),
+        ended: ids,
+    }
 }
 
 #[test]
