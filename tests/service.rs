@@ -5,8 +5,12 @@ mod people;
 #[path = "support/site.rs"]
 mod site;
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
 use nix::sys::signal::{Signal, kill};
 use placard::clock::{Clock, SystemClock, format_utc};
+use placard::console::public::PublicView;
 use placard::console::view::StatusView;
 use placard::policy::facts::{Register, Sign};
 use serde_json::Value;
@@ -189,4 +193,46 @@ fn a_deleted_subject_is_hit_no_more_while_the_service_runs_on() {
 
 fn counter(status: &StatusView, component: &str, name: &str) -> u64 {
     status.counters.iter().filter(|c| c.component == component && c.name == name).map(|c| c.value).sum()
+}
+
+/// One HTTP/1.0 question: head and body.
+fn fetch(port: u16, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: placard\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn the_public_page_says_what_the_policy_thread_does_and_names_no_case() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let site = site();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let text = std::fs::read_to_string(site.pipeline()).expect("readable");
+    let text = text.replace("listen = \"none\"", &format!("listen = \"none\"\npublic = \"127.0.0.1:{port}\""));
+    std::fs::write(site.pipeline(), text).expect("writable");
+    let service = site.start();
+    let public = || -> PublicView { serde_json::from_str(&fetch(port, "/status.json").1).expect("JSON") };
+    service.wait_until("the engine and the page both recognise", |status| {
+        let zone = &public().zones[0];
+        status.streams[0].state == "recognise" && zone.state == "recognise" && zone.purposes == ["missing-person"]
+    });
+    let view = public();
+    assert_eq!((&*view.site, &*view.controller, &*view.contact, view.zones[0].signs), ("test", "test", "test@test.invalid", 1));
+    let (head, page) = fetch(port, "/");
+    assert!(head.contains("content-security-policy") && page.contains("Running: faces are recognised"), "{head} {page}");
+    assert!(!page.contains("mp-7") && !fetch(port, "/status.json").1.contains("mp-7"), "no case is named");
+    assert!(!page.contains("hall.mkv") && !page.contains("hall-sign"), "nor a camera, nor where its sign hangs");
+    if let Some(file) = std::env::var_os("PLACARD_WRITE_PAGE") {
+        std::fs::write(file, &page).expect("writable");
+    }
+    let (exit, _, complaint) = site.placard_sign(&["withdraw", "hall-sign", "--by", "w.chen", "--reason", "rebuilt"]);
+    assert_eq!(exit, Some(0), "{complaint}");
+    service.wait_until("the page says that it is paused", |status| status.streams[0].state == "off" && public().zones[0].state == "off");
+    let zone = public().zones.remove(0);
+    assert_eq!((zone.purposes, zone.declared, zone.signs), (vec![], vec!["missing-person".to_owned()], 0));
+    assert!(fetch(port, "/").1.contains("Paused: no picture is looked at"));
+    assert!(fetch(port, "/v1/status").0.contains("404") && fetch(port, "/metrics").0.contains("404"));
 }

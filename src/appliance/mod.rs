@@ -12,7 +12,9 @@
 
 mod devices;
 mod plan;
+
 mod plane;
+mod public;
 mod running;
 mod verify;
 mod view;

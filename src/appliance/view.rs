@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Appliance, Plan, Plane};
 use crate::clock::format_utc;
+use crate::console::public::PublicView;
 use crate::console::view::{
     AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
     StreamChange, StreamView, TransitionView, VerificationView,
@@ -238,6 +239,10 @@ impl Console for Appliance {
 
     fn recent_events(&self, limit: usize) -> Vec<serde_json::Value> {
         self.recent().newest(limit).iter().filter_map(|e| serde_json::to_value(&**e).ok()).collect()
+    }
+
+    fn public(&self) -> Option<PublicView> {
+        self.public_view()
     }
 
     fn policy_timeline(&self, limit: usize) -> Vec<TransitionView> {

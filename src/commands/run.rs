@@ -21,7 +21,7 @@ use super::exits::start_failed;
 use super::{Context, Exit, Failed, Outcome};
 use crate::appliance::{Appliance, Plan};
 use crate::clock::SystemClock;
-use crate::console::Console;
+use crate::console::{Addresses, Console};
 use crate::console::{Appliance as _, notify};
 use crate::shutdown::Shutdown;
 
@@ -40,10 +40,10 @@ pub struct Args {
 
 pub fn run(context: &Context, args: Args) -> Outcome {
     let plan = Plan::new(&args.pipeline, context.state.clone(), SystemClock::shared()).map_err(start_failed)?;
-    let http = plan.loaded.limits.http;
+    let addresses = Addresses { loopback: plan.loaded.limits.http, public: plan.loaded.limits.public };
     let appliance = Appliance::start(plan).map_err(start_failed)?;
-    let console =
-        Console::start(Arc::clone(&appliance) as _, &context.state.control_socket(), http).map_err(|e| Failed::new(Exit::Failure, e))?;
+    let console = Console::start(Arc::clone(&appliance) as _, &context.state.control_socket(), addresses)
+        .map_err(|e| Failed::new(Exit::Failure, e))?;
     let shutdown = Shutdown::new();
     let watchdog = notify::start_watchdog(appliance.progress(), &shutdown)?;
     let signals = listen(Arc::clone(&appliance), shutdown.clone())?;

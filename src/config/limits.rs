@@ -28,6 +28,8 @@ pub struct Limits {
     pub ring_frames: usize,
     /// `None`: no listener.
     pub http: Option<SocketAddr>,
+    /// Of the public status page.
+    pub public: Option<SocketAddr>,
     /// In the order of the file: the position is the stream's `StreamIndex`.
     pub streams: Vec<StreamLimits>,
 }
@@ -378,8 +380,20 @@ impl Check<'_> {
             max_wait: Duration::from_millis(batch.max_wait_ms),
             ring_frames: batch.ring_frames,
             http: self.listen(&pipeline.http.listen),
+            public: self.public(&pipeline.http.public),
             streams: streams.collect(),
         }
+    }
+
+    fn public(&mut self, public: &str) -> Option<SocketAddr> {
+        if public == "none" {
+            return None;
+        }
+        let address = public.parse().ok();
+        if address.is_none() {
+            self.fault("http.public", format!("`{public}` is not an address and port such as 0.0.0.0:8080, nor `none`"));
+        }
+        address
     }
 
     fn listen(&mut self, listen: &str) -> Option<SocketAddr> {

@@ -326,11 +326,14 @@ fn default_webhook_timeout() -> u64 {
 pub struct Http {
     /// Loopback address and port; port 0 takes a free one; `none` closes it.
     pub listen: String,
+    /// Address and port of the public status page, such as `0.0.0.0:8080`: what is done in each zone now, by whom, and where to turn to.
+    /// It names no camera, no case and nobody. Plain HTTP: put a reverse proxy in front of it. `none` closes it.
+    pub public: String,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9464".to_owned() }
+        Self { listen: "127.0.0.1:9464".to_owned(), public: "none".to_owned() }
     }
 }
 

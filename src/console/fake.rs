@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::public::{PublicView, PublicZone};
 use super::view::{
     AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
     StreamView, TransitionView, VerificationView,
 };
-use super::{ActionError, Appliance, Console, InspectionNote};
+use super::{ActionError, Addresses, Appliance, Console, InspectionNote};
 use crate::counters::Counters;
 use crate::latency::{Latencies, StepSnapshot};
 use crate::policy::store::Request;
@@ -133,6 +134,19 @@ impl Appliance for Fake {
             alarms: vec!["sign `depot` needs an inspection".to_owned()],
         }
     }
+    fn public(&self) -> Option<PublicView> {
+        let running = !self.withdrawn.load(SeqCst);
+        let hall = PublicZone {
+            id: "hall".to_owned(),
+            kind: "public".to_owned(),
+            state: if running { "recognise" } else { "off" }.to_owned(),
+            purposes: if running { vec!["missing-person".to_owned()] } else { Vec::new() },
+            declared: vec!["missing-person".to_owned()],
+            signs: usize::from(running),
+        };
+        Some(PublicView { site: "Central Station".to_owned(), zones: vec![hall], ..PublicView::default() })
+    }
+
     fn latencies(&self) -> Vec<StepSnapshot> {
         self.latencies.snapshot().expect("bounds are valid")
     }
@@ -221,7 +235,7 @@ impl Appliance for Fake {
 #[ignore = "serves a made-up appliance for ten minutes"]
 fn serve() {
     let Some(socket) = std::env::var_os("PLACARD_TEST_SOCKET") else { return };
-    let console = Console::start(Fake::new(), socket.as_ref(), None).expect("started");
+    let console = Console::start(Fake::new(), socket.as_ref(), Addresses::default()).expect("started");
     Shutdown::new().wait(Duration::from_secs(600));
     drop(console);
 }

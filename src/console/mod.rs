@@ -1,5 +1,5 @@
 //! Console: the running appliance's ears and mouth. HTTP and JSON on a Unix socket (`api.rs`), metrics and health on loopback
-//! (`health.rs`, `metrics.rs`), and the client that commands use (`client.rs`).
+//! (`health.rs`, `metrics.rs`), the public status page (`public.rs`), and the client that commands use (`client.rs`).
 //!
 //! Everything goes through the [`Appliance`] trait: the console knows no step, and tests speak to a fake. One thread, `console`, runs
 //! a current-thread runtime; what may block (a register written to disk, a gallery opened) runs on that runtime's blocking
@@ -12,17 +12,19 @@ pub(crate) mod fake;
 mod health;
 mod metrics;
 pub mod notify;
+pub mod public;
 pub mod rates;
 mod server;
 pub mod view;
 
-pub use server::{Console, ConsoleError};
+pub use server::{Addresses, Console, ConsoleError};
 
 use std::time::Duration;
 
 use crate::counters::Counters;
 use crate::latency::StepSnapshot;
 use crate::policy::store::Request;
+use public::PublicView;
 use view::{AlternativeView, ChangeView, Readiness, RegisterView, ReloadView, SignView, StatusView, TransitionView, VerificationView};
 
 /// What the console needs from the appliance. Reading methods return within milliseconds and take no lock that a worker holds for
@@ -34,6 +36,8 @@ pub trait Appliance: Send + Sync + 'static {
     fn latencies(&self) -> Vec<StepSnapshot>;
     /// The latest events as they were journalled, newest last; at most `limit`.
     fn recent_events(&self, limit: usize) -> Vec<serde_json::Value>;
+    /// What anybody may know. `None`: the pipeline is being reloaded.
+    fn public(&self) -> Option<PublicView>;
     /// Changes of streams' states, oldest first; at most `limit`.
     fn policy_timeline(&self, limit: usize) -> Vec<TransitionView>;
     /// Shows every component's counters to `each`.

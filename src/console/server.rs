@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{Appliance, api, health};
+use super::{Appliance, api, health, public};
 use crate::decide::answers::MAX_WAITING;
 
 /// Owner and group may speak to the appliance, nobody else.
@@ -50,8 +50,8 @@ pub enum ConsoleError {
     AlreadyRunning(PathBuf),
     #[error("control socket {}: {source}{}", path.display(), socket_advice(path, source))]
     Socket { path: PathBuf, source: io::Error },
-    #[error("cannot listen on {address} for /metrics: {source} (set `[http] listen` to another port, to 127.0.0.1:0 or to `none`)")]
-    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on {address}: {source} (set `[http] {key}` to another port, or to `none`)")]
+    Listen { key: &'static str, address: SocketAddr, source: io::Error },
     #[error("the console's thread cannot start: {0}")]
     Thread(io::Error),
 }
@@ -66,19 +66,31 @@ fn socket_advice(path: &Path, source: &io::Error) -> &'static str {
     }
 }
 
+/// Where the console listens besides its socket. `None`: nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Health and metrics.
+    pub loopback: Option<SocketAddr>,
+    /// The public status page.
+    pub public: Option<SocketAddr>,
+}
+
 /// The running console. Dropping it stops it and removes its socket.
 pub struct Console {
     socket: PathBuf,
     http: Option<SocketAddr>,
+    public: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Console {
-    /// Binds `socket` and, where given, `http`; answers from then on.
-    pub fn start(appliance: Arc<dyn Appliance>, socket: &Path, http: Option<SocketAddr>) -> Result<Self, ConsoleError> {
-        let tcp = http.map(listen).transpose()?;
-        let bound = tcp.as_ref().and_then(|t| t.local_addr().ok());
+    /// Binds `socket` and the addresses that are given; answers from then on.
+    pub fn start(appliance: Arc<dyn Appliance>, socket: &Path, addresses: Addresses) -> Result<Self, ConsoleError> {
+        let tcp = addresses.loopback.map(|at| listen("listen", at)).transpose()?;
+        let public = addresses.public.map(|at| listen("public", at)).transpose()?;
+        let bound = |listener: &Option<std::net::TcpListener>| listener.as_ref().and_then(|t| t.local_addr().ok());
+        let (http, open) = (bound(&tcp), bound(&public));
         let unix = bind(socket)?;
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -88,16 +100,21 @@ impl Console {
             .build()
             .map_err(ConsoleError::Thread)?;
         let thread = std::thread::Builder::new().name("console".into()).spawn(move || {
-            runtime.block_on(serve(appliance, unix, tcp, stopped));
+            runtime.block_on(serve(appliance, unix, (tcp, public), stopped));
             runtime.shutdown_timeout(STOP_GRACE);
         });
         let thread = thread.map_err(ConsoleError::Thread)?;
-        Ok(Self { socket: socket.to_owned(), http: bound, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { socket: socket.to_owned(), http, public: open, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The loopback address in use; says which port `127.0.0.1:0` became.
     pub const fn http_address(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where the public page is.
+    pub const fn public_address(&self) -> Option<SocketAddr> {
+        self.public
     }
 }
 
@@ -112,9 +129,9 @@ impl Drop for Console {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, ConsoleError> {
+fn listen(key: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, ConsoleError> {
     let bound = std::net::TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l));
-    bound.map_err(|source| ConsoleError::Listen { address, source })
+    bound.map_err(|source| ConsoleError::Listen { key, address, source })
 }
 
 fn bind(path: &Path) -> Result<UnixListener, ConsoleError> {
@@ -156,19 +173,28 @@ async fn answer<L: Listener>(mut listener: L, router: Router, most: usize) {
     }
 }
 
-async fn serve(appliance: Arc<dyn Appliance>, unix: UnixListener, tcp: Option<std::net::TcpListener>, mut stopped: oneshot::Receiver<()>) {
+/// Serves `router` there, if anywhere.
+async fn answer_tcp(listener: Option<std::net::TcpListener>, router: Router) -> io::Result<()> {
+    match listener {
+        Some(listener) => answer(tokio::net::TcpListener::from_std(listener)?, router, MAX_TCP_CONNECTIONS).await,
+        None => std::future::pending().await,
+    }
+    Ok(())
+}
+
+async fn serve(
+    appliance: Arc<dyn Appliance>,
+    unix: UnixListener,
+    (tcp, public): (Option<std::net::TcpListener>, Option<std::net::TcpListener>),
+    mut stopped: oneshot::Receiver<()>,
+) {
     let control = async {
         let listener = tokio::net::UnixListener::from_std(unix)?;
         answer(listener, api::router(Arc::clone(&appliance)), MAX_SOCKET_CONNECTIONS).await;
         Ok::<_, io::Error>(())
     };
-    let open = async {
-        match tcp {
-            Some(tcp) => answer(tokio::net::TcpListener::from_std(tcp)?, health::router(Arc::clone(&appliance)), MAX_TCP_CONNECTIONS).await,
-            None => std::future::pending().await,
-        }
-        Ok::<_, io::Error>(())
-    };
+    let open = answer_tcp(tcp, health::router(Arc::clone(&appliance)));
+    let seen_by_all = answer_tcp(public, public::router(Arc::clone(&appliance)));
     let ticking = async {
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -182,6 +208,7 @@ async fn serve(appliance: Arc<dyn Appliance>, unix: UnixListener, tcp: Option<st
         _ = &mut stopped => {}
         ended = control => tracing::error!("the control socket stopped: {ended:?}"),
         ended = open => tracing::error!("the loopback listener stopped: {ended:?}"),
+        ended = seen_by_all => tracing::error!("the public listener stopped: {ended:?}"),
         () = ticking => {}
     }
 }

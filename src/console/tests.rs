@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, ClientError, segment};
 use super::fake::Fake;
+use super::public::PublicView;
 use super::server::MAX_TCP_CONNECTIONS;
 use super::view::{CurveView, ReloadView, SignView, StatusView, StepView, StreamView, TransitionView};
 use super::*;
@@ -28,8 +29,9 @@ fn start() -> Running {
     let directory = tempfile::tempdir().expect("temporary directory");
     let socket = directory.path().join("control.sock");
     let fake = Fake::new();
-    let loopback = "127.0.0.1:0".parse().expect("address");
-    let console = Console::start(Arc::clone(&fake) as Arc<dyn Appliance>, &socket, Some(loopback)).expect("started");
+    let any = Some("127.0.0.1:0".parse().expect("address"));
+    let addresses = Addresses { loopback: any, public: any };
+    let console = Console::start(Arc::clone(&fake) as Arc<dyn Appliance>, &socket, addresses).expect("started");
     Running { fake, console, client: Client::new(socket).expect("runtime"), _directory: directory }
 }
 
@@ -178,7 +180,7 @@ fn the_socket_is_private_and_only_a_dead_one_is_replaced() {
     let running = start();
     let socket = running.client.socket().to_owned();
     assert_eq!(std::fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o660);
-    let second = Console::start(Fake::new(), &socket, None);
+    let second = Console::start(Fake::new(), &socket, Addresses::default());
     assert!(matches!(second, Err(ConsoleError::AlreadyRunning(_))), "a socket that answers is somebody's");
     assert!(running.client.get::<StatusView>("/v1/status").is_ok());
     drop(running.console);
@@ -188,20 +190,25 @@ fn the_socket_is_private_and_only_a_dead_one_is_replaced() {
     // As a crash leaves it: the file is there, nobody listens.
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
     assert!(socket.exists());
-    let _third = Console::start(Fake::new(), &socket, None).expect("replaces the dead socket");
+    let _third = Console::start(Fake::new(), &socket, Addresses::default()).expect("replaces the dead socket");
     assert!(running.client.get::<StatusView>("/v1/status").is_ok());
 }
 
 #[test]
 fn what_cannot_be_bound_says_what_to_do() {
-    let nowhere = Console::start(Fake::new(), "/nonexistent/control.sock".as_ref(), None).err().expect("refused").to_string();
+    let nowhere =
+        Console::start(Fake::new(), "/nonexistent/control.sock".as_ref(), Addresses::default()).err().expect("refused").to_string();
     assert!(nowhere.contains("its directory does not exist"), "{nowhere}");
     let directory = tempfile::tempdir().expect("temporary directory");
-    let long = Console::start(Fake::new(), &directory.path().join("x".repeat(120)), None).err().expect("refused").to_string();
+    let long =
+        Console::start(Fake::new(), &directory.path().join("x".repeat(120)), Addresses::default()).err().expect("refused").to_string();
     assert!(long.contains("too long"), "{long}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("bound");
-    let busy = Console::start(Fake::new(), &directory.path().join("s"), Some(address)).err().expect("refused").to_string();
+    let busy = Console::start(Fake::new(), &directory.path().join("s"), Addresses { public: None, loopback: Some(address) })
+        .err()
+        .expect("refused")
+        .to_string();
     assert!(busy.contains("[http] listen"), "{busy}");
     assert!(!directory.path().join("s").exists());
 }
@@ -272,4 +279,23 @@ fn a_request_without_end_is_refused() {
         }
     }
     assert!(sent < 64 << 20, "everything was taken");
+}
+
+#[test]
+fn the_public_page_is_read_only_and_knows_nothing_of_the_control_api() {
+    let running = start();
+    let public = running.console.public_address().expect("bound");
+    let (head, body) = fetch(public, "GET /");
+    assert!(head.contains("200") && body.contains("Central Station") && body.contains("Running: faces are recognised"), "{head} {body}");
+    let (head, body) = fetch(public, "GET /status.json");
+    let view: PublicView = serde_json::from_str(&body).expect("JSON");
+    assert!(head.contains("200") && Some(view) == running.fake.public(), "{body}");
+    for path in ["/v1/status", "/v1/streams", "/v1/events/recent", "/v1/register", "/metrics", "/live", "/status.json/.."] {
+        assert!(fetch(public, &format!("GET {path}")).0.contains("404"), "{path}");
+    }
+    for path in ["/", "/status.json", "/v1/signs/s/withdraw"] {
+        let (head, _) = fetch(public, &format!("POST {path}"));
+        assert!(head.contains("404") || head.contains("405"), "{path}: {head}");
+    }
+    assert!(running.fake.said.lock().is_empty(), "nothing was done");
 }

@@ -7,7 +7,7 @@
 use crate::policy::facts::{Register, Sign, Site};
 use crate::purpose::PurposeKind;
 
-use super::wording::{Language, Regime, Unworded, Wording, purpose, wording};
+use super::wording::{Language, Regime, Said, Unworded, Wording, purpose, said, wording};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoNotice {
@@ -24,6 +24,9 @@ pub enum NoNotice {
 pub struct Part {
     pub language: Language,
     pub wording: &'static Wording,
+    pub said: Said,
+    /// Under the code.
+    pub code: &'static str,
     pub purposes: Vec<&'static str>,
 }
 
@@ -61,10 +64,16 @@ impl Notice {
         if kinds.is_empty() {
             return Err(NoNotice::NoPurpose(sign.zone.clone()));
         }
-        let part = |language: Language| Part {
-            language,
-            wording: wording(regime, language),
-            purposes: kinds.iter().map(|k| purpose(*k, language)).collect(),
+        let is_read = register.views.iter().any(|view| view.sign == sign.id);
+        let part = |language: Language| {
+            let wording = wording(regime, language);
+            Part {
+                language,
+                wording,
+                said: said(regime, language, &kinds),
+                code: if is_read { wording.attested } else { wording.genuine },
+                purposes: kinds.iter().map(|k| purpose(*k, language)).collect(),
+            }
         };
         if languages.is_empty() {
             return Err(NoNotice::NoLanguage);
@@ -80,6 +89,12 @@ impl Notice {
         })
     }
 
+    /// With the words for a code that a camera reads.
+    pub fn watched(mut self) -> Self {
+        self.parts.iter_mut().for_each(|part| part.code = part.wording.attested);
+        self
+    }
+
     pub fn has(&self, language: Language) -> bool {
         self.parts.iter().any(|p| p.language == language)
     }
@@ -90,10 +105,10 @@ impl Notice {
         for part in &self.parts {
             let w = part.wording;
             let ends = if part.language == Language::Chinese { "：" } else { ": " };
-            lines.push(w.heading.to_owned());
-            lines.push(w.lead.to_owned());
+            lines.push(part.said.heading.to_owned());
+            lines.push(part.said.lead.to_owned());
             lines.extend(part.purposes.iter().map(|p| format!("{}{ends}{p}", w.purpose_label)));
-            lines.push(format!("{}{ends}{}", w.basis_label, w.basis));
+            lines.push(format!("{}{ends}{}", w.basis_label, part.said.basis));
             lines.push(format!("{}{ends}{}", w.controller_label, self.controller));
             lines.push(format!("{}{ends}{}", w.contact_label, self.contact));
             lines.extend(w.rights.iter().map(|r| format!("{}{ends}{r}", w.rights_label)));
@@ -138,6 +153,27 @@ mod tests {
             assert!(text.contains(said), "{text}");
         }
         assert!(!text.contains("mp-7") && !text.contains("criminal"), "{text}");
+    }
+
+    #[test]
+    fn a_gate_s_sign_speaks_of_a_gate_and_no_camera_is_said_to_read_a_code_that_none_reads() {
+        let mut register = good();
+        let compose = |register: &Register| {
+            Notice::compose(register, &site(), &register.signs[0], Some(&[Language::English]), None).expect("a notice")
+        };
+        let watched = |notice: &Notice| notice.parts[0].code.contains("Cameras");
+        register.views = Vec::new();
+        assert!(!watched(&compose(&register)) && watched(&compose(&register).watched()));
+        let [stream, sign] = [&register.areas[0].stream, &register.signs[0].id];
+        let view = format!(
+            "stream = '{stream}'\nsign = '{sign}'\ncode = [[0.4, 0.4], [0.5, 0.4], [0.5, 0.5], [0.4, 0.5]]\ntolerance = 0.02\nattest_every_s = 5"
+        );
+        register.views = vec![toml::from_str(&view).expect("a view")];
+        assert!(watched(&compose(&register)));
+        register.purposes.truncate(1);
+        register.purposes[0].purpose = crate::purpose::Purpose::access_verification();
+        let text = compose(&register).text();
+        assert!(text.starts_with("Face verification gate") && text.contains("another way in") && !text.contains("public safety"), "{text}");
     }
 
     #[test]

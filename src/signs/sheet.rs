@@ -168,13 +168,13 @@ impl Page<'_> {
                 (Language::English, 0) => (23.0, 2),
                 (Language::English, _) => (15.5, 1),
             };
-            while size > 8.0 && self.fonts.lines(true, part.wording.heading, width / (size * self.scale)).len() > lines {
+            while size > 8.0 && self.fonts.lines(true, part.said.heading, width / (size * self.scale)).len() > lines {
                 size -= 0.25;
             }
             let lead = if i == 0 { plain(6.9, "#ffffff") } else { plain(5.4, "#dbe6f5") };
             y += if i > 0 { 6.5 } else { 0.0 };
-            y = self.write(part.wording.heading, part.language, bold(size, "#ffffff"), (x, y), width) + 0.5;
-            y = self.write(part.wording.lead, part.language, lead, (x, y), width);
+            y = self.write(part.said.heading, part.language, bold(size, "#ffffff"), (x, y), width) + 0.5;
+            y = self.write(part.said.lead, part.language, lead, (x, y), width);
         }
         y
     }
@@ -199,7 +199,7 @@ impl Page<'_> {
         let mut y = self.field(&label(|p| p.wording.purpose_label), &each(&joined), strong, (x, y), width);
         y = self.field(&label(|p| p.wording.controller_label), &once(&notice.controller), strong, (x, y), width);
         y = self.field(&label(|p| p.wording.contact_label), &once(&notice.contact), strong, (x, y), width);
-        self.field(&label(|p| p.wording.basis_label), &each(&|p: &Part| p.wording.basis.to_owned()), fine, (x, y), width)
+        self.field(&label(|p| p.wording.basis_label), &each(&|p: &Part| p.said.basis.to_owned()), fine, (x, y), width)
     }
 
     /// The code on white with its quiet border, or where it would be; answers the bottom of what is said under it.
@@ -230,7 +230,7 @@ impl Page<'_> {
         for part in &notice.parts {
             let size = if part.language == Language::Chinese { 4.6 } else { 4.3 };
             let inset = 11.0;
-            below = self.write(part.wording.code, part.language, plain(size, GREY), (x + inset, below), CODE - 2.0 * inset);
+            below = self.write(part.code, part.language, plain(size, GREY), (x + inset, below), CODE - 2.0 * inset);
         }
         below
     }
@@ -318,7 +318,7 @@ impl Sheet<'_> {
         let text = notice.text();
         let foot = format!("{} {} {} {} 0123456789abcdef·-", notice.sign, notice.zone, notice.site, notice.regime);
         let first = notice.has(Language::Chinese);
-        let codes = notice.parts.iter().map(|p| (p.language == Language::Chinese, false, p.wording.code));
+        let codes = notice.parts.iter().map(|p| (p.language == Language::Chinese, false, p.code));
         let all = [(first, false, text.as_str()), (first, true, text.as_str()), (false, false, foot.as_str())];
         fonts.measure(all.into_iter().chain(codes))
     }

@@ -89,40 +89,49 @@ impl FromStr for Language {
 /// Everything a sign says that is not the site's own.
 #[derive(Clone, Copy, Debug)]
 pub struct Wording {
-    pub heading: &'static str,
-    /// What is done with whoever comes in view, in one sentence.
-    pub lead: &'static str,
+    /// Where people are looked for among passers-by.
+    pub search: Said,
     pub purpose_label: &'static str,
     pub basis_label: &'static str,
-    pub basis: &'static str,
     pub controller_label: &'static str,
     pub contact_label: &'static str,
     pub rights_label: &'static str,
     pub rights: &'static [&'static str],
-    /// Under the code.
-    pub code: &'static str,
+    /// Under the code: where a camera reads it, and where none does.
+    pub attested: &'static str,
+    pub genuine: &'static str,
+}
+
+/// What is done here, and by what law.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub heading: &'static str,
+    /// What is done with whoever comes in view, in one sentence.
+    pub lead: &'static str,
+    pub basis: &'static str,
 }
 
 const ZH_LABELS: [&str; 5] = ["目的", "法律依据", "个人信息处理者", "联系方式", "您的权利"];
 const EN_LABELS: [&str; 5] = ["Purpose", "Legal basis", "Controller", "Contact", "Your rights"];
-const ZH_CODE: &str = "摄像机核对此码，标志缺失即停用";
-const EN_CODE: &str = "Cameras check this code: no sign, no recognition.";
+const ZH_CODES: [&str; 2] = ["摄像机核对此码，标志缺失即停用", "此码证明标志由本站签发"];
+const EN_CODES: [&str; 2] = ["Cameras check this code: no sign, no recognition.", "This code proves that the sign is this site's own."];
 
 const fn zh(heading: &'static str, lead: &'static str, basis: &'static str, rights: &'static [&'static str]) -> Wording {
-    worded(ZH_LABELS, ZH_CODE, [heading, lead, basis], rights)
+    worded(ZH_LABELS, ZH_CODES, [heading, lead, basis], rights)
 }
 
 const fn en(heading: &'static str, lead: &'static str, basis: &'static str, rights: &'static [&'static str]) -> Wording {
-    worded(EN_LABELS, EN_CODE, [heading, lead, basis], rights)
+    worded(EN_LABELS, EN_CODES, [heading, lead, basis], rights)
 }
 
 const fn worded(
     [purpose_label, basis_label, controller_label, contact_label, rights_label]: [&'static str; 5],
-    code: &'static str,
+    [attested, genuine]: [&'static str; 2],
     [heading, lead, basis]: [&'static str; 3],
     rights: &'static [&'static str],
 ) -> Wording {
-    Wording { heading, lead, purpose_label, basis_label, basis, controller_label, contact_label, rights_label, rights, code }
+    let search = Said { heading, lead, basis };
+    Wording { search, purpose_label, basis_label, controller_label, contact_label, rights_label, rights, attested, genuine }
 }
 
 const CN_ZH: Wording = zh(
@@ -204,6 +213,38 @@ pub const fn wording(regime: Regime, language: Language) -> &'static Wording {
     }
 }
 
+const GATE_ZH: &str = "仅在您声明身份时，经您单独同意，将您的面部与您本人登记的模板比对一次。您可以选择其他进入方式。";
+const GATE_EN: &str =
+    "When you say who you are, and with your separate consent, your face is compared once with your own record. There is another way in.";
+const MASK_ZH: &str = "摄像机检查是否佩戴口罩。不识别任何人的身份，不保存图像。";
+const MASK_EN: &str = "A camera checks whether masks are worn. Nobody is identified and no picture is kept.";
+
+/// What a sign says of a zone where `kinds` are done: the words for passers-by who are looked for, unless nobody is.
+pub fn said(regime: Regime, language: Language, kinds: &[PurposeKind]) -> Said {
+    let search = wording(regime, language).search;
+    let english = language == Language::English;
+    if kinds.iter().any(|k| k.searches()) {
+        return search;
+    }
+    if !kinds.iter().any(|k| k.verifies()) {
+        let (heading, lead) = if english { ("Mask check area", MASK_EN) } else { ("口罩检测区域", MASK_ZH) };
+        return Said { heading, lead, ..search };
+    }
+    let (heading, lead) = if english { ("Face verification gate", GATE_EN) } else { ("人脸核验通道", GATE_ZH) };
+    let basis = match (regime, language) {
+        (Regime::CnPipl, Language::Chinese) => "《中华人民共和国个人信息保护法》第二十八条、第二十九条；《人脸识别技术应用安全管理办法》",
+        (Regime::CnPipl, Language::English) => {
+            "Personal Information Protection Law of the P.R.C., Art. 28 and 29; Measures for the Security Management of Face Recognition"
+        }
+        (Regime::EuAiAct, Language::Chinese) => "欧盟《通用数据保护条例》第六条第一款(a)项、第九条第二款(a)项",
+        (Regime::EuAiAct, Language::English) => "GDPR, Art. 6(1)(a) and 9(2)(a)",
+        (Regime::UkIco, Language::Chinese) => "英国《通用数据保护条例》第六条第一款(a)项、第九条第二款(a)项",
+        (Regime::UkIco, Language::English) => "UK GDPR, Art. 6(1)(a) and 9(2)(a)",
+        (Regime::UsBipa, _) => search.basis,
+    };
+    Said { heading, lead, basis }
+}
+
 /// What a purpose is, for whoever walks by. The case is not named: who is looked for is nobody's business but those who look.
 pub const fn purpose(kind: PurposeKind, language: Language) -> &'static str {
     match (kind, language) {
@@ -232,8 +273,11 @@ mod tests {
             assert_eq!(regime.name().parse(), Ok(regime));
             for language in Language::ALL {
                 let w = wording(regime, language);
-                let all =
-                    [w.heading, w.lead, w.basis, w.purpose_label, w.contact_label, w.code].into_iter().chain(w.rights.iter().copied());
+                let said =
+                    [PurposeKind::Emergency, PurposeKind::AccessVerification, PurposeKind::MaskCheck].map(|k| said(regime, language, &[k]));
+                assert!(said[0] == w.search && said[1].lead != said[0].lead && said[2].lead != said[1].lead);
+                let all = said.into_iter().flat_map(|s| [s.heading, s.lead, s.basis]);
+                let all = all.chain([w.purpose_label, w.contact_label, w.attested, w.genuine]).chain(w.rights.iter().copied());
                 let chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..'\u{9fff}').contains(&c));
                 for text in all.filter(|t| !t.starts_with("740")) {
                     assert_eq!(chinese(text), language == Language::Chinese, "{regime} {language}: {text}");

@@ -50,6 +50,10 @@ pub struct PrintArgs {
     /// Its size. A camera that is to attest the sign needs about 2 pixels for each of the code's modules.
     #[arg(long, value_enum, default_value = "a3")]
     paper: Paper,
+    /// Say on the sign that cameras check its code: for the first print, before `placard sign view` records which one does. A sign that a
+    /// camera reads already says so by itself.
+    #[arg(long)]
+    watched: bool,
     /// Without a code and marked as a draft, whatever the register says.
     #[arg(long)]
     draft: bool,
@@ -134,6 +138,7 @@ pub fn print(context: &Context, args: &PrintArgs) -> Outcome {
     let mut out = std::io::stdout().lock();
     for sign in chosen(&register, &args.words.sign)? {
         let notice = composed(&register, &site, sign, &args.words)?;
+        let notice = if args.watched { notice.watched() } else { notice };
         let words = notice.text();
         if !args.draft && words != sign.text {
             return Err(differs(sign, &words));
@@ -231,7 +236,14 @@ mod tests {
         site.store(&context.state.site()).expect("stored");
         SiteKey::load_or_create(&context.state).expect("a key");
         let out = directory.path().join("out");
-        let args = PrintArgs { words: words(), format: vec![Format::Svg, Format::Pdf], out: out.clone(), paper: Paper::A4, draft: false };
+        let args = PrintArgs {
+            words: words(),
+            format: vec![Format::Svg, Format::Pdf],
+            out: out.clone(),
+            paper: Paper::A4,
+            watched: false,
+            draft: false,
+        };
         let refused = print(&context, &args).expect_err("other words");
         assert!(refused.exit == Exit::Refused && refused.message().contains("--record"), "{}", refused.message());
         assert!(!out.exists());

@@ -18,9 +18,9 @@ use crate::clock::{Clock, Monotonic, Stamp, SystemClock};
 use crate::commands::exits::start_failed;
 use crate::commands::run::Usage;
 use crate::commands::{Exit, Failed};
-use crate::console::Console;
 use crate::console::client::{Client, segment};
 use crate::console::view::SignView;
+use crate::console::{Addresses, Console};
 use crate::frame::StreamIndex;
 use crate::policy::inspection::Inspection;
 use crate::policy::lease::{LeaseTable, StreamState};
@@ -88,7 +88,7 @@ fn start(site: &RevokeSite) -> Result<Running, Failed> {
     let appliance = Appliance::start(plan).map_err(start_failed)?;
     let plane = appliance.plane().context("the appliance stopped at once")?;
     let socket = site.state.control_socket();
-    let console = Console::start(Arc::clone(&appliance) as _, &socket, None).map_err(|e| Failed::new(Exit::Failure, e))?;
+    let console = Console::start(Arc::clone(&appliance) as _, &socket, Addresses::default()).map_err(|e| Failed::new(Exit::Failure, e))?;
     Ok(Running { appliance, plane, client: Client::new(socket)?, console: Some(console) })
 }
 
