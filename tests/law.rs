@@ -9,6 +9,8 @@ mod claims;
 mod histories;
 #[path = "law/history.rs"]
 mod history;
+#[path = "law/narrowing.rs"]
+mod narrowing;
 #[path = "law/oracle.rs"]
 mod oracle;
 #[path = "law/random.rs"]
@@ -360,6 +362,28 @@ fn setting_the_wall_clock_back_revives_nothing() {
     assert!(site.policy.counters().clock_refusals_total.get() >= 1);
     site.advance(Duration::from_secs(86_400));
     assert_eq!(site.rule(0), Rule::ClockBelievable, "until the clock has caught up");
+}
+
+#[test]
+fn a_clock_that_was_set_back_while_the_service_was_stopped_lights_nothing() {
+    let site = Site::new(&register_text());
+    let started = |utc: &str| {
+        let clock = SimulatedClock::starting_at(at(utc));
+        let plane = Box::new(CedarPlane::bundled());
+        let (policy, table) =
+            PolicyThread::start(site.register.clone(), &["north".into()], Arc::clone(&clock) as _, plane, None).expect("starts");
+        (table.state(NORTH, clock.monotonic()), policy.snapshot()[0].reason.clone())
+    };
+    assert_eq!(started("2026-11-22").0, StreamState::Recognise);
+    // Two months later everything has ended; somebody signs for something else, and the service is stopped.
+    site.advance(Duration::from_secs(60 * 86_400));
+    site.write(&format!("{}\n[[zone]]\nid = \"attic\"\nkind = \"staff\"\n", register_text()));
+    site.policy.stop();
+    let (state, reason) = started("2026-11-22");
+    assert_eq!((state, reason.rule), (StreamState::Off, Rule::ClockBelievable), "{reason}");
+    assert!(reason.fact.contains("before 2027-01-20T12:00:00.000Z") && reason.remedy.starts_with("set the clock"), "{reason}");
+    let (state, reason) = started("2027-01-20T12:00:00Z");
+    assert_eq!((state, reason.rule), (StreamState::Off, Rule::SignInspected), "{reason}");
 }
 
 #[test]

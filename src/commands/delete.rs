@@ -29,7 +29,8 @@ use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{OwnTemplate, Traces, Vault};
 use crate::gallery::{SubjectId, is_mentioned};
 use crate::policy::enrolment::EnrolmentDesk;
-use crate::policy::facts::Register;
+use crate::policy::profile::Library;
+use crate::policy::store::Present;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 
@@ -225,8 +226,8 @@ fn prove(
 /// How many templates were searched, and whether the subject was among those found. The inner error: the register does not allow a search.
 fn search(context: &Context, vault: &Vault, subject: &SubjectId, own: &OwnTemplate) -> Result<Result<(usize, bool), String>, Failed> {
     let clock = SystemClock::shared();
-    let Ok(register) = Register::load(&context.state.register()) else { return Ok(Err("the register cannot be read".to_owned())) };
-    let mut desk = match EnrolmentDesk::open(&register, &own.purpose, clock) {
+    let Ok(present) = Present::load(&context.state.register()) else { return Ok(Err("the register cannot be read".to_owned())) };
+    let mut desk = match EnrolmentDesk::of_site(&present, &own.purpose, clock, &Library::of_site(&context.state)) {
         Ok(desk) => desk,
         Err(reason) => return Ok(Err(reason.to_string())),
     };

@@ -26,9 +26,11 @@ use crate::frame::{Frame, TableId};
 use crate::gallery::TemplateModel;
 use crate::matching::template_model;
 use crate::policy::enrolment::{DeskClosed, EnrolmentDesk};
-use crate::policy::facts::{Register, Site};
+use crate::policy::facts::Site;
 use crate::policy::intended_use;
 use crate::policy::lease::{Detect, Embed};
+use crate::policy::profile::Library;
+use crate::policy::store::Present;
 use crate::purpose::Purpose;
 use crate::state::StateDirectory;
 use crate::track::quality::{Quality, assess};
@@ -126,9 +128,9 @@ pub struct Studio {
 impl Studio {
     /// Asks the register first, then loads the models.
     pub fn open(context: &Context, purpose: &Purpose, names: &ModelNames, clock: SharedClock) -> Result<Self, Failed> {
-        let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
-        let desk =
-            EnrolmentDesk::open(&register, purpose, clock).map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
+        let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+        let desk = EnrolmentDesk::of_site(&present, purpose, clock, &Library::of_site(&context.state))
+            .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
         let engine = schema::Engine::default();
         let load = |name: &Option<String>, task, what| {
             let name = name.clone().map_or_else(|| only_model(context, task, what), Ok)?;

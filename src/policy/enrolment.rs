@@ -21,7 +21,8 @@ use super::facts::Register;
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, StreamState, Withheld};
 use super::profile::Library;
 use super::rules::{Reason, Rule, grant_of, purpose_stands};
-use super::wall_clock::WallClockGuard;
+use super::store::Present;
+use super::wall_clock::{WallClockGuard, not_before};
 use eligible::{Declared, Eligible, Standing};
 
 const DESK: StreamIndex = StreamIndex::DESK;
@@ -56,6 +57,12 @@ impl EnrolmentDesk {
     /// Refuses with the rule where the register does not let `purpose` identify anyone now. Knows the bundled profiles.
     pub fn open(register: &Register, purpose: &Purpose, clock: SharedClock) -> Result<Self, Reason> {
         Self::open_under(register, purpose, clock, &Library::bundled())
+    }
+
+    /// As [`open`](Self::open), of a site: under its profiles, and with a clock that its register does not contradict.
+    pub fn of_site(present: &Present, purpose: &Purpose, clock: SharedClock, library: &Library) -> Result<Self, Reason> {
+        not_before(clock.utc(), present.chain().signed_at())?;
+        Self::open_under(present.register(), purpose, clock, library)
     }
 
     /// As [`open`](Self::open), under the profiles of a site.

@@ -103,7 +103,8 @@ pub struct Rules {
     /// operational site.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub placeholder_photographs: bool,
-    /// Regimes that the site is under, such as `cn-pipl`; the strictest of each value wins. None: the rules that hold everywhere.
+    /// Regimes that the site is under, such as `cn-pipl`; the strictest of each value wins. None: the rules that hold everywhere. A site's own
+    /// profile is named with its digest, `NAME@DIGEST` (`placard policy profiles list`), so that exchanging it is a change of the register.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,
     /// Whether every stream needs a `[[view]]`. Otherwise a sign that no camera sees counts by inspection alone.
@@ -112,6 +113,13 @@ pub struct Rules {
     /// Whether every stream needs a `[[device]]`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub registered_devices_only: bool,
+}
+
+impl Rules {
+    /// The names of its profiles, without the digests that they may be given with (`NAME@DIGEST`).
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(|named| named.split_once('@').map_or(named.as_str(), |(name, _digest)| name))
+    }
 }
 
 impl Default for Rules {

@@ -136,8 +136,12 @@ mod tests {
         let unknown = record_inspection(&path, "nowhere", &second).expect("read").expect_err("no such sign");
         assert!(unknown.to_string().contains(&before.id), "{unknown}");
         assert_eq!(Register::load(&path).expect("load"), stored);
-        // On New Year's Day a recorded inspection of the day after is a slip of the pen: it is not in the way of a true one.
-        record_inspection(&path, &before.id, &inspection).expect("written").expect("recorded");
+        // A recorded inspection of the day after tomorrow is a slip of the pen: it is not in the way of a true one.
+        let (mut slip, today) = (stored, when("2027-01-03").at());
+        slip.signs[0].inspected_at = Some(when("2027-01-05"));
+        put_as_stand_ins(&path, &slip, today).expect("stored");
+        let true_one = Inspection::new("l.wu", None, None, today).expect("valid");
+        record_inspection(&path, &before.id, &true_one).expect("written").expect("recorded");
         assert_eq!(Register::load(&path).expect("load").signs[0].inspected_by.as_deref(), Some("l.wu"));
     }
 }

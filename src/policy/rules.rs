@@ -43,7 +43,7 @@ mod zones;
 
 pub(in crate::policy) use areas::decide;
 pub(in crate::policy) use ask::{Ask, PurposeCase, Refusal, SecondOpinion, ZoneCase};
-pub(in crate::policy) use purposes::{area_cap_ppm, grant_of, purpose_stands};
+pub(in crate::policy) use purposes::{area_cap_ppm, area_ppm, grant_of, purpose_stands};
 pub use signs::sign_holds;
 pub(in crate::policy) use streams::{stream_holds, while_attested};
 

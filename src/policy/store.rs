@@ -2,12 +2,12 @@
 //! acknowledged.
 //!
 //! ```text
-//! proposal (edits of facts) ── narrows: nobody need sign ─────────────────────────────┐
+//! proposal (edits of facts) ── narrows, opens nothing else: nobody need sign ───────────┐
 //!     └─ widens ──▶ pending ── two approvers sign its digest (Ed25519) ──▶ judged ──▶ change ──▶ hash chain ──▶ Register
 //!                        └─ rejected ──▶ change: never again                 (chain.rs)        (ledger.rs, redb)
 //! ```
 //!
-//! `change.rs` is what is written and signed, `direction.rs` who must sign, `fold.rs` what an edit does, `chain.rs` what is believed,
+//! `change.rs` is what is written and signed, `direction.rs` and `lighting.rs` who must sign, `fold.rs` what an edit does, `chain.rs` what is believed,
 //! `ledger.rs` the file, `site.rs` whose file it is, `keys.rs` people's keys, `stand_in.rs` the two who sign for nobody.
 //!
 //! Reading verifies everything: order, signatures, roles and training at the time, and that the register that is kept beside the changes is
@@ -24,6 +24,7 @@ mod direction;
 mod fold;
 mod keys;
 mod ledger;
+mod lighting;
 #[cfg(test)]
 mod power_cut;
 mod reader;
@@ -38,7 +39,7 @@ use std::time::Duration;
 pub use chain::{Chain, Disbelief, MAX_PENDING_DAYS};
 pub use change::{Approval, Change, Edit, Event, Founding, Pending, Proposal, Rejection, Table};
 pub use digest::{Digest, NotADigest};
-pub use direction::{Fact, Needs};
+pub use direction::{Direction, Fact, Needs};
 pub use fold::{DoesNotApply, difference};
 pub use keys::{KeyError, PersonKey, verifies};
 pub use reader::{Present, Reader};

@@ -1,10 +1,11 @@
 //! Whether the wall clock can be believed. Dates decide what is lawful, so a clock that was set back must not bring an ended basis or
 //! an aged inspection back to life (C06, C14, C26).
 //!
-//! Two tests, on every evaluation: the time is not before the software was made, and it has not fallen behind what the monotonic
-//! clock has counted since the service started by more than [`TOLERANCE`]. Once it falls behind, everything is off until the clock
-//! catches up or the service is started anew. Steps forward are believed: they make facts older (and what is dated
-//! ahead begin). So is a clock that was set back while the service was stopped, as long as it is not before the software was made.
+//! Three tests, on every evaluation: the time is not before the software was made; it is not before the last change of the register that
+//! somebody signed ([`not_before`]); and it has not fallen behind what the monotonic clock has counted since the service started by more than
+//! [`TOLERANCE`]. Once it falls behind, everything is off until the clock catches up or the service is started anew. Steps forward
+//! are believed: they make facts older (and what is dated ahead begin). A clock that is set back while the service is stopped is found out
+//! as far as the register reaches: to its last signed change, and no further.
 
 use std::time::Duration;
 
@@ -22,6 +23,20 @@ const SOURCE_WRITTEN_S: i64 = 1_767_225_600;
 pub fn earliest() -> Stamp<Utc> {
     let built_s = option_env!("SOURCE_DATE_EPOCH").and_then(|s| s.parse::<i64>().ok()).unwrap_or(0);
     Stamp::from_ns(built_s.max(SOURCE_WRITTEN_S).saturating_mul(1_000_000_000))
+}
+
+/// Either that `now` is not before `signed_at`, when the register was last changed by somebody's signature, or the reason why everything is
+/// off: a clock that says less is wrong, or was wrong then.
+pub fn not_before(now: Stamp<Utc>, signed_at: Option<Stamp<Utc>>) -> Result<(), Reason> {
+    let Some(signed_at) = signed_at.filter(|signed| *signed > now.plus(TOLERANCE)) else { return Ok(()) };
+    let fact = format!(
+        "the wall clock says {}, which is before {}, when the register's last signed change was recorded",
+        format_utc(now),
+        format_utc(signed_at)
+    );
+    let remedy = "set the clock (NTP): what ended meanwhile must not begin again; if it is right, that change was recorded by a clock that ran \
+                  ahead: wait until then, or, where the site is not operational, found it anew (`placard commission SITE_FILE --force`)";
+    Err(Reason::new(Rule::ClockBelievable, fact, remedy))
 }
 
 /// Remembers how far ahead of the monotonic clock the wall clock has been.
@@ -83,6 +98,19 @@ mod tests {
             guard.check(clock.now()).is_ok()
         });
         assert_eq!(believed.count(), 3, "0, 30 and 60 s");
+    }
+
+    #[test]
+    fn a_clock_from_before_the_register_s_last_signed_change_is_not_believed() {
+        let after = |ns: i64| Some(Stamp::from_ns(NOW.ns() + ns));
+        assert_eq!(not_before(NOW, None), Ok(()));
+        assert_eq!(not_before(NOW, after(-1)), Ok(()));
+        assert_eq!(not_before(NOW, after(60_000_000_000)), Ok(()), "two readings of one clock");
+        let reason = not_before(NOW, after(60_000_000_001)).expect_err("before");
+        assert!(
+            reason.rule == Rule::ClockBelievable && reason.fact.contains("last signed change") && reason.remedy.contains("NTP"),
+            "{reason}"
+        );
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Notice {
     ) -> Result<Self, NoNotice> {
         let own = || sign.languages.iter().map(|l| l.parse()).collect::<Result<Vec<Language>, Unworded>>();
         let languages = languages.map_or_else(own, |l| Ok(l.to_vec()))?;
-        let regime = match (regime, register.rules.profiles.first()) {
+        let regime = match (regime, register.rules.profile_names().next()) {
             (Some(regime), _) => regime,
             (None, Some(profile)) => profile.parse()?,
             (None, None) => Regime::CnPipl,

@@ -161,6 +161,7 @@ impl History {
                 "objection"
             }
             _ => {
+                self.found_anew_if_ahead();
                 self.edit(|register, history| {
                     let original: Register = toml::from_str(&register_text()).expect("a register");
                     let people = register.people.clone();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use placard::clock::{Clock, SimulatedClock, Stamp};
 use placard::policy::cedar::CedarPlane;
-use placard::policy::facts::Register;
+use placard::policy::facts::{Mode, Register};
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, StreamState};
 use placard::policy::oracle::Oracle;
-use placard::policy::store::put_as_stand_ins;
+use placard::policy::store::{Chain, Present, Store, put_as_stand_ins, stand_ins_of};
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyHandle, PolicyThread};
 
@@ -93,6 +93,17 @@ impl History {
         // What makes no register is refused; then everything stays as it was.
         let _refused = put_as_stand_ins(&self.path, &register, self.clock.utc());
         self.learn();
+    }
+
+    /// Where somebody signed while the clock was ahead nothing widens any more: a site that is not operational is founded anew.
+    pub fn found_anew_if_ahead(&mut self) {
+        let ahead = |chain: &Chain| chain.signed_at().is_some_and(|signed| signed > self.clock.utc());
+        if Present::load(&self.path).is_ok_and(|present| ahead(present.chain())) {
+            let mut store = Store::open(&self.path).expect("believed");
+            store.found_again(Mode::Demo, stand_ins_of(&self.path).expect("there"), self.clock.utc()).expect("founded anew");
+            drop(store);
+            self.learn();
+        }
     }
 
     pub fn when(&self, offset_ns: i64) -> When {

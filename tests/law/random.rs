@@ -1,5 +1,5 @@
 //! Random registers: the rules never open more than an independent, naive reading of the same facts does, and taking any fact away that
-//! grants something never opens more than before.
+//! grants something never opens more than before, unless the register asks two approvers for it (`narrowing.rs` looks at those).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,9 @@ use placard::policy::cedar::CedarPlane;
 use placard::policy::facts::{AreaFact, Basis, BasisKind, Order, PurposeFact, Register, Rules, Sign, Withdrawal, Zone, ZoneKind};
 use placard::policy::lease::StreamState;
 use placard::policy::observed::Moment;
+use placard::policy::oracle::cells;
 use placard::policy::rules::{Decision, DecisionPlane};
+use placard::policy::store::{Needs, Proposal, difference};
 use placard::policy::when::When;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -81,15 +83,16 @@ fn purpose() -> impl Strategy<Value = PurposeFact> {
         until,
     });
     let assessment = prop_oneof![9 => Just(Some("pia".to_owned())), 1 => Just(None)];
-    (name, prop::collection::vec(zone_name(), 1..3), prop::option::weighted(0.9, basis), assessment, date("2027-01-01")).prop_map(
-        |(purpose, zones, basis, assessment, review_on)| PurposeFact {
+    let cap = prop_oneof![3 => Just(None), 1 => select(vec![Some(0.06), Some(0.12), Some(0.25)])];
+    (name, prop::collection::vec(zone_name(), 1..3), prop::option::weighted(0.9, basis), assessment, date("2027-01-01"), cap).prop_map(
+        |(purpose, zones, basis, assessment, review_on, area_cap)| PurposeFact {
             purpose: purpose.parse().expect("purpose"),
             zones,
             basis,
             assessment,
             review_on,
             gallery_cap: None,
-            area_cap: None,
+            area_cap,
         },
     )
 }
@@ -150,7 +153,10 @@ fn allowed(r: &Register, zone: &str) -> BTreeSet<String> {
         // The one order reaches these two; nothing lets people in by another way, so no face is checked at a gate.
         let ordered = b.kind != BasisKind::Emergency || ["a", "b"].contains(&zone);
         let no_gate = r.zones.iter().any(|z| z.id == zone && z.kind != ZoneKind::Access);
-        if ordered && no_gate && in_force && assessed && kind_fits && consented && name != "access-verification" {
+        let meant = |a: &&AreaFact| r.purposes.iter().any(|q| q.purpose == p.purpose && q.zones.contains(&a.zone));
+        let looked_at = r.areas.iter().filter(meant).fold(0, |all, a| all | cells(&a.polygon));
+        let capped = p.area_cap.is_some_and(|cap| f64::from(looked_at.count_ones()) / 100.0 > cap + 1e-6);
+        if !capped && ordered && no_gate && in_force && assessed && kind_fits && consented && name != "access-verification" {
             set.insert("detect".to_owned());
             if name != "mask-check" {
                 set.insert(name);
@@ -208,6 +214,16 @@ fn with_one_fact_less(r: &Register) -> Vec<Register> {
     all
 }
 
+/// Whether two approvers must sign, because what goes may keep something else dark: another zone, or a cap.
+fn asks_for_two(before: &Register, after: &Register) -> bool {
+    let proposal = Proposal::new(difference(before, after), "anybody", "", "2026-11-21".parse().expect("date")).expect("random bytes");
+    match proposal.applied_to(before) {
+        Ok((_, needs)) => needs == Needs::ApproversForWhatItOpens || (needs == Needs::TwoApprovers && before.areas != after.areas),
+        // A purpose without a zone makes no register.
+        Err(_) => true,
+    }
+}
+
 fn decide(r: &Register) -> Decision {
     let plane = CedarPlane::bundled();
     let decision = plane.decide(r, "north", Moment::unobserved(now())).expect("decides");
@@ -226,7 +242,7 @@ proptest! {
     #[test]
     fn with_one_area_a_fact_less_never_opens_more(register in register(1)) {
         let before = opened(&decide(&register));
-        for less in with_one_fact_less(&register) {
+        for less in with_one_fact_less(&register).into_iter().filter(|less| !asks_for_two(&register, less)) {
             let after = opened(&decide(&less));
             prop_assert!(after.is_subset(&before), "{:?} ⊄ {:?} with {:#?}", after, before, less);
         }
@@ -236,7 +252,8 @@ proptest! {
     /// allowed *before*.
     #[test]
     fn no_pixel_is_opened_beyond_what_all_its_zones_allow(register in register(5)) {
-        let all: Vec<Register> = std::iter::once(register.clone()).chain(with_one_fact_less(&register)).collect();
+        let less = with_one_fact_less(&register).into_iter().filter(|less| !asks_for_two(&register, less));
+        let all: Vec<Register> = std::iter::once(register.clone()).chain(less).collect();
         for (number, r) in all.iter().enumerate() {
             let decision = decide(r);
             let open = opened(&decision);

@@ -24,8 +24,9 @@ use crate::engine::manifest::{ChannelOrder, Input};
 use crate::engine::quantise::verdict::HeldOut;
 use crate::engine::store::{self, Samples};
 use crate::policy::enrolment::EnrolmentDesk;
-use crate::policy::facts::Register;
 use crate::policy::lease::{Detect, Embed};
+use crate::policy::profile::Library;
+use crate::policy::store::Present;
 use crate::purpose::Purpose;
 use crate::render::portrait::{Conditions, photograph};
 
@@ -132,8 +133,8 @@ fn photographed(
     input: &Input,
     read: &dyn Fn(),
 ) -> Result<Vec<Vec<f32>>, Failed> {
-    let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
-    let mut desk = EnrolmentDesk::open(&register, &asked.purpose, SystemClock::shared())
+    let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+    let mut desk = EnrolmentDesk::of_site(&present, &asked.purpose, SystemClock::shared(), &Library::of_site(&context.state))
         .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
     let name = asked.detector.clone().map_or_else(|| only_model(context, Task::FaceDetector, "face detector"), Ok)?;
     let network = store::load_network(&context.state, &name, Task::FaceDetector, &schema::Engine::default()).map_err(store_failed)?;

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Said, config, library, table};
+use super::{Said, config, library, register, table};
+use crate::clock::{Clock, SystemClock};
 use crate::commands::{Context, Exit};
-use crate::policy::profile::signature::sign as sign_digest;
-use crate::policy::profile::{Profile, Texts};
+use crate::policy::profile::signature::{hex, sign as sign_digest};
+use crate::policy::profile::{Library, Profile, Texts};
 use crate::state::replace_file;
 
 #[derive(clap::Subcommand)]
@@ -22,22 +23,39 @@ pub(super) fn run(context: &Context, action: &Action) -> Said {
     match action {
         Action::List => Ok((list(context), Exit::Success)),
         Action::Show { name } => {
-            let profile = library(context).profile(name).map_err(|reason| config(anyhow::anyhow!("{reason}")))?;
+            let profile = trusting(context).profile(name).map_err(|reason| config(anyhow::anyhow!("{reason}")))?;
             Ok((if context.json { as_json(&profile) } else { as_text(&profile) }, Exit::Success))
         }
     }
 }
 
-fn list(context: &Context) -> String {
+/// The site's profiles, as its policy thread believes them: by its legal people too, as far as the register can be read.
+fn trusting(context: &Context) -> Library {
     let library = library(context);
-    let heads = ["PROFILE", "VERSION", "VALID FROM", "UNTIL", "SIGNED BY", "SUPERVISOR"];
+    if let Ok(register) = register(context) {
+        library.believe(&register, SystemClock.utc());
+    }
+    library
+}
+
+fn list(context: &Context) -> String {
+    let library = trusting(context);
+    let heads = ["PROFILE", "VERSION", "VALID FROM", "UNTIL", "SIGNED BY", "SUPERVISOR", "DIGEST"];
     let (mut rows, mut lines) = (vec![heads.map(str::to_owned).to_vec()], String::new());
     for name in library.names() {
         match library.profile(&name) {
             Ok(p) => {
                 let until = p.valid_until.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
                 lines.push_str(&as_json(&p));
-                rows.push(vec![name, p.version_text.clone(), p.valid_from.to_string(), until, p.signed_by.clone(), p.supervisor.clone()]);
+                rows.push(vec![
+                    name,
+                    p.version_text.clone(),
+                    p.valid_from.to_string(),
+                    until,
+                    p.signed_by.clone(),
+                    p.supervisor.clone(),
+                    hex(&p.digest),
+                ]);
             }
             Err(reason) => {
                 lines.push_str(&format!("{}\n", json!({ "profile": name, "refused": reason })));
@@ -58,7 +76,7 @@ fn as_json(p: &Profile) -> String {
     let said = json!({
         "profile": p.id, "version": p.version_text, "valid_from": p.valid_from.to_string(),
         "valid_until": p.valid_until.as_ref().map(ToString::to_string), "supervisor": p.supervisor, "signed_by": p.signed_by,
-        "values": values, "rules": rules,
+        "digest": hex(&p.digest), "values": values, "rules": rules,
     });
     format!("{said}\n")
 }
@@ -66,8 +84,14 @@ fn as_json(p: &Profile) -> String {
 fn as_text(p: &Profile) -> String {
     let until = p.valid_until.as_ref().map_or_else(String::new, |u| format!(" until {u}"));
     let mut text = format!(
-        "{} {}: valid from {}{until}; supervisor: {}; signed by {}\n\n",
-        p.id, p.version_text, p.valid_from, p.supervisor, p.signed_by
+        "{} {}: valid from {}{until}; supervisor: {}; signed by {}\nin `[rules] profiles`: {}@{}\n\n",
+        p.id,
+        p.version_text,
+        p.valid_from,
+        p.supervisor,
+        p.signed_by,
+        p.id,
+        hex(&p.digest)
     );
     text.push_str(&table(&p.values.rows().into_iter().map(|(k, v)| vec![format!("  {k}"), v]).collect::<Vec<_>>()));
     text.push('\n');

@@ -22,7 +22,7 @@ fn under(policies: &str) -> (Shelf, CedarPlane, Register) {
     let shelf = Shelf::new();
     shelf.put("own", "1", "valid_from = 2026-01-01", policies);
     let mut register = good();
-    register.rules.profiles = vec!["own".to_owned()];
+    register.rules.profiles = vec![shelf.named("own")];
     let plane = CedarPlane::new(shelf.library());
     (shelf, plane, register)
 }
@@ -94,8 +94,11 @@ fn a_changed_world_is_noticed_at_once() {
     let state = |register: &Register| plane.decide_all(register, &streams, Moment::unobserved(now())).expect("decides")[0].state;
     assert_eq!(state(&register), StreamState::Recognise);
     shelf.put("own", "2", "valid_from = 2026-01-01", "@id(\"never\") forbid (principal, action, resource);");
+    assert_eq!(state(&register), StreamState::Off, "the profile's file");
+    register.rules.profiles = vec![shelf.named("own")];
     assert_eq!(state(&register), StreamState::Off, "the profile");
     shelf.put("own", "3", "valid_from = 2026-01-01", &permissive("own"));
+    register.rules.profiles = vec![shelf.named("own")];
     assert_eq!(state(&register), StreamState::Recognise);
     register.signs[0].photo_sha256 = None;
     assert_eq!(state(&register), StreamState::Off, "the register");

@@ -3,7 +3,7 @@
 //! Pure. Age is declared by the person, the guardian or the desk's clerk, never read from a face (C39); unknown age is a refusal. Consent is
 //! one record for one subject and one purpose (C23): separate, not bundled with another, no condition of a service, bound to the
 //! notice that was shown, given, not withdrawn, not past its end. A subject enrolled on consent has the consent's subject as its id, so
-//! that the consent's end is the template's.
+//! that the consent's end is the template's; a withdrawal erases what was made under it, whatever else the person consented to.
 //!
 //! ```text
 //! every purpose that identifies   age declared; under 14: a guardian's consent
@@ -149,11 +149,23 @@ pub fn standing(register: &Register, purpose: &Purpose, (subject, consent): (&st
     if of_subject.is_empty() {
         return if consent.is_some() || needs_consent(register, purpose) { Standing::Unknown } else { Standing::Stands };
     }
-    let is_there = |id: &str| of_subject.iter().any(|c| c.id == id);
     let is_child = of_subject.iter().filter_map(|c| c.birth_date.as_ref()).any(|born| age_in_years(born, now) < AGE_OF_OWN_CONSENT);
     // Where a guardian's consent was asked for, the person's own does not do without it, nor the other way round.
     let (guardians, own): (Vec<&Consent>, Vec<&Consent>) = of_subject.iter().copied().partition(|c| c.guardian.is_some());
-    if consent.is_some_and(|id| !is_there(id)) || (is_child && guardians.is_empty()) {
+    // A template rests on the consent that it was made under, and on no other. A consent is one record for one person and purpose (C23); it is
+    // taken back without a reason, nobody can refuse, and what was gathered under it is deleted (PIPL Art. 15, as the courts of Hangzhou and
+    // Tianjin applied it; C36). A second record does not keep what the first one carried: or a desk that writes two could never be
+    // withdrawn from. Who still wants to take part is enrolled anew, under the consent that stands.
+    let named = consent.map(|id| of_subject.iter().copied().find(|c| c.id == id));
+    match named {
+        Some(None) => return Standing::Unknown,
+        Some(Some(its_own)) => match standing_of(&[its_own], now) {
+            Standing::Stands => {}
+            not_any_more => return not_any_more,
+        },
+        None => {}
+    }
+    if is_child && guardians.is_empty() {
         return Standing::Unknown;
     }
     [own, guardians].iter().filter(|g| !g.is_empty()).map(|given| standing_of(given, now)).max().unwrap_or(Standing::Unknown)

@@ -4,6 +4,10 @@
 //! directory that is there and wrong is a refusal, never the bundled one in its place. Files are looked at again at each use and read
 //! again when they changed. What was seen is remembered while the program runs: no earlier version, and no other text under the same
 //! version, takes its place.
+//!
+//! A site's own profile, under a name that is not bundled, is one person's signature; two approvers decide that it holds: the register names it
+//! with its digest, `NAME@DIGEST`, so another text under that name is none until two approvers have signed for it. A bundled name may be
+//! given with a digest too; then no other version is used.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::signature::{TrustedKey, from_hex, trusted_keys};
+use super::signature::{TrustedKey, from_hex, hex, trusted_keys};
 use super::{BASELINE, Profile, ProfileError, Texts, Values, Version};
 use crate::clock::{Stamp, Utc};
 use crate::policy::facts::{Register, Role};
@@ -152,6 +156,29 @@ impl Library {
         Ok(profile)
     }
 
+    /// The profile that a register names: `NAME`, or `NAME@DIGEST`, which a site's own must be named with.
+    fn pinned(&self, named: &str) -> Result<Arc<Profile>, Reason> {
+        let (name, digest) = named.split_once('@').map_or((named, None), |(name, digest)| (name, Some(digest)));
+        let profile = self.profile(name)?;
+        let is = hex(&profile.digest);
+        let remedy = format!(
+            "read it (`placard policy profiles show {name}`), then have two approvers sign for `{name}@{is}` in `[rules] profiles`"
+        );
+        match digest {
+            Some(digest) if digest == is => Ok(profile),
+            Some(_) => Err(Reason::new(
+                Rule::ProfileKnown,
+                format!("profile `{name}` is another than the one that two approvers signed for"),
+                remedy,
+            )),
+            None if bundled(name).is_some() => Ok(profile),
+            None => {
+                let fact = format!("profile `{name}` is the site's own, and the register does not say which text of it holds");
+                Err(Reason::new(Rule::ProfileKnown, fact, remedy))
+            }
+        }
+    }
+
     /// From the directory, if it is there.
     fn own(&self, known: &mut Known, name: &str) -> Option<Read> {
         // A name that leaves the directory is no name.
@@ -175,27 +202,30 @@ impl Library {
         Some(read)
     }
 
-    /// What the register's profiles and `baseline` come to at `now`. People whose role is `legal`, in office and trained now, are trusted to
-    /// sign the site's own, under names that are not bundled.
-    pub fn regime_of(&self, register: &Register, now: Stamp<Utc>) -> Result<Arc<Regime>, Reason> {
+    /// From now on people of `register` whose role is `legal`, in office and trained at `now`, are trusted to sign the site's own profiles, under
+    /// names that are not bundled.
+    pub fn believe(&self, register: &Register, now: Stamp<Utc>) {
         let in_office = register.people.iter().filter(|p| !p.stand_in && p.may(&[Role::Legal], now).is_ok());
         let legal: Vec<TrustedKey> = in_office.filter_map(|p| Some(TrustedKey { id: p.id.clone(), public: from_hex(&p.key)? })).collect();
-        {
-            let known = &mut *self.known.lock();
-            if known.legal != legal {
-                // What was believed, or not, by other keys.
-                known.read.clear();
-                known.legal = legal;
-            }
+        let known = &mut *self.known.lock();
+        if known.legal != legal {
+            // What was believed, or not, by other keys.
+            known.read.clear();
+            known.legal = legal;
         }
+    }
+
+    /// What the register's profiles and `baseline` come to at `now`, by the word of its legal people ([`believe`](Self::believe)).
+    pub fn regime_of(&self, register: &Register, now: Stamp<Utc>) -> Result<Arc<Regime>, Reason> {
+        self.believe(register, now);
         self.regime(&register.rules.profiles, now)
     }
 
-    /// What the profiles `names` and `baseline` come to at `now`.
+    /// What the profiles `names` (as a register names them) and `baseline` come to at `now`.
     pub fn regime(&self, names: &[String], now: Stamp<Utc>) -> Result<Arc<Regime>, Reason> {
         let mut profiles = vec![self.profile(BASELINE)?];
         for name in names.iter().filter(|n| *n != BASELINE) {
-            profiles.push(self.profile(name)?);
+            profiles.push(self.pinned(name)?);
         }
         let mut ends: Option<Stamp<Utc>> = None;
         for p in &profiles {

@@ -35,6 +35,11 @@ impl Shelf {
         let public = public.as_bytes().chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).expect("hex"), 16).expect("hex"));
         Library::with_directory(self.directory.path().to_owned(), vec![TrustedKey { id: "tests".to_owned(), public: public.collect() }])
     }
+    /// As a register names it: with the digest that it has now.
+    pub fn named(&self, name: &str) -> String {
+        let text = |file: &str| std::fs::read_to_string(self.path(name).join(file)).expect("readable");
+        format!("{name}@{}", signature::hex(&signature::digest(&text("profile.toml"), &text("policies.cedar"))))
+    }
     /// Writes and signs a profile; `dates`: further lines of `[regime]` and tables after it.
     pub fn put(&self, name: &str, version: &str, dates: &str, policies: &str) {
         let values = format!("[regime]\nid = \"{name}\"\nversion = \"{version}\"\nsupervisor = \"s\"\nsigned_by = \"tests\"\n{dates}\n");

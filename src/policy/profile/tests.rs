@@ -86,7 +86,8 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
 #[test]
 fn a_profile_that_is_not_in_order_turns_everything_off_and_says_why() {
     let shelf = Shelf::new();
-    let refused = |name: &str| shelf.library().regime(&[name.to_owned()], now()).expect_err(name);
+    let named = |name: &str| if shelf.path(name).join("profile.toml").is_file() { shelf.named(name) } else { name.to_owned() };
+    let refused = |name: &str| shelf.library().regime(&[named(name)], now()).expect_err(name);
     let facts = |name: &str| {
         let reason = refused(name);
         assert_eq!(reason.rule, Rule::ProfileKnown);
@@ -120,7 +121,7 @@ fn a_profile_that_is_not_in_order_turns_everything_off_and_says_why() {
 fn a_version_that_was_seen_is_not_followed_by_an_earlier_one_or_by_another_of_the_same_number() {
     let shelf = Shelf::new();
     let library = shelf.library();
-    let regime = || library.regime(&["own".to_owned()], now());
+    let regime = || library.regime(&[shelf.named("own")], now());
     shelf.put("own", "2", "valid_from = 2026-01-01", &permissive("own"));
     let first = regime().expect("in order");
     shelf.put("own", "2.1", "valid_from = 2026-01-01\nvalid_until = 2027-01-01", &permissive("own"));
@@ -141,7 +142,7 @@ fn a_profile_of_the_site_s_own_counts_while_who_signed_it_is_its_legal_officer()
     shelf.put("own", "1", "valid_from = 2026-01-01", &permissive("own"));
     let library = Library::with_directory(shelf.path(""), Vec::new());
     let mut register = Register::default();
-    register.rules.profiles = vec!["own".to_owned()];
+    register.rules.profiles = vec![shelf.named("own")];
     let refused = |register: &Register| library.regime_of(register, now()).err().map(|r| r.fact).unwrap_or_default();
     assert!(refused(&register).contains("does not trust"));
     let when = |text: &str| text.parse::<When>().expect("date");
@@ -155,11 +156,20 @@ fn a_profile_of_the_site_s_own_counts_while_who_signed_it_is_its_legal_officer()
         stand_in: false,
     });
     assert_eq!(refused(&register), "");
+    // One officer's signature says what it holds; that it holds takes two approvers, who sign for its digest in the register.
+    register.rules.profiles = vec!["own".to_owned()];
+    let unnamed = library.regime_of(&register, now()).expect_err("no digest");
+    assert!(unnamed.remedy.contains(&shelf.named("own")), "{unnamed}");
+    register.rules.profiles = vec![shelf.named("own")];
+    shelf.put("own", "2", "valid_from = 2026-01-01", &permissive("own"));
+    assert!(refused(&register).contains("another than the one that two approvers signed for"), "{}", refused(&register));
+    register.rules.profiles = vec![shelf.named("own")];
+    assert_eq!(refused(&register), "");
     // Nobody at the site signs what a bundled name stands for, however late the version.
     shelf.put("cn-pipl", "9999.1", "valid_from = 2026-01-01", &permissive("cn-pipl"));
     register.rules.profiles = vec!["cn-pipl".to_owned()];
     assert!(refused(&register).contains("does not trust"), "{}", refused(&register));
-    register.rules.profiles = vec!["own".to_owned()];
+    register.rules.profiles = vec![shelf.named("own")];
     register.people[0].roles = vec![Role::Approver];
     assert!(refused(&register).contains("does not trust"));
     register.people[0].roles = vec![Role::Legal];

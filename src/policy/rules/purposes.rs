@@ -9,7 +9,7 @@ use crate::policy::alternatives::alternative_alive;
 use crate::policy::facts::{Basis, BasisKind, PurposeFact, Register, ZoneKind};
 use crate::policy::lease::Grant;
 use crate::policy::profile::Values;
-use crate::purpose::PurposeKind;
+use crate::purpose::{Purpose, PurposeKind};
 
 const WHOLE_PPM: u32 = 1_000_000;
 
@@ -110,12 +110,11 @@ pub(in crate::policy) fn purpose_stands(
     ends.ok_or_else(|| Refusal::new(Rule::BasisInForce, format!("the basis of `{}` has no end", fact.purpose), "record `until`"))
 }
 
-/// Millionths of the stream's picture that are looked at for the fact's purpose, in whichever of its zones; rounded up.
-fn area_ppm(ask: &Ask<'_>, fact: &PurposeFact) -> u32 {
-    let same = || ask.register.purposes.iter().filter(|p| p.purpose == fact.purpose);
+/// Millionths of the stream's picture that are looked at for the purpose, in whichever of its zones; rounded up.
+pub(in crate::policy) fn area_ppm(register: &Register, stream: &str, purpose: &Purpose) -> u32 {
+    let same = || register.purposes.iter().filter(|p| p.purpose == *purpose);
     let meant = |zone: &str| same().any(|p| p.zones.iter().any(|z| z == zone));
-    let polygons: Vec<&[Vertex]> =
-        ask.register.areas.iter().filter(|a| a.stream == ask.stream && meant(&a.zone)).map(|a| &*a.polygon).collect();
+    let polygons: Vec<&[Vertex]> = register.areas.iter().filter(|a| a.stream == stream && meant(&a.zone)).map(|a| &*a.polygon).collect();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is 0 to 1")]
     let ppm = (area::share(&polygons) * f64::from(WHOLE_PPM) - 1e-3).ceil().max(0.0) as u32;
     ppm.min(WHOLE_PPM)
@@ -148,7 +147,7 @@ pub(super) fn purpose_case<'a>(ask: &Ask<'a>, zone: ZoneCase<'a>, fact: &'a Purp
     let (authorisation, authorised) = authorisation_for(ask.register, values, &fact.purpose, Some(id), now);
     let (alternative, alive) = alternative_alive(ask.register, zone.zone, values, ask.moment);
     let objected = objection.is_some();
-    let area_ppm = if fact.area_cap.is_some() { area_ppm(ask, fact) } else { 0 };
+    let area_ppm = if fact.area_cap.is_some() { area_ppm(ask.register, ask.stream, &fact.purpose) } else { 0 };
     let case = PurposeCase { zone, fact, order, authorisation, alternative, objected, area_ppm };
     let held = (|| {
         if let Some(objection) = objection {

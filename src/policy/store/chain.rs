@@ -3,6 +3,11 @@
 //!
 //! The same [`Chain::follow`] judges a change before it is recorded and each time it is read, so that what was recorded is never refused
 //! later, and what could not have been recorded is never believed.
+//!
+//! Dates: each change says when it was recorded. What widens is not recorded before the last change that somebody signed, so that keys whose
+//! role or training ran out cannot be used with a clock that was set back; whoever signs must be in office by that time too. What stops
+//! or narrows may be dated anyhow: it must work when the clock is wrong. Therefore an unsigned change moves nobody's time either: a stop
+//! that was recorded by a clock that ran ahead does not lock the site.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +19,7 @@ use super::keys::verifies;
 use super::site::SiteIdentity;
 use crate::clock::{Stamp, Utc};
 use crate::policy::facts::{Mode, NotInForce, Person, Register, Role};
+use crate::policy::when::When;
 
 /// A proposal that needs signatures gathers them within this time.
 pub const MAX_PENDING_DAYS: i64 = 30;
@@ -50,6 +56,12 @@ pub enum Disbelief {
     NotInForce(#[from] NotInForce),
     #[error("{needs}; {have} did", needs = needs.describe())]
     TooFewSignatures { needs: Needs, have: usize },
+    #[error(
+        "it is dated {at}, which is before {signed_at}, when the last signed change of the register was recorded: one of two clocks is, or was, \
+         wrong. Set this machine's clock (NTP) and propose again; if it is right, that change was recorded by a clock that ran ahead, and \
+         nothing widens before its time. What stops or narrows is recorded meanwhile"
+    )]
+    Backdated { at: When, signed_at: When },
     #[error("`{0}` is a stand-in: those are made with the site, and count in no operational one")]
     StandIn(String),
     #[error("order `{order}` says that `{who}` approved it, who has not signed for it")]
@@ -68,13 +80,15 @@ pub struct Chain {
     digests: Vec<Digest>,
     /// Proposals that are in force, or never will be.
     decided: BTreeSet<Digest>,
+    /// When the last change that somebody signed was recorded, the founding among them.
+    signed_at: Option<Stamp<Utc>>,
 }
 
 impl Chain {
     /// Of no change yet.
     pub fn new(site: &SiteIdentity) -> Self {
         let (register, decided) = (Register::default(), BTreeSet::new());
-        Self { site: site.id(), mode: Mode::Operational, register, digests: Vec::new(), decided }
+        Self { site: site.id(), mode: Mode::Operational, register, digests: Vec::new(), decided, signed_at: None }
     }
 
     pub fn register(&self) -> &Register {
@@ -82,6 +96,10 @@ impl Chain {
     }
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+    /// When the last change that somebody signed was recorded: no clock that is right says less.
+    pub fn signed_at(&self) -> Option<Stamp<Utc>> {
+        self.signed_at
     }
     /// How many changes there are.
     pub fn length(&self) -> u64 {
@@ -110,11 +128,18 @@ impl Chain {
         }
         let at = change.recorded_at.at();
         match &change.event {
-            Event::Founded(founding) => self.found(site, &change, founding)?,
+            Event::Founded(founding) => {
+                self.found(site, &change, founding)?;
+                // A new beginning, also of time.
+                self.signed_at = Some(at);
+            }
             _ if self.digests.is_empty() => return Err(Disbelief::Founding),
             Event::Changed { proposal, approvals } => {
                 self.register = self.judge(proposal, approvals, at)?;
                 self.decided.insert(proposal.digest());
+                if !approvals.is_empty() {
+                    self.signed_at = self.signed_at.max(Some(at));
+                }
             }
             Event::Rejected(rejection) => {
                 if !self.decided.insert(rejection.proposal) {
@@ -153,6 +178,11 @@ impl Chain {
     pub(super) fn judge(&self, proposal: &Proposal, approvals: &[Approval], at: Stamp<Utc>) -> Result<Register, Disbelief> {
         let digest = proposal.digest();
         let (after, needs) = self.would_be(proposal)?;
+        if needs > Needs::OneApprover
+            && let Some(signed_at) = self.signed_at.filter(|signed| signed.since_ns(at) > SLACK_NS)
+        {
+            return Err(Disbelief::Backdated { at: When::to_the_millisecond(at), signed_at: When::to_the_millisecond(signed_at) });
+        }
         let mut signers: Vec<&Person> = Vec::new();
         for approval in approvals {
             let person = self.signer(approval, &digest, needs, at)?;
@@ -216,9 +246,10 @@ impl Chain {
         if !verifies(&key, &message, &approval.signature) {
             return Err(Disbelief::BadSignature(id.clone()));
         }
-        // When they signed, and still when it comes into force; a signature from later than now is dated wrongly.
+        // When they signed, and still when it comes into force, or when the register was last changed if that is later; a signature from
+        // later than now is dated wrongly.
         person.may(needs.roles(), approval.at.at())?;
-        person.may(needs.roles(), at)?;
+        person.may(needs.roles(), self.signed_at.map_or(at, |signed| signed.max(at)))?;
         if approval.at.at().since_ns(at) > SLACK_NS {
             return Err(Disbelief::BadSignature(id.clone()));
         }

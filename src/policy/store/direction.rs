@@ -1,7 +1,8 @@
 //! Which changes take leave away, and which give it: how many people must sign for an edit.
 //!
-//! The list of what narrows is closed and errs towards *two people*: whatever is not on it widens. Narrowing is never in anybody's way: no
-//! signature is asked for, because a stop that must wait for a key is none.
+//! The list of what narrows is closed and errs towards *two people*: whatever is not on it widens. A stop is never in anybody's way: no
+//! signature is asked for, because one that must wait for a key is none. What takes leave away by its form, and stops nobody's protection, is
+//! held against the register as a whole besides: where it could open something else it takes two people after all (`lighting.rs`).
 
 use super::change::Table;
 use crate::area::Vertex;
@@ -21,6 +22,8 @@ pub enum Needs {
     OneApprover,
     /// Somebody saw a sign in its place: two people, inspectors or approvers.
     TwoWhoInspect,
+    /// It takes something away that may be what keeps something else dark.
+    ApproversForWhatItOpens,
     /// It widens.
     TwoApprovers,
 }
@@ -30,7 +33,7 @@ impl Needs {
         match self {
             Self::Nobody => 0,
             Self::OneApprover => 1,
-            Self::TwoWhoInspect | Self::TwoApprovers => 2,
+            Self::TwoWhoInspect | Self::ApproversForWhatItOpens | Self::TwoApprovers => 2,
         }
     }
     /// One of these, each of them.
@@ -45,13 +48,33 @@ impl Needs {
             Self::Nobody => "narrowing: in force at once",
             Self::OneApprover => "one approver must sign",
             Self::TwoWhoInspect => "two people must sign, each an inspector or an approver",
+            Self::ApproversForWhatItOpens => {
+                "it takes away what may keep something else dark (another zone or purpose of the same stream, a cap): two approvers must sign; \
+                 `placard objection add` stops at once"
+            }
             Self::TwoApprovers => "widening: two approvers must sign",
         }
     }
+}
+
+/// Which way a change of one fact goes, by its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It stops something, or protects somebody: a sign withdrawn, an objection, a zone or an area private, an order ended, an authorisation
+    /// refused, a consent withdrawn. In force at once, whatever it does elsewhere.
+    Stops,
+    /// It takes leave away. Nobody need sign, unless it could open something else in its place.
+    Narrows,
+    Asks(Needs),
+}
+
+impl Direction {
     fn narrows(yes: bool) -> Self {
-        if yes { Self::Nobody } else { Self::TwoApprovers }
+        if yes { Self::Narrows } else { Self::Asks(Needs::TwoApprovers) }
     }
 }
+
+const WIDENS: Direction = Direction::Asks(Needs::TwoApprovers);
 
 /// A kind of fact that the register has a list of.
 pub trait Fact: Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned {
@@ -60,12 +83,12 @@ pub trait Fact: Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwn
     fn name(&self) -> String;
     fn list(register: &mut Register) -> &mut Vec<Self>;
     fn listed(register: &Register) -> &[Self];
-    /// Who must sign for `old` becoming `new`; not both are absent. `register`: as it was before.
-    fn needs(old: Option<&Self>, new: Option<&Self>, register: &Register) -> Needs;
+    /// Which way `old` becoming `new` goes; not both are absent. `register`: as it was before.
+    fn direction(old: Option<&Self>, new: Option<&Self>, register: &Register) -> Direction;
 }
 
 macro_rules! fact {
-    ($type:ty, $table:ident, $list:ident, |$fact:ident| $name:expr, |$old:ident, $new:ident, $register:ident| $needs:expr) => {
+    ($type:ty, $table:ident, $list:ident, |$fact:ident| $name:expr, |$old:ident, $new:ident, $register:ident| $direction:expr) => {
         impl Fact for $type {
             const TABLE: Table = Table::$table;
             fn name(&self) -> String {
@@ -78,8 +101,8 @@ macro_rules! fact {
             fn listed(register: &Register) -> &[Self] {
                 &register.$list
             }
-            fn needs($old: Option<&Self>, $new: Option<&Self>, $register: &Register) -> Needs {
-                $needs
+            fn direction($old: Option<&Self>, $new: Option<&Self>, $register: &Register) -> Direction {
+                $direction
             }
         }
     };
@@ -115,26 +138,28 @@ fn capped<T: PartialOrd>(old: Option<T>, new: Option<T>) -> bool {
 
 fact!(Zone, Zone, zones, |f| f.id.clone(), |old, new, _register| match (old, new) {
     // A zone that becomes private is never looked at again. One that goes may have kept another in its place from being looked at.
-    (Some(old), Some(new)) => Needs::narrows(old.id == new.id && (new.kind == ZoneKind::Private || new == old)),
-    _ => Needs::TwoApprovers,
+    (Some(old), Some(new)) if old.id == new.id && new.kind == ZoneKind::Private => Direction::Stops,
+    (old, new) => Direction::narrows(old == new),
 });
 
 fact!(AreaFact, Area, areas, |f| format!("{}/{}", f.stream, f.zone), |old, new, register| match (old, new) {
-    (None, Some(new)) => Needs::narrows(register.zone(&new.zone).is_some_and(|z| z.kind == ZoneKind::Private)),
-    (Some(old), None) => Needs::narrows(!holds_others_back(old, register)),
-    _ => Needs::narrows(old == new),
+    (None, Some(new)) if register.zone(&new.zone).is_some_and(|z| z.kind == ZoneKind::Private) => Direction::Stops,
+    (Some(old), None) => Direction::narrows(!holds_others_back(old, register)),
+    _ => Direction::narrows(old == new),
 });
 
 /// Where zones share pixels the strictest holds: an area that shares some may be what keeps the others dark. Told by the rectangles around
-/// them, which touch wherever the areas do.
+/// them.
 fn holds_others_back(area: &AreaFact, register: &Register) -> bool {
     let private = register.zone(&area.zone).is_none_or(|z| z.kind == ZoneKind::Private);
-    let (low, high) = around(&area.polygon);
-    let touches = |other: &AreaFact| {
-        let (l, h) = around(&other.polygon);
-        low[0] <= h[0] && l[0] <= high[0] && low[1] <= h[1] && l[1] <= high[1]
-    };
-    private || register.areas.iter().any(|a| a.stream == area.stream && a.zone != area.zone && touches(a))
+    let apart = |other: &AreaFact| other.stream != area.stream || other.zone == area.zone || !may_overlap(&area.polygon, &other.polygon);
+    private || !register.areas.iter().all(apart)
+}
+
+/// Whether the rectangles around two areas overlap: they do wherever the areas share more than a border.
+pub(super) fn may_overlap(a: &[Vertex], b: &[Vertex]) -> bool {
+    let ((low, high), (l, h)) = (around(a), around(b));
+    low[0] < h[0] && l[0] < high[0] && low[1] < h[1] && l[1] < high[1]
 }
 
 fn around(polygon: &[Vertex]) -> (Vertex, Vertex) {
@@ -144,10 +169,10 @@ fn around(polygon: &[Vertex]) -> (Vertex, Vertex) {
 
 fact!(Sign, Sign, signs, |f| f.id.clone(), |old, new, _register| {
     // A sign that goes may be the one whose withdrawal keeps its zone dark.
-    let (Some(old), Some(new)) = (old, new) else { return Needs::TwoApprovers };
+    let (Some(old), Some(new)) = (old, new) else { return WIDENS };
     let withdrawn = Sign { withdrawn: new.withdrawn.clone(), ..old.clone() };
     if (old.withdrawn.is_none() || old.withdrawn == new.withdrawn) && withdrawn == *new {
-        return Needs::Nobody;
+        return Direction::Stops;
     }
     let inspected = Sign {
         inspected_at: new.inspected_at.clone(),
@@ -156,13 +181,13 @@ fact!(Sign, Sign, signs, |f| f.id.clone(), |old, new, _register| {
         ..old.clone()
     };
     if inspected == *new && new.inspected_at.is_some() && new.photo_sha256.is_some() {
-        return Needs::TwoWhoInspect;
+        return Direction::Asks(Needs::TwoWhoInspect);
     }
-    Needs::TwoApprovers
+    WIDENS
 });
 
 fact!(PurposeFact, Purpose, purposes, |f| f.purpose.to_string(), |old, new, _register| match (old, new) {
-    (Some(_), None) => Needs::Nobody,
+    (Some(_), None) => Direction::Narrows,
     (Some(old), Some(new)) => {
         let rest = PurposeFact {
             zones: new.zones.clone(),
@@ -173,7 +198,7 @@ fact!(PurposeFact, Purpose, purposes, |f| f.purpose.to_string(), |old, new, _reg
             area_cap: new.area_cap,
             ..old.clone()
         };
-        Needs::narrows(
+        Direction::narrows(
             rest == *new
                 && new.zones.iter().all(|z| old.zones.contains(z))
                 && no_more_basis(old.basis.as_ref(), new.basis.as_ref())
@@ -183,7 +208,7 @@ fact!(PurposeFact, Purpose, purposes, |f| f.purpose.to_string(), |old, new, _reg
                 && capped(old.area_cap, new.area_cap),
         )
     }
-    _ => Needs::TwoApprovers,
+    _ => WIDENS,
 });
 
 fn no_more_basis(old: Option<&Basis>, new: Option<&Basis>) -> bool {
@@ -198,78 +223,82 @@ fn no_more_basis(old: Option<&Basis>, new: Option<&Basis>) -> bool {
     }
 }
 
-fact!(View, View, views, |f| format!("{}/{}", f.stream, f.sign), |old, new, _register| Needs::narrows(old == new));
+fact!(View, View, views, |f| format!("{}/{}", f.stream, f.sign), |old, new, _register| Direction::narrows(old == new));
 
+// The record of an order is what erases who was enrolled under it. One that is too long for the site's regime counts for nothing, and would
+// count if it were shortened. So nothing but its end is anybody's.
 fact!(Order, Order, orders, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (Some(_), None) => Needs::Nobody,
+    (Some(old), Some(new)) if old == new => Direction::Narrows,
     (Some(old), Some(new)) => {
         let ended = Order { ended: new.ended.clone(), until: new.until.clone(), ..old.clone() };
-        let ends = old.ended.is_none() || old.ended == new.ended;
-        Needs::narrows(ended == *new && ends && no_later(&old.until, &new.until))
+        let ends = new.ended.is_some() && (old.ended.is_none() || old.ended == new.ended);
+        if ended == *new && ends && no_later(&old.until, &new.until) { Direction::Stops } else { WIDENS }
     }
-    _ => Needs::TwoApprovers,
+    _ => WIDENS,
 });
 
-// The record that a consent was withdrawn is what erases the template: without it nobody could tell a withdrawal from a slip.
+// The record of a consent that was withdrawn, or ended, is what erases the template: without it nobody could tell that from a slip.
 fact!(Consent, Consent, consents, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (Some(old), None) if old.withdrawn.is_some() => Needs::TwoApprovers,
-    (Some(_), None) => Needs::Nobody,
     (Some(old), Some(new)) => {
         let less = Consent { withdrawn: new.withdrawn.clone(), until: new.until.clone(), ..old.clone() };
         let withdrawn = old.withdrawn.is_none() || old.withdrawn == new.withdrawn;
-        Needs::narrows(less == *new && withdrawn && no_later(&old.until, &new.until))
+        if less == *new && withdrawn && no_later(&old.until, &new.until) { Direction::Stops } else { WIDENS }
     }
-    _ => Needs::TwoApprovers,
+    _ => WIDENS,
 });
 
 fact!(Alternative, Alternative, alternatives, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (Some(_), None) => Needs::Nobody,
+    (Some(_), None) => Direction::Narrows,
     (Some(old), Some(new)) => {
         let less = Alternative { heartbeat_s: new.heartbeat_s, ..old.clone() };
-        Needs::narrows(less == *new && new.heartbeat_s <= old.heartbeat_s)
+        Direction::narrows(less == *new && new.heartbeat_s <= old.heartbeat_s)
     }
-    _ => Needs::TwoApprovers,
+    _ => WIDENS,
 });
 
 // A vote that went against it is a governance record too: none goes by one person's word.
-fact!(Governance, Governance, governance, |f| f.id.clone(), |old, new, _register| Needs::narrows(old == new));
+fact!(Governance, Governance, governance, |f| f.id.clone(), |old, new, _register| Direction::narrows(old == new));
 
+// What was refused is to be stopped at once, and its record stays: what was gathered under it is erased by that.
 fact!(Authorisation, Authorisation, authorisations, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (Some(_), None) => Needs::Nobody,
+    (Some(old), None) => Direction::narrows(old.refused.is_none()),
     (Some(old), Some(new)) => {
         let less = Authorisation { refused: new.refused.clone(), until: new.until.clone(), ..old.clone() };
         let refused = old.refused.is_none() || old.refused == new.refused;
-        Needs::narrows(less == *new && refused && no_later(&old.until, &new.until))
+        match less == *new && refused && no_later(&old.until, &new.until) {
+            true if new.refused.is_some() => Direction::Stops,
+            narrows => Direction::narrows(narrows),
+        }
     }
-    _ => Needs::TwoApprovers,
+    _ => WIDENS,
 });
 
 fact!(Objection, Objection, objections, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (None, Some(new)) => Needs::narrows(new.settled.is_none()),
-    _ => Needs::narrows(old == new),
+    (None, Some(new)) if new.settled.is_none() => Direction::Stops,
+    _ => Direction::narrows(old == new),
 });
 
 // A device that asks its camera less often, or another, is another.
-fact!(Device, Device, devices, |f| f.stream.clone(), |old, new, _register| Needs::narrows(old == new));
+fact!(Device, Device, devices, |f| f.stream.clone(), |old, new, _register| Direction::narrows(old == new));
 
 fact!(Person, Person, people, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (Some(_), None) => Needs::OneApprover,
+    (Some(_), None) => Direction::Asks(Needs::OneApprover),
     (Some(old), Some(new)) => {
         let less = Person { roles: new.roles.clone(), until: new.until.clone(), trained_until: new.trained_until.clone(), ..old.clone() };
         let shorter = no_later_if(old.until.as_ref(), new.until.as_ref()) && no_later(&old.trained_until, &new.trained_until);
         match less == *new && shorter && new.roles.iter().all(|r| old.roles.contains(r)) {
-            true => Needs::OneApprover,
-            false => Needs::TwoApprovers,
+            true => Direction::Asks(Needs::OneApprover),
+            false => WIDENS,
         }
     }
-    _ => Needs::TwoApprovers,
+    _ => WIDENS,
 });
 
 /// Of the values that are no facts.
-pub(super) fn rules_need(old: &Rules, new: &Rules) -> Needs {
+pub(super) fn rules_direction(old: &Rules, new: &Rules) -> Direction {
     // Taken apart, so that a value that is added to them must be judged here.
     let Rules { sign_inspect_max_days, placeholder_photographs, profiles, attested_signs_only, registered_devices_only } = new;
-    Needs::narrows(
+    Direction::narrows(
         *sign_inspect_max_days <= old.sign_inspect_max_days
             && (old.placeholder_photographs || !placeholder_photographs)
             && old.profiles.iter().all(|p| profiles.contains(p))

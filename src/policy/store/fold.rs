@@ -2,7 +2,8 @@
 
 use super::change::{Edit, Proposal, Table, fact_digest};
 use super::digest::Digest;
-use super::direction::{Fact, Needs, rules_need};
+use super::direction::{Direction, Fact, Needs, rules_direction};
+use super::lighting::opens;
 use crate::policy::facts::{
     Alternative, AreaFact, Authorisation, Consent, Device, Governance, Objection, Order, Person, PurposeFact, Register, Rules, Sign, View,
     Zone,
@@ -71,9 +72,19 @@ fn apply_rules(register: &mut Register, edit: &Edit) -> Result<Needs, DoesNotApp
     if fact_digest(&register.rules) != digest {
         return Err(conflict(edit, &digest));
     }
-    let needs = rules_need(&register.rules, &new);
-    register.rules = new;
-    Ok(needs)
+    let direction = rules_direction(&register.rules, &new);
+    Ok(taken(register, direction, |register| register.rules = new))
+}
+
+/// Makes one edit, and says who must sign for it.
+fn taken(register: &mut Register, direction: Direction, edit: impl FnOnce(&mut Register)) -> Needs {
+    let before = (direction == Direction::Narrows).then(|| register.clone());
+    edit(register);
+    match (direction, before) {
+        (Direction::Asks(needs), _) => needs,
+        (Direction::Narrows, Some(before)) if opens(&before, register) => Needs::ApproversForWhatItOpens,
+        (Direction::Stops | Direction::Narrows, _) => Needs::Nobody,
+    }
 }
 
 fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit) -> Result<Needs, DoesNotApply> {
@@ -84,14 +95,15 @@ fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit) -> Result<Needs, Do
     };
     let place = edit.replaces.map(place).transpose()?;
     let old = place.map(|i| F::listed(register)[i].clone());
-    let needs = F::needs(old.as_ref(), new.as_ref(), register);
-    match (place, new) {
+    if old.is_none() && new.is_none() {
+        return Err(DoesNotApply::Empty);
+    }
+    let direction = F::direction(old.as_ref(), new.as_ref(), register);
+    Ok(taken(register, direction, |register| match (place, new) {
         (Some(i), Some(new)) => F::list(register)[i] = new,
         (Some(i), None) => drop(F::list(register).remove(i)),
-        (None, Some(new)) => F::list(register).push(new),
-        (None, None) => return Err(DoesNotApply::Empty),
-    }
-    Ok(needs)
+        (None, new) => F::list(register).extend(new),
+    }))
 }
 
 /// Edits that make `new` of `old`: what goes first, then what comes, so that an id can pass from one fact to another. `None` of them: the two

@@ -202,6 +202,14 @@ fn what_is_over_by_a_record_is_over_and_what_nobody_knows_is_not_searched() {
     register.consents[1].bundled = true;
     assert_eq!(stands(&register, access, today), Standing::Unknown, "a slip erases nobody");
 
+    register.consents[1].bundled = false;
+    let under = |id: &str| standing(&register, &purpose(access), (ANNA, Some(id)), now());
+    assert_eq!(under("own"), Standing::Over, "the one that it was made under is withdrawn; another that stands keeps nothing of it");
+    assert_eq!(under("again"), Standing::Stands, "made anew, under the one that stands");
+    let mut slip = register.clone();
+    slip.consents[1].bundled = true;
+    assert_eq!(standing(&slip, &purpose(access), (ANNA, Some("again")), now()), Standing::Unknown);
+
     assert_eq!(stands(&register, emergency, today), Standing::Unknown, "no such order");
     register.orders.push(order());
     assert_eq!(stands(&register, emergency, today), Standing::Stands);
