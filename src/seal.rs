@@ -5,6 +5,8 @@
 //!    ├─ HKDF-SHA-256 "placard/1/vault"       wraps each subject's own random key
 //!    │      └─ subject key                   seals that subject's templates
 //!    ├─ HKDF-SHA-256 "placard/1/identities"  seals names
+//!    ├─ HKDF-SHA-256 "placard/1/shards"      seals a shard's counts and root (`gallery/shard/`)
+//!    ├─ HKDF-SHA-256 "placard/1/gallery-proof" Ed25519: signs what an auditor compares (`commands/gallery/proof.rs`)
 //!    ├─ HKDF-SHA-256 "placard/1/signs"       Ed25519: signs the codes on the site's signs (`signs/code.rs`)
 //!    └─ HKDF-SHA-256 "placard/1/register"    Ed25519: signs the founding of the register (`policy/store/site.rs`)
 //! ```
@@ -111,6 +113,12 @@ impl SiteKey {
     /// The key that the codes on this site's signs are signed with. Whoever has the site's key has it; nobody else can make such a code.
     pub fn sign_pair(&self) -> Result<Ed25519KeyPair, SealError> {
         let seed = self.derive_seed("placard/1/signs")?;
+        Ed25519KeyPair::from_seed_unchecked(&seed[..]).map_err(|_| SealError::Library("set up Ed25519"))
+    }
+
+    /// The key that proofs of what a gallery holds are signed with (`placard gallery export-proof`).
+    pub fn gallery_proof_pair(&self) -> Result<Ed25519KeyPair, SealError> {
+        let seed = self.derive_seed("placard/1/gallery-proof")?;
         Ed25519KeyPair::from_seed_unchecked(&seed[..]).map_err(|_| SealError::Library("set up Ed25519"))
     }
 

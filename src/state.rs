@@ -8,6 +8,7 @@
 //!         profiles/NAME/        profile.toml, policies.cedar, signature: regimes that do not come with the program
 //!         models/NAME/          model.onnx, manifest.toml
 //!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
+//!         gallery/shards/*.shard  the same templates as the vault, as sealed, a file for each purpose and model: `gallery/shard/mod.rs`
 //!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
 //!         clock.json            how far the wall clock has been believed; see `gallery/leap.rs`
 //!         control.sock          unless the state directory is the default: then /run/placard/control.sock
@@ -58,6 +59,10 @@ impl StateDirectory {
     }
     pub fn identities(&self) -> PathBuf {
         self.root.join("gallery/identities.redb")
+    }
+    /// Made from the vault, by purpose and model; see `gallery/shard/mod.rs`.
+    pub fn shards(&self) -> PathBuf {
+        self.root.join("gallery/shards")
     }
     pub fn clock(&self) -> PathBuf {
         self.root.join("clock.json")

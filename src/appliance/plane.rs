@@ -137,6 +137,11 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     } else {
         0
     };
+    if matches!(plan.sources, Sources::Configured)
+        && let Err(error) = vault.refresh_shards(plan.clock.utc())
+    {
+        tracing::warn!(%error, "the gallery's shards could not be made; the vault is read instead, which takes longer");
+    }
     let reloaded = set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))?;
     if erased > 0 {
         // The keys are gone already; now the freed pages, with what they opened.

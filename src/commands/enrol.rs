@@ -43,7 +43,7 @@ use crate::state::StateDirectory;
 const GROUP: usize = 32;
 /// A template this similar to one of another subject is taken for the same person. (Impostors reach 0.62, the same person's other
 /// photographs average 0.73, the same photograph 0.9 and more.)
-const DUPLICATE: f32 = 0.75;
+pub(super) const DUPLICATE: f32 = 0.75;
 /// Pictures of one subject that are less similar than this show different people. (Genuine pairs: least 0.33.)
 const UNLIKE: f32 = 0.25;
 /// How long the vault may be in use by somebody else: a service loads it in a moment and lets go.
@@ -85,6 +85,25 @@ pub struct Args {
     guardian_consent: Option<String>,
     #[command(flatten)]
     models: ModelNames,
+}
+
+impl Args {
+    /// Everybody of a directory of pictures.
+    pub(super) fn of_directory(purpose: &Purpose, directory: &Path, adult: bool, expires: u32, models: &ModelNames) -> Self {
+        Self {
+            purpose: purpose.clone(),
+            name: None,
+            images: Vec::new(),
+            list: Some(directory.to_owned()),
+            expires,
+            min_face_width_px: 64,
+            birth_date: None,
+            adult,
+            consent: None,
+            guardian_consent: None,
+            models: models.clone(),
+        }
+    }
 }
 
 /// What became of one entry.
@@ -290,8 +309,8 @@ impl<'a> Enrolment<'a> {
                 Err(refused) => Err(refused),
                 Ok(candidate) => match self.known_as(&set, &decided, &candidate)? {
                     None => {
-                        let accepted = enrolled + decided.iter().filter(|d| d.is_ok()).count();
-                        self.admit(candidate, &subjects, accepted)
+                        let accepted = decided.iter().filter(|d| d.is_ok()).count();
+                        self.admit(candidate, &subjects, enrolled + accepted, accepted)
                     }
                     Some((image, why)) => Err(Verdict::Refused { name: candidate.name, image, why }),
                 },
@@ -305,6 +324,7 @@ impl<'a> Enrolment<'a> {
             templates: candidate.templates().collect(),
             channel: Channel::ImageFile,
             consent: self.eligible.consent.as_deref(),
+            source: None,
             enrolled_at: now,
             expires_at,
         });
@@ -337,11 +357,12 @@ impl<'a> Enrolment<'a> {
     }
 
     /// Whether there is room for one more, and the subject's id is nobody's yet.
-    fn admit(&self, candidate: Candidate, known: &BTreeSet<SubjectId>, enrolled: usize) -> Result<Candidate, Verdict> {
+    fn admit(&self, candidate: Candidate, known: &BTreeSet<SubjectId>, enrolled: usize, accepted: usize) -> Result<Candidate, Verdict> {
         let why = if known.contains(&candidate.subject) {
             Some(Why::SubjectKnown { subject: candidate.subject.clone() })
         } else {
-            self.studio.desk.has_room(enrolled, self.days).err().map(Why::Rule)
+            let stored = self.studio.desk.may_store(known.len() + accepted);
+            self.studio.desk.has_room(enrolled, self.days).err().or(stored.err()).map(Why::Rule)
         };
         let Some(why) = why else { return Ok(candidate) };
         let image = candidate.taken.first().map(|t| t.image.clone()).unwrap_or_default();
@@ -349,7 +370,7 @@ impl<'a> Enrolment<'a> {
     }
 }
 
-fn refused(reason: Reason) -> Failed {
+pub(super) fn refused(reason: Reason) -> Failed {
     Failed::new(Exit::Refused, anyhow!("refused: {reason}"))
 }
 
@@ -395,7 +416,7 @@ pub(super) fn vault_failed(error: VaultError) -> Failed {
 }
 
 /// A service that does not run loads the vault when it starts, so its absence is no news.
-fn tell_service(state: &StateDirectory) {
+pub(super) fn tell_service(state: &StateDirectory) {
     if let Err(error) = hand_over(state) {
         tracing::warn!(%error, "enrolled, but the service may not be able to read the gallery");
     }

@@ -18,6 +18,7 @@ pub mod enrol;
 mod evaluate;
 mod exits;
 mod fact;
+pub mod gallery;
 pub mod model;
 pub mod objection;
 pub mod order;
@@ -143,6 +144,8 @@ pub enum Command {
     Delete(delete::Args),
     /// Ask a camera what it does by itself: face analytics, recording.
     Device(device::Args),
+    /// The gallery's files: make, import, list, count, compact, check, re-key, prove.
+    Gallery(gallery::Args),
     /// Search the gallery with an image.
     Search(search::Args),
     /// Verify at a gate that somebody is whom they claim to be: 1:1, with their consent.
@@ -205,6 +208,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Enrol(args) => enrol::run(&context, args),
         Command::Delete(args) => delete::run(&context, args),
         Command::Device(args) => device::run(&context, args),
+        Command::Gallery(args) => gallery::run(&context, args),
         Command::Search(args) => search::run(&context, args),
         Command::Verify(args) => verify::run(&context, args),
         Command::Model(args) => model::run(&context, args),

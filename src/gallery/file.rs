@@ -104,7 +104,17 @@ pub(super) fn rewrite(
 
 /// Whether any byte of the gallery's files still spells the subject's id, in force or in a freed page.
 pub fn is_mentioned(state: &StateDirectory, subject: &SubjectId) -> std::io::Result<bool> {
-    Ok(mentions(&state.vault(), subject.0.as_bytes())? || mentions(&state.identities(), subject.0.as_bytes())?)
+    let id = subject.0.as_bytes();
+    let shards = match std::fs::read_dir(state.shards()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        listed => listed?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?,
+    };
+    for path in [state.vault(), state.identities()].iter().chain(&shards) {
+        if mentions(path, id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn mentions(path: &Path, what: &[u8]) -> std::io::Result<bool> {

@@ -59,6 +59,16 @@ impl Identities {
         String::from_utf8(plain.to_vec()).map(Some).map_err(|_| SealError::NotAuthentic.into())
     }
 
+    /// Who has a name.
+    pub fn subjects(&self) -> Result<Vec<SubjectId>, VaultError> {
+        let storage = |error: redb::Error| VaultError::storage(&self.path, error);
+        let read = || -> Result<Vec<SubjectId>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(NAMES)?;
+            table.iter()?.map(|row| Ok(SubjectId(row?.0.value().into()))).collect()
+        };
+        read().map_err(storage)
+    }
+
     /// Removes one name. True if there was one.
     pub fn remove(&self, subject: &SubjectId) -> Result<bool, VaultError> {
         durable_write(&self.database, &self.path, |write| Ok(write.open_table(NAMES)?.remove(&*subject.0)?.is_some()))

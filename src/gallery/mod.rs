@@ -1,7 +1,7 @@
 //! Gallery: who is looked for, per purpose. Searched exactly.
 //!
 //! ```text
-//! vault.redb (sealed templates) ── reload ──▶ set: purpose → scan ── search ──▶ candidates
+//! vault.redb (sealed templates, the truth) ── shards/*.shard (the same, to be loaded fast) ── reload ──▶ set: purpose → scan ── search ──▶ candidates
 //! identities.redb (sealed names, another key; opened by commands, never by the pipeline)
 //! ```
 //!
@@ -9,18 +9,26 @@
 //! cannot be compared with anybody but through [`set::GallerySet::search`], which takes a live `Permit<Match>` and searches that permit's purpose (C03, C18), or through
 //! [`set::GallerySet::verify`], which takes a live `Permit<Verify>` and looks at the templates of that permit's claimant alone.
 
+pub mod duplicates;
 pub mod exact;
 mod file;
 pub mod identities;
 pub mod leap;
+pub mod npy;
 pub mod purge;
 mod record;
 pub(crate) mod scan;
 pub mod set;
+pub mod shard;
 pub mod vault;
 
 pub use crate::seal;
 pub use file::is_mentioned;
+
+/// Whether a scan would take `template`: what it refuses must not be enrolled.
+pub fn check_template(template: &crate::embedding::Embedding) -> Result<(), scan::Refused> {
+    scan::check(template.as_slice())
+}
 
 use std::fmt;
 use std::str::FromStr;
@@ -118,3 +126,6 @@ pub(crate) trait Scan: Send + Sync {
         None
     }
 }
+
+#[cfg(test)]
+mod fuzz;

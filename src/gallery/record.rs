@@ -25,11 +25,13 @@ pub(super) const FORMAT: u16 = 1;
 pub enum Channel {
     /// An image file that an operator handed over.
     ImageFile,
+    /// A template that was made elsewhere, with the same model, and that an operator handed over in a file: no picture was seen here.
+    TemplateFile,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Header {
+pub(crate) struct Header {
     pub format: u16,
     pub subject: SubjectId,
     pub purpose: Purpose,
@@ -45,6 +47,9 @@ pub(super) struct Header {
     /// Id of the consent that it rests on, if it rests on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<String>,
+    /// Where a template file came from, in the words of who handed it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 impl Header {
@@ -81,12 +86,18 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     /// `key` is the row's key: (purpose, subject, ordinal).
     pub fn parse(bytes: &'a [u8], key: (&str, &str, u8)) -> Result<Self, SealError> {
+        let record = Self::read(bytes)?;
+        let Header { subject, purpose, ordinal, .. } = &record.header;
+        let at_home = purpose.to_string() == key.0 && *subject.0 == *key.1 && *ordinal == key.2;
+        if at_home { Ok(record) } else { Err(SealError::NotAuthentic) }
+    }
+
+    /// Wherever it lies: whoever calls compares its header with the place.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, SealError> {
         let (length, rest) = bytes.split_first_chunk::<2>().ok_or(SealError::NotAuthentic)?;
         let (bound, sealed) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(SealError::NotAuthentic)?;
         let header: Header = serde_json::from_slice(bound).map_err(|_| SealError::NotAuthentic)?;
-        let at_home =
-            header.format == FORMAT && header.purpose.to_string() == key.0 && *header.subject.0 == *key.1 && header.ordinal == key.2;
-        if at_home { Ok(Self { header, bound, sealed }) } else { Err(SealError::NotAuthentic) }
+        if header.format == FORMAT { Ok(Self { header, bound, sealed }) } else { Err(SealError::NotAuthentic) }
     }
 
     pub fn open(&self, key: &SealingKey) -> Result<Zeroizing<Vec<f32>>, SealError> {
@@ -107,7 +118,7 @@ mod tests {
 
     #[test]
     fn pictures_come_over_the_desk_and_by_no_other_way() {
-        assert_eq!(serde_json::to_string(&Channel::ImageFile).expect("text"), "\"image-file\"");
+        assert_eq!(serde_json::to_string(&[Channel::ImageFile, Channel::TemplateFile]).expect("text"), r#"["image-file","template-file"]"#);
         for other in ["e-mail", "email", "camera", "stream", "web", "Image-File", ""] {
             assert!(serde_json::from_value::<Channel>(other.into()).is_err(), "{other} must not be a channel");
         }

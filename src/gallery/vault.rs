@@ -4,16 +4,19 @@
 //! templates-1  (purpose, subject, ordinal) → record (record.rs)
 //! keys-1       subject → its key, wrapped: nonce (12) | key (32) | tag (16), bound to the subject
 //! versions-1   purpose → version, grows with every change to that purpose
+//! imports-1    digest of what is imported → how many people were dealt with; while an import is under way
+//! marks-1      purpose → 16 random bytes, others after every change: by them a shard is known to be of this vault as it is
 //! ```
 //!
 //! Invariants: what a call acknowledged is on the disk (`Durability::Immediate`). A subject without a key is gone, whatever rows are left
-//! of it: deletion destroys the key first, in a commit of its own. redb writes to new pages, so a freed page may hold the
+//! of it: deletion destroys the key first, in every shard (`vault/shards.rs`), then here, in a commit of its own. redb writes to new pages, so a freed page may hold the
 //! *wrapped* key until it is used again (it opens nothing without the site key), or until the file is written anew
 //! ([`Vault::rewrite`]; `placard delete` does so).
 //! One process at a time may have the file open: open, do the work, drop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
@@ -24,6 +27,8 @@ pub use super::record::Channel;
 use super::record::{FORMAT, Header, Record};
 use super::scan::{self, Refused};
 use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
+use super::shard::disk::RealDisk;
+use super::shard::{Next, ShardError, Shelf};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
@@ -33,9 +38,24 @@ use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 use crate::state::StateDirectory;
 
+mod check;
+mod people;
+mod shards;
+
+pub use check::{Checked, Found};
+
+pub(crate) use people::OwnTemplate;
+pub use people::{Enrolled, NewSubject, PurposeTemplates, Template, Traces};
+#[cfg(test)]
+pub(crate) use shards::Source;
+use shards::random_mark;
+pub use shards::{Mark, Progress, ShardFacts};
+
 const TEMPLATES: TableDefinition<(&str, &str, u8), &[u8]> = TableDefinition::new("templates-1");
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("keys-1");
 const VERSIONS: TableDefinition<&str, u64> = TableDefinition::new("versions-1");
+const IMPORTS: TableDefinition<&[u8], u64> = TableDefinition::new("imports-1");
+const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks-1");
 
 /// Templates one subject may have for one purpose.
 pub const MAX_TEMPLATES: usize = 5;
@@ -52,6 +72,8 @@ pub enum VaultError {
     File { path: PathBuf, error: std::io::Error },
     #[error(transparent)]
     Seal(#[from] SealError),
+    #[error(transparent)]
+    Shard(#[from] ShardError),
     #[error("subject {subject} exists already")]
     SubjectExists { subject: SubjectId },
     #[error("{count} templates for one subject: 1 to {MAX_TEMPLATES} are allowed")]
@@ -71,93 +93,11 @@ impl VaultError {
     }
 }
 
-/// A subject to enrol for one purpose.
-pub struct NewSubject<'a> {
-    pub subject: SubjectId,
-    pub purpose: &'a Purpose,
-    pub model: &'a TemplateModel,
-    /// 1 to [`MAX_TEMPLATES`].
-    pub templates: Vec<&'a Embedding>,
-    pub channel: Channel,
-    /// Id of the consent that it rests on.
-    pub consent: Option<&'a str>,
-    pub enrolled_at: Stamp<Utc>,
-    pub expires_at: Stamp<Utc>,
-}
-
-/// A subject as the vault has it for one purpose.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Enrolled {
-    pub subject: SubjectId,
-    pub purpose: Purpose,
-    pub templates: usize,
-    pub model: String,
-    pub channel: Channel,
-    pub consent: Option<String>,
-    pub enrolled_at: Stamp<Utc>,
-    pub expires_at: Stamp<Utc>,
-}
-
-/// An opened template. Wiped on drop.
-pub struct Template {
-    pub subject: SubjectId,
-    pub expires_at: Stamp<Utc>,
-    /// Id of the consent that it rests on, if it rests on one.
-    pub consent: Option<Box<str>>,
-    /// Not for other crates: nobody is compared with but by a search under a permit.
-    pub(crate) values: Zeroizing<Vec<f32>>,
-}
-
-/// What may be searched for one purpose, and what was left out.
-#[derive(Default)]
-pub struct PurposeTemplates {
-    pub version: u64,
-    /// In the order of subjects' ids, a subject's templates side by side.
-    pub templates: Vec<Template>,
-    /// Left out: past their end.
-    pub expired: usize,
-    /// Left out: the consent or order that they rest on is over, or is not in the register.
-    pub unfounded: usize,
-    /// Left out: made with another model.
-    pub other_model: usize,
-    /// Left out: rows that do not open. Altered, moved, or written under another site key: an alarm.
-    pub damaged: Vec<SubjectId>,
-}
-
-impl PurposeTemplates {
-    /// Leaves out whatever does not stand.
-    pub fn keep_standing(&mut self, standing: &dyn Fn(&SubjectId, Option<&str>) -> Standing) {
-        let before = self.templates.len();
-        self.templates.retain(|t| standing(&t.subject, t.consent.as_deref()) == Standing::Stands);
-        self.unfounded += before - self.templates.len();
-    }
-}
-
-/// What there is of one subject, whether or not it opens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
-    pub key: bool,
-    /// Purpose, as the row has it, and how many rows.
-    pub rows: BTreeMap<String, usize>,
-}
-
-impl Traces {
-    pub fn any(&self) -> bool {
-        self.key || !self.rows.is_empty()
-    }
-}
-
-/// One of a subject's own templates, and what may be compared with it.
-pub(crate) struct OwnTemplate {
-    pub purpose: Purpose,
-    pub model: TemplateModel,
-    pub embedding: Embedding,
-}
-
 pub struct Vault {
     database: Database,
     path: PathBuf,
     wrapping: SealingKey,
+    shelf: Shelf,
 }
 
 /// A row that opened; `values` are plain.
@@ -170,12 +110,12 @@ impl Vault {
     /// Opens or makes the file. One process at a time: [`VaultError::Busy`] while another has it.
     pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
         let path = state.vault();
-        let database = open_database(&path, |write| {
-            write.open_table(TEMPLATES)?;
-            write.open_table(KEYS)?;
-            write.open_table(VERSIONS).map(drop)
-        })?;
-        Ok(Self { database, path, wrapping: key.derive("placard/1/vault")? })
+        let database = open_database(&path, make_tables)?;
+        Self::over(database, path, Shelf::new(Arc::new(RealDisk), state.shards(), key.derive("placard/1/shards")?), key)
+    }
+
+    fn over(database: Database, path: PathBuf, shelf: Shelf, key: &SiteKey) -> Result<Self, VaultError> {
+        Ok(Self { database, path, wrapping: key.derive("placard/1/vault")?, shelf })
     }
 
     /// [`open`](Self::open), waiting up to `patience` for another process to be done with it.
@@ -192,6 +132,15 @@ impl Vault {
 
     /// Enrols all of `subjects` or none. Durable when it returns.
     pub fn enrol(&self, subjects: &[NewSubject<'_>]) -> Result<(), VaultError> {
+        self.enrol_with(subjects, None)
+    }
+
+    /// [`enrol`](Self::enrol), and how far an import is, in one transaction.
+    pub fn enrol_part(&self, subjects: &[NewSubject<'_>], progress: &Progress) -> Result<(), VaultError> {
+        self.enrol_with(subjects, Some(progress))
+    }
+
+    fn enrol_with(&self, subjects: &[NewSubject<'_>], progress: Option<&Progress>) -> Result<(), VaultError> {
         let mut rows = Vec::with_capacity(subjects.len());
         let mut ids = BTreeSet::new();
         for new in subjects {
@@ -201,6 +150,10 @@ impl Vault {
             let key = random_key()?;
             let wrapped = self.wrapping.seal(&bound_to_key(&new.subject.0), &key[..])?;
             rows.push((new, wrapped, seal_templates(&SealingKey::new(&key)?, new)?));
+        }
+        let mut marks: BTreeMap<String, Mark> = BTreeMap::new();
+        for new in subjects {
+            marks.insert(new.purpose.to_string(), random_mark()?);
         }
         let taken = durable_write(&self.database, &self.path, |write| {
             let (mut templates, mut keys) = (write.open_table(TEMPLATES)?, write.open_table(KEYS)?);
@@ -216,30 +169,43 @@ impl Vault {
                     templates.insert((purpose.as_str(), &*new.subject.0, ordinal), record.as_slice())?;
                 }
             }
-            bump_versions(write, &subjects.iter().map(|s| s.purpose.to_string()).collect())?;
+            for purpose in subjects.iter().map(|s| s.purpose.to_string()).collect::<BTreeSet<_>>() {
+                let version = write.open_table(VERSIONS)?.get(purpose.as_str())?.map_or(0, |v| v.value());
+                let mark = marks.get(&purpose).map_or([0; 16], |mark| *mark);
+                set_version(write, &purpose, version + 1, &mark)?;
+            }
+            if let Some(Progress { import, done }) = progress {
+                write.open_table(IMPORTS)?.insert(&import[..], done)?;
+            }
             Ok(None)
         })?;
         taken.map_or(Ok(()), |subject| Err(VaultError::SubjectExists { subject }))
     }
 
-    /// Deletes subjects from every purpose: first their keys, durably, then their rows. True if there was anything to delete. Their names
-    /// are in another file: see [`Identities::retain`](super::identities::Identities::retain).
+    /// Deletes subjects from every purpose: first their keys, in the shards and then here, durably, then their rows. True if there was anything to
+    /// delete. Their names are in another file: see [`Identities::retain`](super::identities::Identities::retain).
     pub fn delete(&self, subjects: &BTreeSet<SubjectId>) -> Result<bool, VaultError> {
         let chosen = |subject: &str| subjects.contains(subject);
+        let purposes = self.read(|read| {
+            let mut purposes = BTreeSet::new();
+            for row in read.open_table(TEMPLATES)?.iter()? {
+                let (key, _) = row?;
+                if chosen(key.value().1) {
+                    purposes.insert(key.value().0.to_owned());
+                }
+            }
+            Ok(purposes)
+        })?;
+        let next = self.erase_from_shards(subjects, &purposes)?;
         let affected = durable_write(&self.database, &self.path, |write| {
             let mut keys = write.open_table(KEYS)?;
             let mut found = false;
             for subject in subjects {
                 found |= keys.remove(&*subject.0)?.is_some();
             }
-            let mut purposes = BTreeSet::new();
-            for row in write.open_table(TEMPLATES)?.iter()? {
-                let (key, _) = row?;
-                if chosen(key.value().1) {
-                    purposes.insert(key.value().0.to_owned());
-                }
+            for (purpose, Next { version, mark, .. }) in &next {
+                set_version(write, purpose, *version, mark)?;
             }
-            bump_versions(write, &purposes)?;
             Ok(found || !purposes.is_empty())
         })?;
         durable_write(&self.database, &self.path, |write| Ok(write.open_table(TEMPLATES)?.retain(|key, _| !chosen(key.1))?))?;
@@ -317,24 +283,6 @@ impl Vault {
         Ok(all)
     }
 
-    /// The templates that may be searched for `purpose` at `now` with `model`.
-    pub fn load_purpose(&self, purpose: &Purpose, model: &TemplateModel, now: Stamp<Utc>) -> Result<PurposeTemplates, VaultError> {
-        // Read before the rows: a change in between makes the next reload look again.
-        let mut loaded = PurposeTemplates { version: self.version(purpose)?, ..PurposeTemplates::default() };
-        self.open_rows(purpose, None, &mut |subject, opened| match opened {
-            Err(_) => loaded.damaged.push(SubjectId(subject.into())),
-            Ok(Opened { header, .. }) if header.expires_at_ns <= now.ns() => loaded.expired += 1,
-            Ok(Opened { header, .. }) if !header.is_of(model) => loaded.other_model += 1,
-            Ok(Opened { header, values }) => loaded.templates.push(Template {
-                subject: header.subject,
-                expires_at: Stamp::from_ns(header.expires_at_ns),
-                consent: header.consent.map(Into::into),
-                values,
-            }),
-        })?;
-        Ok(loaded)
-    }
-
     /// What there is of `subject`: its key, and rows for every purpose, opened or not.
     pub fn traces(&self, subject: &SubjectId) -> Result<Traces, VaultError> {
         self.read(|read| {
@@ -364,6 +312,19 @@ impl Vault {
         Ok(own)
     }
 
+    /// [`load_purpose`](Self::load_purpose) from the vault's own rows.
+    pub(super) fn load_rows(&self, purpose: &Purpose, model: &TemplateModel, now: Stamp<Utc>) -> Result<PurposeTemplates, VaultError> {
+        // Read before the rows: a change in between makes the next reload look again.
+        let mut loaded = PurposeTemplates { version: self.version(purpose)?, ..PurposeTemplates::default() };
+        self.open_rows(purpose, None, &mut |subject, opened| match opened {
+            Err(_) => loaded.damaged.push(SubjectId(subject.into())),
+            Ok(Opened { header, .. }) if header.expires_at_ns <= now.ns() => loaded.expired += 1,
+            Ok(Opened { header, .. }) if !header.is_of(model) => loaded.other_model += 1,
+            Ok(Opened { header, values }) => loaded.templates.push(Template::opened(header, values)),
+        })?;
+        Ok(loaded)
+    }
+
     /// Writes the file anew, with what is in force and nothing else: no page of it holds what was deleted before. Whoever waits for the
     /// vault finds the new file.
     pub fn rewrite(self) -> Result<(), VaultError> {
@@ -382,6 +343,20 @@ impl Vault {
             for row in read.open_table(VERSIONS)?.iter()? {
                 let (purpose, version) = row?;
                 versions.insert(purpose.value(), version.value())?;
+            }
+            let mut imports = write.open_table(IMPORTS)?;
+            if let Some(old) = there(read.open_table(IMPORTS))? {
+                for row in old.iter()? {
+                    let (import, done) = row?;
+                    imports.insert(import.value(), done.value())?;
+                }
+            }
+            let mut marks = write.open_table(MARKS)?;
+            if let Some(old) = there(read.open_table(MARKS))? {
+                for row in old.iter()? {
+                    let (purpose, mark) = row?;
+                    marks.insert(purpose.value(), mark.value())?;
+                }
             }
             Ok(())
         })
@@ -458,18 +433,32 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
             expires_at_ns: new.expires_at.ns(),
             channel: new.channel,
             consent: new.consent.map(str::to_owned),
+            source: new.source.map(str::to_owned),
         };
         Ok(header.seal(key, template.as_slice())?)
     };
     (0..).zip(&new.templates).map(one).collect()
 }
 
-fn bump_versions(write: &WriteTransaction, purposes: &BTreeSet<String>) -> Result<(), redb::Error> {
-    let mut versions = write.open_table(VERSIONS)?;
-    for purpose in purposes {
-        let version = versions.get(purpose.as_str())?.map_or(0, |v| v.value());
-        versions.insert(purpose.as_str(), version + 1)?;
+fn make_tables(write: &WriteTransaction) -> Result<(), redb::TableError> {
+    write.open_table(TEMPLATES)?;
+    write.open_table(KEYS)?;
+    write.open_table(MARKS)?;
+    write.open_table(IMPORTS)?;
+    write.open_table(VERSIONS).map(drop)
+}
+
+/// A table that vaults of an earlier version do not have.
+fn there<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+    match opened {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        opened => Ok(Some(opened?)),
     }
+}
+
+fn set_version(write: &WriteTransaction, purpose: &str, version: u64, mark: &Mark) -> Result<(), redb::Error> {
+    write.open_table(VERSIONS)?.insert(purpose, version)?;
+    write.open_table(MARKS)?.insert(purpose, &mark[..])?;
     Ok(())
 }
 

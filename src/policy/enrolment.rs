@@ -20,6 +20,7 @@ use crate::purpose::{Purpose, PurposeKind};
 use super::facts::Register;
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, StreamState, Withheld};
 use super::profile::Library;
+use super::profile::values::Values;
 use super::rules::{Reason, Rule, grant_of, purpose_stands};
 use super::store::Present;
 use super::wall_clock::{WallClockGuard, not_before};
@@ -42,6 +43,26 @@ pub struct EnrolmentDesk {
     minor_age: u32,
     /// Days that a template may be kept.
     templates_max_days: Option<u32>,
+    filing: Option<Filing>,
+}
+
+/// How many distinct persons may be stored before a regime asks for a filing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filing {
+    pub persons: u32,
+    /// Told from this share on, percent.
+    pub warn_pct: u32,
+}
+
+impl Filing {
+    /// `None`: no regime asks.
+    pub fn of(values: &Values) -> Option<Self> {
+        values.filing_persons.map(|persons| Self { persons, warn_pct: values.filing_warn_pct.min(100) })
+    }
+
+    pub fn warn_at(self) -> u32 {
+        u32::try_from(u64::from(self.persons) * u64::from(self.warn_pct) / 100).unwrap_or(self.persons)
+    }
 }
 
 /// Why a permit was not given.
@@ -92,6 +113,7 @@ impl EnrolmentDesk {
                         claim: None,
                     };
                     let (minor_age, templates_max_days) = (regime.values.minor_age, regime.values.templates_max_days);
+                    let filing = Filing::of(&regime.values);
                     let (register, purpose) = (register.clone(), purpose.clone());
                     return Ok(Self {
                         writer,
@@ -105,6 +127,7 @@ impl EnrolmentDesk {
                         purpose,
                         minor_age,
                         templates_max_days,
+                        filing,
                     });
                 }
             }
@@ -138,6 +161,21 @@ impl EnrolmentDesk {
     /// Whether one more has room beside `enrolled`, for `days`.
     pub fn has_room(&self, enrolled: usize, days: u32) -> Result<(), Reason> {
         eligible::has_room(&self.register, &self.purpose, enrolled, days)
+    }
+
+    /// Whether one distinct person more may be stored beside `stored`, counting all purposes together: no more than the regime lets anybody store
+    /// without a filing. Says it too when the limit is near.
+    pub fn may_store(&self, stored: usize) -> Result<Option<String>, Reason> {
+        let Some(filing) = self.filing else { return Ok(None) };
+        if stored >= filing.persons as usize {
+            let fact = format!(
+                "{stored} persons are stored, all purposes together; the site's regime asks for a filing from {} on",
+                filing.persons
+            );
+            return Err(Reason::new(Rule::GalleryCapped, fact, "delete whoever need not be stored: no filing can be recorded here yet"));
+        }
+        let near = stored >= filing.warn_at() as usize;
+        Ok(near.then(|| format!("{stored} of {} persons that may be stored without a filing", filing.persons)))
     }
 
     /// What has become of what `subject` is enrolled on.
@@ -247,6 +285,10 @@ mod tests {
         let mut desk = EnrolmentDesk::open(&good(), &purpose, clock).expect("open");
         let fifteen = Declared { birth_date: Some("2011-06-01".parse().expect("date")), ..Declared::default() };
         assert_eq!(desk.eligible(&fifteen).expect("of age").ends, None, "nothing but the basis bounds it");
+        assert_eq!(desk.may_store(1_000_000), Ok(None), "no regime of the example asks for a filing");
+        desk.filing = Some(Filing { persons: 100, warn_pct: 80 });
+        assert_eq!((desk.may_store(79), desk.may_store(80).map(|w| w.is_some())), (Ok(None), Ok(true)));
+        assert!(desk.may_store(99).is_ok() && desk.may_store(100).is_err());
         (desk.minor_age, desk.templates_max_days) = (16, Some(90));
         assert_eq!(desk.eligible(&fifteen).err().map(|r| r.rule), Some(Rule::GuardianConsents));
         let adult = desk.eligible(&Declared { adult: true, ..Declared::default() }).expect("of age");

@@ -25,6 +25,8 @@ pub enum Refused {
     Spiky { residual: f32 },
     #[error("could not be checked: {0}")]
     Memory(NoMemory),
+    #[error("cannot be added while the gallery is searched")]
+    Busy,
 }
 
 /// Codes of both depths.

@@ -55,6 +55,7 @@ fn enrol_until(vault: &Vault, purpose: &Purpose, templates: &[Embedding], expire
         templates: templates.iter().collect(),
         channel: Channel::ImageFile,
         consent: None,
+        source: None,
         enrolled_at: NOW,
         expires_at,
     };
@@ -233,6 +234,7 @@ fn subjects_are_refused_whole() {
             templates: templates.iter().collect(),
             channel: Channel::ImageFile,
             consent: None,
+            source: None,
             enrolled_at: NOW,
             expires_at: END,
         }
@@ -430,6 +432,7 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
         templates: vec![&template],
         channel: Channel::ImageFile,
         consent: Some("mother"),
+        source: None,
         enrolled_at: NOW,
         expires_at: END,
     };
@@ -450,3 +453,6 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
     assert_eq!(purge(&vault, &withdrawn, &site.state, &site.key, at).expect("purges"), 1);
     assert!(!vault.traces(&subject).expect("reads").any());
 }
+
+mod power_cut;
+mod shards;

@@ -1,0 +1,395 @@
+//! `placard gallery import`: templates that were made elsewhere, with the same model, into the gallery of one purpose.
+//!
+//! The law is enrolment's: the purpose must be in force in the register, everybody's age is declared, consents are records, caps and ends hold,
+//! and whoever is enrolled for the purpose already is not enrolled twice. What enrolment sees and this does not is the picture: so a template's record says
+//! that it came in a file, and from where.
+//!
+//! Subjects are written in groups of [`GROUP`], each durable before it is told; how far it came is written in the same transaction, so an import that
+//! was cut short goes on where it stopped when it is run again with the same files. The vault is let go of between groups.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::super::enrol::{self, DUPLICATE, refused, site_key, tell_service, vault_failed};
+use super::super::exits::{present, store_failed};
+use super::super::portrait::{ModelNames, desk_closed, intended, only_model};
+use super::super::{Context, Exit, Failed, Outcome};
+use super::people::{self, Person};
+use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
+use crate::embedding::Embedding;
+use crate::engine::manifest::Task;
+use crate::engine::store;
+use crate::gallery::duplicates::{AT_ONCE, Known};
+use crate::gallery::identities::Identities;
+use crate::gallery::leap::believe;
+use crate::gallery::npy::Rows;
+use crate::gallery::seal::SiteKey;
+use crate::gallery::vault::{Channel, Mark, NewSubject, Progress, Vault};
+use crate::gallery::{SubjectId, TemplateModel};
+use crate::matching::template_model;
+use crate::policy::enrolment::EnrolmentDesk;
+use crate::policy::enrolment::eligible::Eligible;
+use crate::policy::facts::Register;
+use crate::purpose::Purpose;
+use crate::shutdown::Shutdown;
+
+/// Subjects a transaction.
+const GROUP: usize = 256;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What the subjects are looked for: a purpose of the register.
+    #[arg(long)]
+    purpose: Purpose,
+    /// Templates: an .npy file of shape (rows, values), type <f4; or a directory of pictures, a folder or a file for each subject.
+    #[arg(value_name = "FILE|DIR")]
+    from: PathBuf,
+    /// Whose they are, a line for each row: NAME, then, after tabs, AGE (a date of birth, or `adult`), CONSENT, GUARDIAN'S CONSENT.
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+    /// Where the templates come from, in a few words: kept with each of them.
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
+    /// Declares that everybody of whom the list says nothing is of full age.
+    #[arg(long)]
+    adult: bool,
+    /// Days until the subjects are forgotten; never longer than the purpose's legal basis.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
+    expires: u32,
+    #[command(flatten)]
+    models: ModelNames,
+}
+
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    present(&args.from)?;
+    if args.from.is_dir() {
+        if args.ids.is_some() || args.source.is_some() {
+            return Err(Failed::new(
+                Exit::Usage,
+                anyhow!("--ids and --source go with an .npy file; a directory of pictures has names of its own"),
+            ));
+        }
+        return enrol::run(context, enrol::Args::of_directory(&args.purpose, &args.from, args.adult, args.expires, &args.models));
+    }
+    let (Some(ids), Some(source)) = (&args.ids, &args.source) else {
+        return Err(Failed::new(
+            Exit::Usage,
+            anyhow!("an .npy file needs --ids FILE (whose its rows are) and --source TEXT (where they come from)"),
+        ));
+    };
+    let rows = Rows::open(&args.from).map_err(|e| Failed::new(Exit::Usage, e))?;
+    let people = people::read(ids, rows.shape().rows, args.adult).map_err(|e| Failed::new(Exit::Usage, e))?;
+    let digest = digest(&[&args.from, ids], &args.purpose)?;
+    let mut import = Import::open(context, args, source, digest, rows)?;
+    let bar = ProgressBar::new(people.len() as u64);
+    if context.json || !std::io::stderr().is_terminal() {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed} of about {duration}  {msg}")?);
+    let done = import.done()?;
+    import.skip(&people, done)?;
+    bar.set_position(done as u64);
+    let (mut enrolled, mut refused) = (0, 0);
+    for (number, group) in people.chunks(GROUP).enumerate().skip(done.div_ceil(GROUP)) {
+        let after = (number * GROUP + group.len()) as u64;
+        for told in import.take(group, after)? {
+            match &told.1 {
+                Ok(_) => enrolled += 1,
+                Err(_) => refused += 1,
+            }
+            bar.suspend(|| show(context.json, &args.purpose, &told))?;
+        }
+        bar.set_position(after);
+    }
+    bar.finish_and_clear();
+    import.finish()?;
+    show_sum(context.json, enrolled, refused, done)?;
+    tell_service(&context.state);
+    Ok(if refused == 0 { Exit::Success } else { Exit::Refused })
+}
+
+/// What was read, and for what: an import goes on only where all of it is the same.
+fn digest(files: &[&Path], purpose: &Purpose) -> Result<[u8; 32], Failed> {
+    let mut hash = Sha256::new().chain_update(purpose.to_string());
+    let mut piece = vec![0; 1 << 20];
+    for path in files {
+        let mut file = std::fs::File::open(path)?;
+        hash.update(file.metadata()?.len().to_le_bytes());
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                read => hash.update(&piece[..read]),
+            }
+        }
+    }
+    Ok(hash.finalize().into())
+}
+
+/// What became of a person.
+type Told = (Person, Result<(SubjectId, Stamp<Utc>), String>);
+
+struct Import<'a> {
+    context: &'a Context,
+    purpose: &'a Purpose,
+    source: &'a str,
+    digest: [u8; 32],
+    rows: Rows,
+    days: u32,
+    key: SiteKey,
+    model: TemplateModel,
+    desk: EnrolmentDesk,
+    clock: SharedClock,
+    /// The gallery as this import knows it, and the vault's mark then.
+    known: Option<(Known, Option<Mark>)>,
+    /// Rows still to be read.
+    left: usize,
+}
+
+/// Somebody whom the register lets in.
+struct Candidate {
+    person: Person,
+    subject: SubjectId,
+    eligible: Eligible,
+    templates: Vec<Embedding>,
+}
+
+impl<'a> Import<'a> {
+    fn open(context: &'a Context, args: &'a Args, source: &'a str, digest: [u8; 32], rows: Rows) -> Result<Self, Failed> {
+        let clock: SharedClock = SystemClock::shared();
+        let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+        let desk = EnrolmentDesk::open(&register, &args.purpose, clock.clone()).map_err(refused)?;
+        desk.has_room(0, args.expires).map_err(refused)?;
+        let name = args.models.embedder.clone().map_or_else(|| only_model(context, Task::FaceEmbedder, "embedder"), Ok)?;
+        let (manifest, _) = store::open(&context.state, &name).map_err(store_failed)?;
+        let model = template_model(&manifest).ok_or_else(|| Failed::new(Exit::Refused, anyhow!("model `{name}` makes no embeddings")))?;
+        let site = intended(&context.state, &[manifest])?;
+        let key = site_key(&context.state, site.as_ref())?;
+        if rows.shape().values != model.dim {
+            let (found, dim) = (rows.shape().values, model.dim);
+            let error = anyhow!(
+                "{} has rows of {found} values, model `{name}` makes {dim}: templates of another model cannot be compared",
+                args.from.display()
+            );
+            return Err(Failed::new(Exit::Refused, error));
+        }
+        let left = usize::try_from(rows.shape().rows)?;
+        Ok(Self { context, purpose: &args.purpose, source, digest, rows, days: args.expires, key, model, desk, clock, known: None, left })
+    }
+
+    fn vault(&self) -> Result<Vault, Failed> {
+        Vault::open_patiently(&self.context.state, &self.key, enrol::PATIENCE, &Shutdown::new()).map_err(vault_failed)
+    }
+
+    /// People that an import of the same files has dealt with.
+    fn done(&self) -> Result<usize, Failed> {
+        Ok(usize::try_from(self.vault()?.import_progress(&self.digest)?)?)
+    }
+
+    fn finish(&self) -> Result<(), Failed> {
+        Ok(self.vault()?.forget_import(&self.digest)?)
+    }
+
+    fn skip(&mut self, people: &[Person], done: usize) -> Result<(), Failed> {
+        for _ in 0..people.iter().take(done).map(|p| p.rows).sum() {
+            self.rows.read()?;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Takes in whom the law and the gallery let in. Durable when it returns, with `after` as how far the import is.
+    fn take(&mut self, group: &[Person], after: u64) -> Result<Vec<Told>, Failed> {
+        let mut told: Vec<Option<Told>> = Vec::with_capacity(group.len());
+        let mut candidates: Vec<(usize, Candidate)> = Vec::new();
+        for person in group {
+            let (place, templates) = (told.len(), self.read(person)?);
+            let candidate = templates.and_then(|templates| self.eligible(person, templates));
+            match candidate {
+                Ok(candidate) => {
+                    candidates.push((place, candidate));
+                    told.push(None);
+                }
+                Err(why) => told.push(Some((person.clone(), Err(why)))),
+            }
+        }
+        let vault = self.vault()?;
+        let now = self.clock.utc();
+        believe(&self.context.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
+        self.know(&vault, now)?;
+        let accepted = self.admit(&vault, candidates, &mut told, now)?;
+        self.write(&vault, &accepted, now, after)?;
+        for (place, candidate, expires_at) in accepted {
+            told[place] = Some((candidate.person, Ok((candidate.subject, expires_at))));
+        }
+        Ok(told.into_iter().flatten().collect())
+    }
+
+    fn read(&mut self, person: &Person) -> Result<Result<Vec<Embedding>, String>, Failed> {
+        let mut templates = Vec::with_capacity(person.rows);
+        let mut why = None;
+        for _ in 0..person.rows {
+            self.left = self.left.saturating_sub(1);
+            match Embedding::normalised(&mut self.rows.read()?) {
+                Ok(embedding) => templates.push(embedding),
+                Err(error) => why = Some(format!("{error} [template]")),
+            }
+        }
+        Ok(why.map_or(Ok(templates), Err))
+    }
+
+    fn eligible(&self, person: &Person, templates: Vec<Embedding>) -> Result<Candidate, String> {
+        let eligible = self.desk.eligible(&person.declared).map_err(|reason| reason.to_string())?;
+        if let Some(refused) = templates.iter().find_map(|template| crate::gallery::check_template(template).err()) {
+            return Err(format!("the template {refused} [template]"));
+        }
+        let subject = match &eligible.subject {
+            Some(subject) => subject.parse().map_err(|e| format!("the consent's subject: {e}"))?,
+            None => SubjectId::random().map_err(|e| e.to_string())?,
+        };
+        Ok(Candidate { person: person.clone(), subject, eligible, templates })
+    }
+
+    /// Loads the gallery, unless it is as this import left it.
+    fn know(&mut self, vault: &Vault, now: Stamp<Utc>) -> Result<(), Failed> {
+        let mark = vault.mark(self.purpose)?;
+        if self.known.as_ref().is_none_or(|(_, seen)| *seen != mark) {
+            vault.purge_over(self.desk.register(), now)?;
+            let loaded = vault.load_purpose(self.purpose, &self.model, now)?;
+            let known = Known::new(self.desk.table(), self.purpose, self.model.dim, &loaded, self.left + GROUP * 5)?;
+            self.known = Some((known, vault.mark(self.purpose)?));
+        }
+        Ok(())
+    }
+
+    fn admit(
+        &mut self,
+        vault: &Vault,
+        candidates: Vec<(usize, Candidate)>,
+        told: &mut [Option<Told>],
+        now: Stamp<Utc>,
+    ) -> Result<Vec<(usize, Candidate, Stamp<Utc>)>, Failed> {
+        let (mut subjects, enrolled) = (vault.subjects()?, vault.list_count(self.purpose)?);
+        let mut accepted: Vec<(usize, Candidate, Stamp<Utc>)> = Vec::new();
+        let wished = now.plus(Duration::from_secs(u64::from(self.days) * 86_400)).min(self.desk.basis_ends());
+        let alike = self.alike(&candidates)?;
+        for ((place, candidate), alike) in candidates.into_iter().zip(alike) {
+            let among = || accepted.iter().find_map(|(_, other, _)| twin(other, &candidate));
+            let why = match alike.or_else(|| if self.purpose.kind().verifies() { None } else { among() }) {
+                Some((subject, score)) => {
+                    Some(format!("already enrolled for this purpose as subject {subject}: similarity {score:.2} [already-enrolled]"))
+                }
+                None if subjects.contains(&candidate.subject) => Some(format!(
+                    "subject {} is enrolled already, and one consent is good for one enrolment [subject-known]",
+                    candidate.subject
+                )),
+                None => self.room(enrolled + accepted.len(), subjects.len()).err(),
+            };
+            if let Some(why) = why {
+                told[place] = Some((candidate.person, Err(why)));
+                continue;
+            }
+            subjects.insert(candidate.subject.clone());
+            let expires_at = wished.min(candidate.eligible.ends.unwrap_or(wished));
+            accepted.push((place, candidate, expires_at));
+        }
+        Ok(accepted)
+    }
+
+    fn room(&self, enrolled: usize, stored: usize) -> Result<(), String> {
+        self.desk.has_room(enrolled, self.days).map_err(|reason| reason.to_string())?;
+        self.desk.may_store(stored).map_err(|reason| reason.to_string()).map(drop)
+    }
+
+    /// For each, who is enrolled and looks like it. A gallery that verifies claims is not searched, for this neither.
+    fn alike(&mut self, candidates: &[(usize, Candidate)]) -> Result<Vec<Option<(SubjectId, f32)>>, Failed> {
+        let mut found: Vec<Option<(SubjectId, f32)>> = vec![None; candidates.len()];
+        let Some((known, _)) = self.known.as_mut().filter(|_| !self.purpose.kind().verifies()) else { return Ok(found) };
+        let templates = candidates.iter().enumerate().flat_map(|(place, (_, c))| c.templates.iter().map(move |t| (place, t)));
+        let all: Vec<(usize, &Embedding)> = templates.collect();
+        for part in all.chunks(AT_ONCE) {
+            let asked: Vec<&Embedding> = part.iter().map(|(_, template)| *template).collect();
+            let answers = loop {
+                let permit = self.desk.match_permit().map_err(desk_closed)?;
+                // If the machine was busy for longer than a lease lasts, the desk says again whether the purpose still holds.
+                if let Ok(answers) = known.look(&permit, &asked, DUPLICATE) {
+                    break answers;
+                }
+            };
+            for ((place, _), answer) in part.iter().zip(answers) {
+                found[*place] = found[*place].take().or(answer);
+            }
+        }
+        Ok(found)
+    }
+
+    fn write(&mut self, vault: &Vault, accepted: &[(usize, Candidate, Stamp<Utc>)], now: Stamp<Utc>, after: u64) -> Result<(), Failed> {
+        let subjects: Vec<NewSubject<'_>> = accepted
+            .iter()
+            .map(|(_, candidate, expires_at)| NewSubject {
+                subject: candidate.subject.clone(),
+                purpose: self.purpose,
+                model: &self.model,
+                templates: candidate.templates.iter().collect(),
+                channel: Channel::TemplateFile,
+                consent: candidate.eligible.consent.as_deref(),
+                source: Some(self.source),
+                enrolled_at: now,
+                expires_at: *expires_at,
+            })
+            .collect();
+        let names = Identities::open(&self.context.state, &self.key).map_err(vault_failed)?;
+        names.put(accepted.iter().map(|(_, c, _)| (&c.subject, c.person.name.as_str())))?;
+        vault.enrol_part(&subjects, &Progress { import: self.digest, done: after })?;
+        if let Some((known, mark)) = &mut self.known {
+            for (_, candidate, _) in accepted {
+                for template in &candidate.templates {
+                    known.add(&candidate.subject, template)?;
+                }
+            }
+            *mark = vault.mark(self.purpose)?;
+        }
+        Ok(())
+    }
+}
+
+fn twin(other: &Candidate, candidate: &Candidate) -> Option<(SubjectId, f32)> {
+    let pairs = candidate.templates.iter().flat_map(|t| other.templates.iter().map(move |o| t.cosine(o)));
+    pairs.reduce(f32::max).filter(|score| *score >= DUPLICATE).map(|score| (other.subject.clone(), score))
+}
+
+fn show(as_json: bool, purpose: &Purpose, (person, became): &Told) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    match became {
+        Ok((subject, until)) if as_json => {
+            let until = format_utc(*until);
+            let object = json!({ "outcome": "enrolled", "subject": subject, "name": person.name, "purpose": purpose, "expires_at": until });
+            writeln!(out, "{object}")?;
+        }
+        // A hundred thousand lines tell an operator nothing.
+        Ok(_) => {}
+        Err(why) if as_json => {
+            let object = json!({ "outcome": "refused", "name": person.name, "line": person.line, "purpose": purpose, "reason": why });
+            writeln!(out, "{object}")?;
+        }
+        Err(why) => writeln!(out, "refused {} (line {}): {why}", person.name, person.line)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn show_sum(as_json: bool, enrolled: u64, refused: u64, before: usize) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", json!({ "outcome": "sum", "enrolled": enrolled, "refused": refused, "before": before }))?;
+    } else {
+        let before = if before > 0 { format!("; {before} were dealt with by an import of the same files before") } else { String::new() };
+        writeln!(out, "{enrolled} enrolled, {refused} refused{before}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `placard gallery list` and `stats`: who is there, and how many.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::super::{Context, Exit, Failed, Outcome};
+use crate::clock::{Clock, SystemClock, format_utc};
+use crate::gallery::identities::Identities;
+use crate::policy::enrolment::Filing;
+use crate::policy::facts::Register;
+use crate::policy::profile::Library;
+use crate::purpose::Purpose;
+
+pub fn list(context: &Context, purpose: Option<&Purpose>, names: bool) -> Outcome {
+    let (vault, key) = super::open_existing(context)?;
+    let all = vault.list(purpose)?;
+    let names = if names && context.state.identities().exists() { Some(Identities::open(&context.state, &key)?) } else { None };
+    drop(vault);
+    let mut out = std::io::stdout().lock();
+    for entry in &all {
+        let name = names.as_ref().map(|names| names.name(&entry.subject)).transpose()?.flatten();
+        let (from, until) = (format_utc(entry.enrolled_at), format_utc(entry.expires_at));
+        if context.json {
+            let mut object = json!({
+                "subject": entry.subject, "purpose": entry.purpose, "templates": entry.templates, "model": entry.model,
+                "channel": entry.channel, "consent": entry.consent, "enrolled_at": from, "expires_at": until,
+            });
+            if names.is_some() {
+                object["name"] = name.into();
+            }
+            writeln!(out, "{object}")?;
+        } else {
+            let name = name.map_or_else(String::new, |name| format!("  {name}"));
+            writeln!(out, "{}  {}  {} templates, {}  until {until}{name}", entry.subject, entry.purpose, entry.templates, entry.model)?;
+        }
+    }
+    if !context.json {
+        writeln!(out, "{} subjects", all.len())?;
+    }
+    Ok(Exit::Success)
+}
+
+/// What a purpose holds.
+struct Row {
+    purpose: Purpose,
+    subjects: usize,
+    templates: usize,
+    version: u64,
+    cap: Option<u32>,
+}
+
+pub fn stats(context: &Context) -> Outcome {
+    let (vault, _) = super::open_existing(context)?;
+    let register = Register::load(&context.state.register()).unwrap_or_default();
+    let mut rows = Vec::new();
+    for (purpose, version) in vault.purposes()? {
+        let enrolled = vault.list(Some(&purpose))?;
+        let cap = register.purposes.iter().filter(|f| f.purpose == purpose).filter_map(|f| f.gallery_cap).min();
+        rows.push(Row { subjects: enrolled.len(), templates: enrolled.iter().map(|e| e.templates).sum(), purpose, version, cap });
+    }
+    let persons = vault.subjects()?.len();
+    let shards = vault.shards()?;
+    drop(vault);
+    let regime = Library::bundled().regime_of(&register, SystemClock.utc()).ok();
+    let filing = regime.and_then(|regime| Filing::of(&regime.values));
+    show(context.json, persons, filing, &rows, &shards)?;
+    Ok(Exit::Success)
+}
+
+fn show(
+    as_json: bool,
+    persons: usize,
+    filing: Option<Filing>,
+    rows: &[Row],
+    shards: &[crate::gallery::vault::ShardFacts],
+) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let row =
+            |r: &Row| json!({ "purpose": r.purpose, "subjects": r.subjects, "templates": r.templates, "version": r.version, "cap": r.cap });
+        let filing =
+            filing.map(|f| json!({ "persons": f.persons, "warn_at": f.warn_at(), "left": (f.persons as usize).saturating_sub(persons) }));
+        let object = json!({
+            "outcome": "counted", "persons": persons, "filing": filing,
+            "purposes": rows.iter().map(row).collect::<Vec<Value>>(), "shards": shards,
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    let limit = filing.map_or("no limit by the site's regimes".to_owned(), |f| format!("{} before a filing is needed", f.persons));
+    writeln!(out, "{persons} persons stored; {limit}")?;
+    for Row { purpose, subjects, templates, version, cap } in rows {
+        let cap = cap.map_or_else(String::new, |cap| format!(", room for {cap}"));
+        writeln!(out, "  {purpose}: {subjects} subjects, {templates} templates, version {version}{cap}")?;
+    }
+    for shard in shards {
+        let state = if shard.fresh { "in use" } else { "behind the vault" };
+        writeln!(out, "  {}: {} of {} templates, {} bytes, {state}", shard.file.display(), shard.templates, shard.slots, shard.bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! The directory `gallery/shards`: a file for each purpose and model.
+//!
+//! A name is the purpose's kind and a digest, so that nobody reads a case's number from a listing; inside, the header says it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::build::{Plan, build};
+use super::disk::Disk;
+use super::open::ShardFile;
+use super::{Next, ShardError, State};
+use crate::gallery::TemplateModel;
+use crate::gallery::seal::SealingKey;
+use crate::purpose::Purpose;
+
+const SHARD: &str = "shard";
+
+pub(crate) struct Shelf {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    site: SealingKey,
+}
+
+impl Shelf {
+    pub fn new(disk: Arc<dyn Disk>, directory: PathBuf, site: SealingKey) -> Self {
+        Self { disk, directory, site }
+    }
+
+    pub fn path(&self, purpose: &Purpose, model: &TemplateModel) -> PathBuf {
+        let parts = [purpose.to_string(), model.name.to_string(), model.sha256.to_string(), model.dim.to_string()];
+        let digest: [u8; 32] = Sha256::digest(parts.join("\n")).into();
+        let digits: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
+        self.directory.join(format!("{}-{digits}.{SHARD}", purpose.kind().name()))
+    }
+
+    /// Files of the directory, and whether they are shards. Others are what a making left that was cut short.
+    fn files(&self) -> Result<Vec<(PathBuf, bool)>, ShardError> {
+        let failed = |error| ShardError::File { path: self.directory.clone(), error };
+        let is_shard = |path: &Path| path.extension().is_some_and(|e| e == SHARD);
+        Ok(self.disk.list(&self.directory).map_err(failed)?.into_iter().map(|path| (path.clone(), is_shard(&path))).collect())
+    }
+
+    /// Every shard there is, opened or not.
+    pub fn all(&self) -> Result<Vec<(PathBuf, Result<ShardFile, ShardError>)>, ShardError> {
+        let shards = self.files()?.into_iter().filter(|(_, shard)| *shard);
+        Ok(shards.map(|(path, _)| (path.clone(), ShardFile::open(&*self.disk, &path, Some(&self.site)))).collect())
+    }
+
+    /// The shard of `purpose` and `model`, if there is one.
+    pub fn open(&self, purpose: &Purpose, model: &TemplateModel) -> Result<Option<ShardFile>, ShardError> {
+        match ShardFile::open(&*self.disk, &self.path(purpose, model), Some(&self.site)) {
+            Err(ShardError::File { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// See [`build`].
+    pub fn build<E: From<ShardError>>(
+        &self,
+        purpose: &Purpose,
+        plan: &Plan,
+        fetch: &mut dyn FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<State, E> {
+        self.disk.make_directory(&self.directory).map_err(|error| ShardError::File { path: self.directory.clone(), error })?;
+        build(&*self.disk, &self.path(purpose, &plan.model), plan, &self.site, fetch)
+    }
+
+    /// Erases `subjects` from every file here; `next`: how the vault's marks are about to change, by purpose. A file that cannot be read or
+    /// changed is removed as a whole. When it returns, no file here holds a key of theirs, and none will after a power cut.
+    pub fn erase(&self, subjects: &BTreeSet<[u8; 16]>, next: &BTreeMap<String, Next>) -> Result<(), ShardError> {
+        let mut touched = false;
+        for (path, is_shard) in self.files()? {
+            touched = true;
+            let erased = match ShardFile::open(&*self.disk, &path, Some(&self.site)) {
+                Ok(mut shard) if is_shard => {
+                    let next = next.get(&shard.header().purpose);
+                    shard.erase(subjects, next, &self.site).map(drop)
+                }
+                _ => Err(ShardError::TooMany),
+            };
+            if erased.is_err() {
+                self.disk.remove(&path).map_err(|error| ShardError::File { path, error })?;
+            }
+        }
+        // A name that was given by a rename, and never synced, may otherwise lead to the file before.
+        if touched { self.sync() } else { Ok(()) }
+    }
+
+    /// Removes the files whose purpose and model `keep` does not want, and what makings left behind.
+    pub fn retain(&self, keep: &dyn Fn(&Path) -> bool) -> Result<usize, ShardError> {
+        let mut removed = 0;
+        for (path, is_shard) in self.files()? {
+            if !is_shard || !keep(&path) {
+                self.disk.remove(&path).map_err(|error| ShardError::File { path, error })?;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.sync()?;
+        }
+        Ok(removed)
+    }
+
+    fn sync(&self) -> Result<(), ShardError> {
+        self.disk.sync_directory(&self.directory).map_err(|error| ShardError::File { path: self.directory.clone(), error })
+    }
+}

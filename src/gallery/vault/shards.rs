@@ -1,0 +1,349 @@
+//! The vault and its shards: making them, loading from them, erasing from them first.
+//!
+//! A shard is loaded where its mark is the vault's and nothing is wrong with it; otherwise the vault's own rows are read, which is slower and
+//! always right, and what was wrong is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::{KEYS, MARKS, PurposeTemplates, TEMPLATES, Template, VERSIONS, Vault, VaultError, durable_write, set_version, there};
+use crate::clock::{Stamp, Utc};
+use crate::gallery::record::Record;
+use crate::gallery::seal::SealError;
+use crate::gallery::shard::{Finding, Key, Next, Plan, Row, ShardError, ShardFile, State, WRAPPED};
+use crate::gallery::{SubjectId, TemplateModel};
+use crate::purpose::Purpose;
+
+/// 16 random bytes, others after every change of a purpose.
+pub type Mark = [u8; 16];
+
+/// How far an import is.
+pub struct Progress {
+    /// Digest of what is imported.
+    pub import: [u8; 32],
+    /// People who were dealt with.
+    pub done: u64,
+}
+
+pub(super) fn random_mark() -> Result<Mark, SealError> {
+    let mut mark = [0; 16];
+    aws_lc_rs::rand::fill(&mut mark).map_err(|_| SealError::Library("give random bytes"))?;
+    Ok(mark)
+}
+
+/// Where a purpose's templates were loaded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Shard,
+    /// There is no shard, or it is of the vault as it was.
+    Rows,
+    /// What is wrong with the shard.
+    RowsBecause(String),
+}
+
+/// What a shard says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ShardFacts {
+    pub file: PathBuf,
+    pub purpose: String,
+    pub model: String,
+    pub model_sha256: String,
+    pub version: u64,
+    pub keys: u32,
+    /// In use, of all [`slots`](Self::slots).
+    pub templates: u32,
+    pub slots: u32,
+    pub bytes: u64,
+    /// Whether it is of the vault as it is.
+    pub fresh: bool,
+    /// Lower-case hex.
+    pub root: String,
+}
+
+/// A row of the vault on its way into a shard.
+struct Planned {
+    subject: String,
+    ordinal: u8,
+    bytes: u32,
+}
+
+/// A subject's id as the 16 bytes it stands for; nobody else's is in a shard.
+fn bits(subject: &str) -> Option<[u8; 16]> {
+    u128::from_str_radix(subject, 16).ok().filter(|_| subject.len() == 32).map(u128::to_be_bytes)
+}
+
+impl Vault {
+    /// The templates that may be searched for `purpose` at `now` with `model`.
+    pub fn load_purpose(&self, purpose: &Purpose, model: &TemplateModel, now: Stamp<Utc>) -> Result<PurposeTemplates, VaultError> {
+        let (loaded, source) = self.load_from(purpose, model, now)?;
+        if let Source::RowsBecause(why) = source {
+            tracing::error!(%purpose, %why, "a shard of the gallery is damaged; its templates were read from the vault. `placard gallery compact` makes it anew");
+        }
+        Ok(loaded)
+    }
+
+    /// [`load_purpose`](Self::load_purpose), and from where.
+    pub(crate) fn load_from(
+        &self,
+        purpose: &Purpose,
+        model: &TemplateModel,
+        now: Stamp<Utc>,
+    ) -> Result<(PurposeTemplates, Source), VaultError> {
+        let source = match self.shelf.open(purpose, model) {
+            Ok(Some(shard)) if self.mark(purpose)? == Some(shard.state().mark) => {
+                let (loaded, findings) = self.load_shard(&shard, now);
+                let Some(first) = findings.first() else {
+                    let others = self.other_models(purpose, &shard)?;
+                    return Ok((PurposeTemplates { version: self.version(purpose)?, other_model: others, ..loaded }, Source::Shard));
+                };
+                Source::RowsBecause(format!("{}: {first} ({} findings)", shard.path().display(), findings.len()))
+            }
+            Ok(_) => Source::Rows,
+            Err(error) => Source::RowsBecause(error.to_string()),
+        };
+        Ok((self.load_rows(purpose, model, now)?, source))
+    }
+
+    fn load_shard(&self, shard: &ShardFile, now: Stamp<Utc>) -> (PurposeTemplates, Vec<Finding>) {
+        let mut loaded = PurposeTemplates::default();
+        let findings = shard.load(&|subject, wrapped| self.unwrap(subject, wrapped), &mut |header, values| {
+            if header.expires_at_ns <= now.ns() {
+                loaded.expired += 1;
+            } else {
+                loaded.templates.push(Template::opened(header, values));
+            }
+        });
+        (loaded, findings)
+    }
+
+    fn other_models(&self, purpose: &Purpose, own: &ShardFile) -> Result<usize, VaultError> {
+        let (purpose, mark) = (purpose.to_string(), own.state().mark);
+        let others = self.shelf.all()?.into_iter().filter_map(|(path, shard)| shard.ok().filter(|_| path != own.path()));
+        Ok(others.filter(|s| s.header().purpose == purpose && s.state().mark == mark).map(|s| s.state().live_slots as usize).sum())
+    }
+
+    /// Unset: the vault never had a subject for it, or is of a version without marks.
+    pub fn mark(&self, purpose: &Purpose) -> Result<Option<Mark>, VaultError> {
+        self.read(|read| {
+            let Some(marks) = there(read.open_table(MARKS))? else { return Ok(None) };
+            let mark = marks.get(purpose.to_string().as_str())?;
+            Ok(mark.and_then(|mark| mark.value().try_into().ok()))
+        })
+    }
+
+    /// Makes the shards of every purpose that have not the vault's mark, and removes those that nothing is left of. Answers how many were made.
+    /// Where one cannot be made, the vault is read instead, so whoever calls may go on.
+    pub fn refresh_shards(&self, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        let mut made = 0;
+        let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
+        for (purpose, _) in self.purposes()? {
+            let mark = self.mark(&purpose)?;
+            let fresh: Vec<PathBuf> = self
+                .shelf
+                .all()?
+                .into_iter()
+                .filter_map(|(path, shard)| shard.ok().filter(|s| s.header().purpose == purpose.to_string()).map(|s| (path, s)))
+                .filter(|(_, shard)| Some(shard.state().mark) == mark && shard.state().live_slots > 0)
+                .map(|(path, _)| path)
+                .collect();
+            if fresh.is_empty() {
+                let built = self.build_shards(&purpose, now)?;
+                made += built.len();
+                wanted.extend(built.into_iter().map(|(path, _)| path));
+            } else {
+                wanted.extend(fresh);
+            }
+        }
+        self.shelf.retain(&|path| wanted.contains(path))?;
+        Ok(made)
+    }
+
+    /// Makes the shards of `purpose` anew, one a model: without whom was deleted, and without the room they left.
+    pub(crate) fn build_shards(&self, purpose: &Purpose, now: Stamp<Utc>) -> Result<Vec<(PathBuf, State)>, VaultError> {
+        let mark = match self.mark(purpose)? {
+            Some(mark) => mark,
+            None => self.give_mark(purpose)?,
+        };
+        let version = self.version(purpose)?;
+        let mut built = Vec::new();
+        for (model, rows) in self.planned(purpose)? {
+            let mut plan = Plan {
+                purpose: purpose.to_string(),
+                model: TemplateModel { name: model.0.into(), sha256: model.1.into(), dim: model.2 },
+                version,
+                mark,
+                made_at_ns: now.ns(),
+                keys: Vec::new(),
+                rows: Vec::new(),
+            };
+            let rows = self.keyed(rows, &mut plan)?;
+            let name = purpose.to_string();
+            let state = self.read_with(|read| {
+                let templates = read.open_table(TEMPLATES).map_err(|e| self.storage(e.into()))?;
+                let mut fetch = |row: usize, record: &mut Vec<u8>| -> Result<(), VaultError> {
+                    let Planned { subject, ordinal, .. } = &rows[row];
+                    let found = templates.get((name.as_str(), subject.as_str(), *ordinal)).map_err(|e| self.storage(e.into()))?;
+                    let found = found.ok_or(VaultError::Seal(SealError::NotAuthentic))?;
+                    record.extend_from_slice(found.value());
+                    Ok(())
+                };
+                self.shelf.build(purpose, &plan, &mut fetch)
+            })?;
+            built.push((self.shelf.path(purpose, &plan.model), state));
+        }
+        Ok(built)
+    }
+
+    /// Subjects that have a row for `purpose`, whether or not it opens.
+    pub fn list_count(&self, purpose: &Purpose) -> Result<usize, VaultError> {
+        let name = purpose.to_string();
+        self.read(|read| {
+            let (mut count, mut last) = (0, String::new());
+            for row in read.open_table(TEMPLATES)?.range((name.as_str(), "", 0)..=(name.as_str(), super::AFTER_ALL_SUBJECTS, u8::MAX))? {
+                let (key, _) = row?;
+                if key.value().1 != last {
+                    last = key.value().1.to_owned();
+                    count += 1;
+                }
+            }
+            Ok(count)
+        })
+    }
+
+    /// How many people an import dealt with before it was cut short.
+    pub fn import_progress(&self, import: &[u8; 32]) -> Result<u64, VaultError> {
+        self.read(|read| {
+            let Some(imports) = there(read.open_table(super::IMPORTS))? else { return Ok(0) };
+            Ok(imports.get(&import[..])?.map_or(0, |done| done.value()))
+        })
+    }
+
+    /// The import is over.
+    pub fn forget_import(&self, import: &[u8; 32]) -> Result<(), VaultError> {
+        durable_write(&self.database, &self.path, |write| Ok(write.open_table(super::IMPORTS)?.remove(&import[..]).map(drop)?))
+    }
+
+    /// Makes every shard anew, whether or not it is of use. Answers how many there are.
+    pub fn rebuild_shards(&self, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
+        for (purpose, _) in self.purposes()? {
+            wanted.extend(self.build_shards(&purpose, now)?.into_iter().map(|(path, _)| path));
+        }
+        self.shelf.retain(&|path| wanted.contains(path))?;
+        Ok(wanted.len())
+    }
+
+    /// What every shard that can be opened says of itself.
+    pub fn shards(&self) -> Result<Vec<ShardFacts>, VaultError> {
+        let mut all = Vec::new();
+        for (file, shard) in self.shelf.all()? {
+            let Ok(shard) = shard else { continue };
+            let (header, state) = (shard.header(), shard.state());
+            let mark = header.purpose.parse().ok().map(|purpose: Purpose| self.mark(&purpose)).transpose()?.flatten();
+            all.push(ShardFacts {
+                purpose: header.purpose.clone(),
+                model: header.model.clone(),
+                model_sha256: header.model_sha256.clone(),
+                version: state.version,
+                keys: state.live_keys,
+                templates: state.live_slots,
+                slots: header.slots,
+                bytes: std::fs::metadata(&file).map_or(0, |m| m.len()),
+                fresh: mark == Some(state.mark),
+                root: state.root.iter().map(|b| format!("{b:02x}")).collect(),
+                file,
+            });
+        }
+        Ok(all)
+    }
+
+    /// The rows of `purpose` by model, in the order in which they lie in a shard: by subject and ordinal. Records that name no model are in none.
+    fn planned(&self, purpose: &Purpose) -> Result<BTreeMap<(String, String, usize), Vec<Planned>>, VaultError> {
+        let name = purpose.to_string();
+        let mut all: BTreeMap<(String, String, usize), Vec<Planned>> = BTreeMap::new();
+        self.read(|read| {
+            for row in read.open_table(TEMPLATES)?.range((name.as_str(), "", 0)..=(name.as_str(), super::AFTER_ALL_SUBJECTS, u8::MAX))? {
+                let (key, record) = row?;
+                let (_, subject, ordinal) = key.value();
+                let Ok(parsed) = Record::parse(record.value(), key.value()) else { continue };
+                let header = parsed.header;
+                let rows = all.entry((header.model, header.model_sha256, header.dim)).or_default();
+                let bytes = u32::try_from(record.value().len()).unwrap_or(u32::MAX);
+                rows.push(Planned { subject: subject.to_owned(), ordinal, bytes });
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Puts the keys and rows into `plan`; leaves out whoever has no key. Answers what is left.
+    fn keyed(&self, rows: Vec<Planned>, plan: &mut Plan) -> Result<Vec<Planned>, VaultError> {
+        self.read(|read| {
+            let keys = read.open_table(KEYS)?;
+            let mut kept: Vec<Planned> = Vec::with_capacity(rows.len());
+            for row in rows {
+                let known = kept.last().is_some_and(|last| last.subject == row.subject);
+                if !known {
+                    let Some(wrapped) = keys.get(row.subject.as_str())? else { continue };
+                    let (Some(subject), Ok(wrapped)) = (bits(&row.subject), <[u8; WRAPPED]>::try_from(wrapped.value())) else { continue };
+                    plan.keys.push(Key { subject, wrapped });
+                }
+                let key = u32::try_from(plan.keys.len() - 1).unwrap_or(u32::MAX);
+                plan.rows.push(Row { key, bytes: row.bytes });
+                kept.push(row);
+            }
+            Ok(kept)
+        })
+    }
+
+    /// Gives a mark to a purpose of a vault of an earlier version.
+    fn give_mark(&self, purpose: &Purpose) -> Result<Mark, VaultError> {
+        let mark = random_mark()?;
+        let version = self.version(purpose)?;
+        durable_write(&self.database, &self.path, |write| set_version(write, &purpose.to_string(), version, &mark))?;
+        Ok(mark)
+    }
+
+    /// Erases `subjects` from every shard, before they are deleted here. Answers what the versions and marks of `purposes` are to be.
+    pub(super) fn erase_from_shards(
+        &self,
+        subjects: &BTreeSet<SubjectId>,
+        purposes: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Next>, VaultError> {
+        let mut next = BTreeMap::new();
+        for purpose in purposes {
+            let (version, from) = self.read(|read| {
+                let version = read.open_table(VERSIONS)?.get(purpose.as_str())?.map_or(0, |v| v.value());
+                let mark = match there(read.open_table(MARKS))? {
+                    Some(marks) => marks.get(purpose.as_str())?.and_then(|mark| mark.value().try_into().ok()),
+                    None => None,
+                };
+                Ok((version, mark))
+            })?;
+            let mark = random_mark()?;
+            // Without a mark no shard is of this vault.
+            next.insert(purpose.clone(), Next { from: from.unwrap_or(mark), mark, version: version + 1 });
+        }
+        let subjects: BTreeSet<[u8; 16]> = subjects.iter().filter_map(|subject| bits(&subject.0)).collect();
+        self.shelf.erase(&subjects, &next)?;
+        Ok(next)
+    }
+
+    /// Every shard, with what is wrong with it: all digests, and every row opened. `None`: nothing can be said of it but the error.
+    pub(crate) fn check_shards(&self) -> Result<Vec<(PathBuf, Result<(ShardFile, Vec<Finding>), ShardError>)>, VaultError> {
+        let looked = |shard: ShardFile| {
+            let findings = shard.check(Some(&|subject, wrapped| self.unwrap(subject, wrapped)));
+            (shard, findings)
+        };
+        Ok(self.shelf.all()?.into_iter().map(|(path, shard)| (path, shard.map(looked))).collect())
+    }
+
+    fn storage(&self, error: redb::Error) -> VaultError {
+        VaultError::storage(&self.path, error)
+    }
+
+    fn read_with<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, VaultError>) -> Result<T, VaultError> {
+        use redb::ReadableDatabase;
+        work(&self.database.begin_read().map_err(|e| self.storage(e.into()))?)
+    }
+}

@@ -1,0 +1,272 @@
+//! `placard gallery` as an operator runs it: import, list, check, compact, proof; and killed at any moment, again and again: what was acknowledged is
+//! there, who was deleted is not.
+
+#[path = "support/register.rs"]
+mod register;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use placard::clock::{Clock, SystemClock};
+use placard::state::StateDirectory;
+use serde_json::Value;
+
+const PURPOSE: &str = "crime-prevention:2026-7";
+/// What the bundled embedder makes.
+const DIM: usize = 256;
+
+const SITE: &str = r#"
+[site]
+name = "Test"
+mode = "commissioning"
+controller = "Test"
+contact = "test"
+"#;
+
+const REGISTER: &str = r#"
+[[zone]]
+id = "hall"
+kind = "public"
+
+[[purpose]]
+purpose = "crime-prevention:2026-7"
+zones = ["hall"]
+basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
+assessment = "pia-3"
+review_on = 2200-01-01
+"#;
+
+struct Site {
+    directory: tempfile::TempDir,
+}
+
+struct Answer {
+    exit: i32,
+    lines: Vec<Value>,
+    errors: String,
+}
+
+/// Values that depend on nothing but a number.
+fn template(number: u64) -> Vec<f32> {
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0 - 0.5
+    };
+    (0..DIM).map(|_| next()).collect()
+}
+
+impl Site {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("site.toml"), SITE).unwrap();
+        register::put(&directory.path().join("register.redb"), REGISTER, SystemClock.utc());
+        Self { directory }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_placard"));
+        command.arg("--state").arg(self.directory.path()).arg("--json").args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Answer {
+        let output = self.command(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();
+        Answer { exit: output.status.code().unwrap(), lines, errors: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// An .npy file of the templates of `numbers`, and a list of their names.
+    fn files(&self, name: &str, numbers: impl IntoIterator<Item = u64>, column: &str) -> [PathBuf; 2] {
+        let numbers: Vec<u64> = numbers.into_iter().collect();
+        let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {DIM}), }}\n", numbers.len());
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend(u16::try_from(text.len()).unwrap().to_le_bytes());
+        bytes.extend(text.as_bytes());
+        bytes.extend(numbers.iter().flat_map(|n| template(*n)).flat_map(f32::to_le_bytes));
+        let [npy, ids] = ["npy", "tsv"].map(|kind| self.directory.path().join(format!("{name}.{kind}")));
+        std::fs::write(&npy, bytes).unwrap();
+        std::fs::write(&ids, numbers.iter().map(|n| format!("person {n}{column}\n")).collect::<String>()).unwrap();
+        [npy, ids]
+    }
+
+    fn import_arguments([npy, ids]: &[PathBuf; 2]) -> [&str; 8] {
+        let [npy, ids] = [npy, ids].map(|path| path.to_str().unwrap());
+        ["gallery", "import", npy, "--ids", ids, "--source", "test", "--purpose"]
+    }
+
+    fn import(&self, files: &[PathBuf; 2]) -> Answer {
+        self.run(&[&Self::import_arguments(files)[..], &[PURPOSE]].concat())
+    }
+
+    /// Ids of all who are enrolled, as the list has them.
+    fn listed(&self) -> BTreeSet<String> {
+        let answer = self.run(&["gallery", "list"]);
+        assert_eq!(answer.exit, 0, "{}", answer.errors);
+        answer.lines.iter().map(|line| line["subject"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What a kill left of a shard, compacting mends; what it left of the vault must be whole.
+    fn mended(&self) {
+        let answer = self.run(&["gallery", "check"]);
+        if answer.exit != 0 {
+            let shards = answer.lines[0]["found"].as_array().unwrap().iter().all(|f| f["file"].as_str().unwrap().ends_with(".shard"));
+            assert!(shards, "{:?}", answer.lines);
+            assert_eq!(self.run(&["gallery", "compact"]).exit, 0);
+            self.whole();
+        }
+    }
+
+    fn whole(&self) -> Value {
+        let answer = self.run(&["gallery", "check"]);
+        assert_eq!(answer.exit, 0, "{} {:?}", answer.errors, answer.lines);
+        answer.lines[0].clone()
+    }
+
+    fn shards(&self) -> Vec<PathBuf> {
+        let directory = StateDirectory::new(self.directory.path()).shards();
+        std::fs::read_dir(directory).map_or_else(|_| Vec::new(), |all| all.map(|e| e.unwrap().path()).collect())
+    }
+}
+
+fn outcomes(answer: &Answer, outcome: &str) -> Vec<Value> {
+    answer.lines.iter().filter(|line| line["outcome"] == outcome).cloned().collect()
+}
+
+#[test]
+fn templates_from_elsewhere_come_in_under_the_law_and_once() {
+    let site = Site::new();
+    assert_eq!(site.run(&["gallery", "check"]).exit, 6, "there is nothing to check yet");
+    let created = site.run(&["gallery", "create"]);
+    assert_eq!((created.exit, &created.lines[0]["open"][0]), (0, &PURPOSE.into()), "{}", created.errors);
+    // Whose age nobody declared, and who is a child, stays out.
+    let undeclared = site.import(&site.files("u", 0..2, ""));
+    assert_eq!((undeclared.exit, outcomes(&undeclared, "refused").len()), (4, 2));
+    assert!(undeclared.lines[0]["reason"].as_str().unwrap().contains("age"), "{:?}", undeclared.lines[0]);
+    let child = site.import(&site.files("c", 0..1, "\t2020-01-01"));
+    assert!(child.exit == 4 && child.lines[0]["reason"].as_str().unwrap().contains("guardian"), "{:?}", child.lines);
+    assert!(site.listed().is_empty());
+    let files = site.files("t", 0..600, "\tadult");
+    let taken = site.import(&files);
+    assert_eq!((taken.exit, outcomes(&taken, "enrolled").len()), (0, 600), "{}", taken.errors);
+    assert_eq!(site.listed().len(), 600);
+    // The same people in other files are found to be enrolled; what is no template is refused.
+    let again = site.import(&site.files("again", 590..610, "\tadult"));
+    assert_eq!((outcomes(&again, "enrolled").len(), outcomes(&again, "refused").len()), (10, 10));
+    assert!(outcomes(&again, "refused")[0]["reason"].as_str().unwrap().contains("already-enrolled"));
+    let twice = site.import(&site.files("twice", [700, 700], "\tadult"));
+    assert_eq!((outcomes(&twice, "enrolled").len(), twice.exit), (1, 0), "one name twice is one subject with two templates");
+    for (bytes, exit) in [(&b"no numpy"[..], 2), (b"\x93NUMPY\x01\x00\xff\xff", 2)] {
+        std::fs::write(&files[0], bytes).unwrap();
+        assert_eq!(site.import(&files).exit, exit);
+    }
+    let stats = site.run(&["gallery", "stats"]);
+    assert_eq!((stats.lines[0]["persons"].as_u64(), stats.lines[0]["purposes"][0]["templates"].as_u64()), (Some(611), Some(612)));
+}
+
+#[test]
+fn damage_is_named_and_compacting_mends_it_and_proofs_tell_the_same_bytes_apart() {
+    let site = Site::new();
+    assert_eq!(site.import(&site.files("t", 0..70, "\tadult")).exit, 0);
+    let compacted = site.run(&["gallery", "compact"]);
+    assert_eq!((compacted.exit, compacted.lines[0]["shards"].as_u64()), (0, Some(1)), "{}", compacted.errors);
+    let whole = site.whole();
+    assert_eq!((whole["templates"].as_u64(), whole["shard_templates"].as_u64()), (Some(70), Some(70)));
+    let proof = |site: &Site| -> Value {
+        let answer = site.run(&["gallery", "export-proof"]);
+        assert_eq!(answer.exit, 0, "{}", answer.errors);
+        serde_json::from_str(answer.lines[0]["statement"].as_str().unwrap()).unwrap()
+    };
+    let before = proof(&site);
+    assert_eq!(before["shards"][0]["root"], proof(&site)["shards"][0]["root"], "the same bytes, the same root");
+    let [path] = &site.shards()[..] else { panic!("one shard") };
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len() - 1_000;
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let damaged = site.run(&["gallery", "check"]);
+    assert_eq!(damaged.exit, 6);
+    let found: Vec<&str> = damaged.lines[0]["found"].as_array().unwrap().iter().map(|f| f["place"].as_str().unwrap()).collect();
+    assert!(found.contains(&"block 2") && found.iter().any(|place| place.starts_with("block 2, slot 6")), "{found:?}");
+    assert!(damaged.lines[0]["found"][0]["remedy"].as_str().unwrap().contains("compact"));
+    assert_eq!(site.listed().len(), 70, "nobody is lost");
+    assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
+    site.whole();
+    let subject = site.listed().pop_first().unwrap();
+    assert_eq!(site.run(&["delete", &subject, "--yes"]).exit, 0);
+    let after = site.whole();
+    assert_eq!((after["templates"].as_u64(), after["shard_templates"].as_u64()), (Some(69), Some(69)), "it left the shard in place");
+    assert_ne!(before["shards"][0]["root"], proof(&site)["shards"][0]["root"]);
+}
+
+/// Kills `command` after it has acknowledged `lines` lines and `wait_ms` more have passed, or lets it end; the subjects it acknowledged.
+fn killed_after(command: &mut Command, lines: usize, wait_ms: u64) -> Vec<String> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut acknowledged = Vec::new();
+    let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..lines {
+        let Some(Ok(line)) = told.next() else { break };
+        acknowledged.push(line);
+    }
+    // The moment is anybody's: nothing is decided by it.
+    let begun_at = Instant::now();
+    while begun_at.elapsed() < Duration::from_millis(wait_ms) && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    // What it said before it died counts.
+    acknowledged.extend(told.map_while(Result::ok));
+    child.wait().unwrap();
+    let subject =
+        |line: &String| serde_json::from_str::<Value>(line).ok().filter(|l| l["outcome"] == "enrolled" || l["outcome"] == "deleted");
+    acknowledged.iter().filter_map(subject).map(|line| line["subject"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn killed_at_any_moment_it_keeps_what_it_acknowledged_and_goes_on_where_it_was() {
+    let rounds: u64 = std::env::var("PLACARD_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let site = Site::new();
+    let files = site.files("t", 0..8_000, "\tadult");
+    let (mut enrolled, mut deleted): (BTreeSet<String>, BTreeSet<String>) = (BTreeSet::new(), BTreeSet::new());
+    let mut dice = 0x2545_f491_u64;
+    for round in 0..rounds {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
+        let (lines, wait_ms) = (usize::try_from((dice >> 33) % 400).unwrap(), (dice >> 20) % 400);
+        if round % 4 == 1 {
+            killed_after(&mut site.command(&["gallery", "compact"]), 0, wait_ms);
+        } else if round % 4 == 3 {
+            // Deletions are killed too: before they say anything, or after.
+            let Some(subject) = enrolled.iter().next().cloned() else { continue };
+            let gone = killed_after(&mut site.command(&["delete", &subject, "--yes"]), 0, wait_ms);
+            enrolled.remove(&subject);
+            if gone.is_empty() {
+                // Nobody was told: it may be either, and saying it again makes it so.
+                let again = site.run(&["delete", &subject, "--yes"]);
+                assert!([0, 2].contains(&again.exit), "round {round}: {}", again.errors);
+            }
+            deleted.insert(subject);
+        } else {
+            enrolled.extend(killed_after(
+                &mut site.command(&[&Site::import_arguments(&files)[..], &[PURPOSE]].concat()),
+                lines,
+                wait_ms % 20,
+            ));
+        }
+        let listed = site.listed();
+        let lost: Vec<_> = enrolled.difference(&listed).collect();
+        assert!(lost.is_empty(), "round {round}: {} of {} who were acknowledged are lost", lost.len(), enrolled.len());
+        assert!(listed.is_disjoint(&deleted), "round {round}: somebody who was deleted is there");
+        site.mended();
+    }
+    let rest = site.import(&files);
+    assert_eq!(rest.exit, 0, "it goes on, and refuses nobody as enrolled already: {:?}", outcomes(&rest, "refused").first());
+    let (before, listed) = (rest.lines.last().unwrap()["before"].as_u64().unwrap(), site.listed());
+    assert!(before > 0, "an import that was cut short was gone on with");
+    assert_eq!(listed.len() + deleted.len(), 8_000, "everybody once");
+    assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
+    assert_eq!(site.whole()["shard_templates"].as_u64(), Some(listed.len() as u64));
+}
