@@ -39,6 +39,9 @@ pub(crate) struct Plan {
     pub rows: Vec<Row>,
 }
 
+/// Gives the record of a row, by its place in [`Plan::rows`].
+pub(crate) type Fetch<'a, E> = &'a mut dyn FnMut(usize, &mut Vec<u8>) -> Result<(), E>;
+
 pub(super) fn temporary(path: &Path) -> PathBuf {
     path.with_extension("shard.new")
 }
@@ -89,7 +92,7 @@ pub(crate) fn build<E: From<ShardError>>(
     path: &Path,
     plan: &Plan,
     site: &SealingKey,
-    fetch: &mut dyn FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
+    fetch: Fetch<'_, E>,
 ) -> Result<State, E> {
     let new = temporary(path);
     let failed = |error| ShardError::File { path: new.clone(), error };
@@ -103,13 +106,7 @@ pub(crate) fn build<E: From<ShardError>>(
     Ok(state)
 }
 
-fn write<E: From<ShardError>>(
-    disk: &dyn Disk,
-    new: &Path,
-    plan: &Plan,
-    site: &SealingKey,
-    fetch: &mut dyn FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
-) -> Result<State, E> {
+fn write<E: From<ShardError>>(disk: &dyn Disk, new: &Path, plan: &Plan, site: &SealingKey, fetch: Fetch<'_, E>) -> Result<State, E> {
     let failed = |error| ShardError::File { path: new.to_owned(), error };
     let header = plan.header()?;
     let layout = Layout::of(&header).ok_or(ShardError::TooMany)?;

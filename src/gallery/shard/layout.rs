@@ -140,7 +140,7 @@ impl Header {
         let made_at_ns = u64_at(page, 40).ok_or(absent)?.cast_signed();
         let header =
             Self { purpose, model, model_sha256, dim: number(0)?, keys: number(1)?, slots: number(2)?, stride: number(3)?, made_at_ns };
-        if header.stride % 64 != 0 || !(64..=MAX_STRIDE).contains(&header.stride) {
+        if !header.stride.is_multiple_of(64) || !(64..=MAX_STRIDE).contains(&header.stride) {
             return Err(Malformed::Header("its slots are of no size that there is"));
         }
         Ok((header, digest))

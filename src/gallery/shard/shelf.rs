@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::build::{Plan, build};
+use super::build::{Fetch, Plan, build};
 use super::disk::Disk;
 use super::open::ShardFile;
 use super::{Next, ShardError, State};
@@ -18,6 +18,9 @@ use crate::gallery::seal::SealingKey;
 use crate::purpose::Purpose;
 
 const SHARD: &str = "shard";
+
+/// A file, and the shard in it or what is wrong with it.
+pub(crate) type Opened = (PathBuf, Result<ShardFile, ShardError>);
 
 pub(crate) struct Shelf {
     disk: Arc<dyn Disk>,
@@ -45,7 +48,7 @@ impl Shelf {
     }
 
     /// Every shard there is, opened or not.
-    pub fn all(&self) -> Result<Vec<(PathBuf, Result<ShardFile, ShardError>)>, ShardError> {
+    pub fn all(&self) -> Result<Vec<Opened>, ShardError> {
         let shards = self.files()?.into_iter().filter(|(_, shard)| *shard);
         Ok(shards.map(|(path, _)| (path.clone(), ShardFile::open(&*self.disk, &path, Some(&self.site)))).collect())
     }
@@ -59,12 +62,7 @@ impl Shelf {
     }
 
     /// See [`build`].
-    pub fn build<E: From<ShardError>>(
-        &self,
-        purpose: &Purpose,
-        plan: &Plan,
-        fetch: &mut dyn FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<State, E> {
+    pub fn build<E: From<ShardError>>(&self, purpose: &Purpose, plan: &Plan, fetch: Fetch<'_, E>) -> Result<State, E> {
         self.disk.make_directory(&self.directory).map_err(|error| ShardError::File { path: self.directory.clone(), error })?;
         build(&*self.disk, &self.path(purpose, &plan.model), plan, &self.site, fetch)
     }

@@ -60,6 +60,12 @@ pub struct ShardFacts {
     pub root: String,
 }
 
+/// Name, SHA-256 and dimension.
+type ModelKey = (String, String, usize);
+
+/// A file, and what is wrong with the shard in it; or why nothing can be said of it.
+type Looked = (PathBuf, Result<(ShardFile, Vec<Finding>), ShardError>);
+
 /// A row of the vault on its way into a shard.
 struct Planned {
     subject: String,
@@ -258,9 +264,9 @@ impl Vault {
     }
 
     /// The rows of `purpose` by model, in the order in which they lie in a shard: by subject and ordinal. Records that name no model are in none.
-    fn planned(&self, purpose: &Purpose) -> Result<BTreeMap<(String, String, usize), Vec<Planned>>, VaultError> {
+    fn planned(&self, purpose: &Purpose) -> Result<BTreeMap<ModelKey, Vec<Planned>>, VaultError> {
         let name = purpose.to_string();
-        let mut all: BTreeMap<(String, String, usize), Vec<Planned>> = BTreeMap::new();
+        let mut all: BTreeMap<ModelKey, Vec<Planned>> = BTreeMap::new();
         self.read(|read| {
             for row in read.open_table(TEMPLATES)?.range((name.as_str(), "", 0)..=(name.as_str(), super::AFTER_ALL_SUBJECTS, u8::MAX))? {
                 let (key, record) = row?;
@@ -330,7 +336,7 @@ impl Vault {
     }
 
     /// Every shard, with what is wrong with it: all digests, and every row opened. `None`: nothing can be said of it but the error.
-    pub(crate) fn check_shards(&self) -> Result<Vec<(PathBuf, Result<(ShardFile, Vec<Finding>), ShardError>)>, VaultError> {
+    pub(crate) fn check_shards(&self) -> Result<Vec<Looked>, VaultError> {
         let looked = |shard: ShardFile| {
             let findings = shard.check(Some(&|subject, wrapped| self.unwrap(subject, wrapped)));
             (shard, findings)

@@ -122,7 +122,8 @@ impl FaultyDisk {
             .map(|(number, (path, bytes))| ((path, number), Platter { synced: bytes.clone(), seen: bytes, unsynced: Vec::new() }))
             .unzip();
         let dice = Dice::new(seed);
-        let contents = Contents { platters, seen: names.clone(), synced: names, calls: 0, at, trouble, short: seed % 3 == 0, dice };
+        let contents =
+            Contents { platters, seen: names.clone(), synced: names, calls: 0, at, trouble, short: seed.is_multiple_of(3), dice };
         Self(Arc::new(Mutex::new(contents)))
     }
 

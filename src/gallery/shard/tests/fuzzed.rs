@@ -6,9 +6,11 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
+type Whole = (Site, Vec<(Vec<u8>, Rows)>);
+
 /// One site for all executions, and its shards with the rows that they hold.
-fn whole() -> &'static (Site, Vec<(Vec<u8>, Rows)>) {
-    static WHOLE: OnceLock<(Site, Vec<(Vec<u8>, Rows)>)> = OnceLock::new();
+fn whole() -> &'static Whole {
+    static WHOLE: OnceLock<Whole> = OnceLock::new();
     WHOLE.get_or_init(|| {
         let site = Site::new();
         let shards = [0, 1, 6].map(|people| {
