@@ -38,10 +38,21 @@ pub enum SealError {
     Malformed { path: PathBuf, found: usize },
     #[error("site key {path} exists already: replacing it would make every enrolled template unreadable")]
     Exists { path: PathBuf },
+    #[error("the gallery was re-keyed, and {path} is not the key that it is under: put that key back; nothing opens without it")]
+    GalleryKey { path: PathBuf },
     #[error("the cryptographic library could not {0}")]
     Library(&'static str),
     #[error("sealed value cannot be opened: it was altered, belongs elsewhere, or was sealed with another key")]
     NotAuthentic,
+}
+
+/// Of every derived key.
+struct Length;
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        KEY_BYTES
+    }
 }
 
 /// The root of a site's gallery keys. Wiped on drop.
@@ -49,13 +60,21 @@ pub struct SiteKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl SiteKey {
     pub fn load(state: &StateDirectory) -> Result<Self, SealError> {
-        let path = state.site_key();
+        Self::read_in(state.site_key(), |path| path.starts_with(state.root()))
+    }
+
+    /// A key of the state directory's own, for its owner alone.
+    pub(crate) fn read(path: PathBuf) -> Result<Self, SealError> {
+        Self::read_in(path, |_| true)
+    }
+
+    fn read_in(path: PathBuf, own: impl Fn(&Path) -> bool) -> Result<Self, SealError> {
         let read = |error| SealError::Read { path: path.clone(), error };
         let mut file = std::fs::File::open(&path).map_err(read)?;
         let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
         // systemd hands a credential to the service's user by an access list, whose mask shows as group bits (0440) though the group
         // itself has no access, in a directory nobody else can enter.
-        let forbidden = if path.starts_with(state.root()) { 0o077 } else { 0o037 };
+        let forbidden = if own(&path) { 0o077 } else { 0o037 };
         if mode & forbidden != 0 {
             return Err(SealError::Exposed { path, mode });
         }
@@ -105,6 +124,21 @@ impl SiteKey {
         }
     }
 
+    /// The root that this key and `own` give together; neither does alone.
+    pub(crate) fn with(&self, own: &Self) -> Result<Self, SealError> {
+        let mut root = Zeroizing::new([0; KEY_BYTES]);
+        let both = hkdf::Salt::new(hkdf::HKDF_SHA256, &own.0[..]).extract(&self.0[..]);
+        let filled = both.expand(&[b"placard/1/gallery-root"], Length).and_then(|okm| okm.fill(&mut root[..]));
+        filled.map_err(|_| SealError::Library("derive a key"))?;
+        Ok(Self(root))
+    }
+
+    /// Names this key, and says nothing about it.
+    pub(crate) fn id(&self) -> Result<[u8; 16], SealError> {
+        let seed = self.derive_seed("placard/1/key-id")?;
+        Ok(std::array::from_fn(|i| seed[i]))
+    }
+
     /// A key for one use, independent of the keys for other uses.
     pub(crate) fn derive(&self, label: &'static str) -> Result<SealingKey, SealError> {
         SealingKey::new(&*self.derive_seed(label)?)
@@ -124,12 +158,6 @@ impl SiteKey {
 
     /// 32 secret bytes for one use, independent of those for other uses: a seed for keys of another kind.
     pub(crate) fn derive_seed(&self, label: &'static str) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
-        struct Length;
-        impl hkdf::KeyType for Length {
-            fn len(&self) -> usize {
-                KEY_BYTES
-            }
-        }
         let mut derived = Zeroizing::new([0; KEY_BYTES]);
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"placard").extract(&self.0[..]);
         let filled = root.expand(&[label.as_bytes()], Length).and_then(|okm| okm.fill(&mut derived[..]));

@@ -4,6 +4,7 @@
 //! STATE/  site.toml             name, mode, controller, contact: written by `commission`
 //!         register.redb         every change of the facts the policy thread reads, signed; see `policy/store.rs`
 //!         keys/site.key         0600; a systemd credential `placard-site-key` takes its place where there is one
+//!         keys/gallery.key    0600; once the gallery was re-keyed: the gallery opens with it and the site's key together
 //!         keys/stand-in-N.key   0600; of the two stand-ins of a demonstration or commissioning site
 //!         profiles/NAME/        profile.toml, policies.cedar, signature: regimes that do not come with the program
 //!         models/NAME/          model.onnx, manifest.toml
@@ -46,6 +47,10 @@ impl StateDirectory {
             Some(credential) if credential.exists() => credential,
             _ => self.root.join("keys/site.key"),
         }
+    }
+    /// Of the gallery alone, together with the site's, once it was re-keyed; see `gallery/keyring.rs`.
+    pub fn gallery_key(&self) -> PathBuf {
+        self.root.join("keys/gallery.key")
     }
     /// Profiles of the operator's own, each in a directory of its name.
     pub fn profiles(&self) -> PathBuf {

@@ -203,6 +203,41 @@ fn damage_is_named_and_compacting_mends_it_and_proofs_tell_the_same_bytes_apart(
     assert_ne!(before["shards"][0]["root"], proof(&site)["shards"][0]["root"]);
 }
 
+#[test]
+fn after_a_rekeying_the_gallery_opens_with_both_keys_and_with_neither_alone() {
+    let site = Site::new();
+    assert_eq!(site.import(&site.files("t", 0..40, "\tadult")).exit, 0);
+    assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
+    let (state, before) = (StateDirectory::new(site.directory.path()), site.listed());
+    let wrapped_before = std::fs::read(&site.shards()[0]).unwrap();
+    let rekeyed = site.run(&["gallery", "rekey"]);
+    assert_eq!((rekeyed.exit, rekeyed.lines[0]["keys"].as_u64()), (0, Some(40)), "{}", rekeyed.errors);
+    assert_eq!(site.listed(), before);
+    assert_eq!(site.whole()["shard_templates"].as_u64(), Some(40));
+    let [shard] = &site.shards()[..] else { panic!("one shard") };
+    assert_ne!(std::fs::read(shard).unwrap(), wrapped_before);
+    let names = site.run(&["gallery", "list", "--names"]);
+    assert!(names.lines.iter().all(|line| line["name"].as_str().unwrap().starts_with("person ")), "names were sealed anew");
+    // Without the new key, or with another, nothing opens; with it back, all of it does.
+    let key = std::fs::read(state.gallery_key()).unwrap();
+    std::fs::remove_file(state.gallery_key()).unwrap();
+    let without = site.run(&["gallery", "list"]);
+    assert!(without.exit != 0 && without.errors.contains("gallery.key"), "{}", without.errors);
+    // As a re-keying leaves it that was cut short before the last step.
+    std::fs::write(state.gallery_key().with_extension("key.new"), &key).unwrap();
+    std::fs::set_permissions(state.gallery_key().with_extension("key.new"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(site.listed(), before);
+    let again = site.run(&["gallery", "rekey"]);
+    assert_eq!((again.exit, again.lines[0]["keys"].as_u64()), (0, Some(0)), "it was only ended: {}", again.errors);
+    assert_eq!(std::fs::read(state.gallery_key()).unwrap(), key);
+    assert_eq!(site.listed(), before);
+    // And a second time, for good.
+    assert_eq!(site.run(&["gallery", "rekey"]).lines[0]["keys"].as_u64(), Some(40));
+    assert_ne!(std::fs::read(state.gallery_key()).unwrap(), key);
+    assert_eq!(site.listed(), before);
+    site.whole();
+}
+
 /// Kills `command` after it has acknowledged `lines` lines and `wait_ms` more have passed, or lets it end; the subjects it acknowledged.
 fn killed_after(command: &mut Command, lines: usize, wait_ms: u64) -> Vec<String> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -38,7 +38,7 @@ fn of_store(error: &StoreError) -> Exit {
 
 fn of_key(error: &SealError) -> Exit {
     match error {
-        SealError::Read { .. } | SealError::Exposed { .. } | SealError::Malformed { .. } => Exit::Config,
+        SealError::Read { .. } | SealError::Exposed { .. } | SealError::Malformed { .. } | SealError::GalleryKey { .. } => Exit::Config,
         _ => Exit::Failure,
     }
 }

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use zeroize::Zeroizing;
+
 use super::SubjectId;
 use super::file::{durable_write, open_database, rewrite};
+use super::keyring;
 use super::seal::{SealError, SealingKey, SiteKey};
 use super::vault::VaultError;
 use crate::state::StateDirectory;
@@ -26,7 +29,32 @@ impl Identities {
     pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
         let path = state.identities();
         let database = open_database(&path, |write| write.open_table(NAMES).map(drop))?;
-        Ok(Self { database, path, key: key.derive("placard/1/identities")? })
+        let id = keyring::named(&database).map_err(|e| VaultError::storage(&path, e))?;
+        let key = keyring::root(state, key, id)?.derive("placard/1/identities")?;
+        Ok(Self { database, path, key })
+    }
+
+    /// Seals every name under `root`, in one transaction; one that does not open stays as it is. Nothing where that was done.
+    pub(super) fn rekey(self, root: &SiteKey) -> Result<Self, VaultError> {
+        let (id, key) = (root.id()?, root.derive("placard/1/identities")?);
+        if keyring::named(&self.database).map_err(|e| VaultError::storage(&self.path, e))? == Some(id) {
+            return Ok(self);
+        }
+        let mut sealed = Vec::new();
+        for subject in self.subjects()? {
+            if let Ok(Some(name)) = self.name(&subject) {
+                let name = Zeroizing::new(name);
+                sealed.push((subject.clone(), key.seal(&Self::bound(&subject), name.as_bytes())?));
+            }
+        }
+        durable_write(&self.database, &self.path, |write| {
+            let mut table = write.open_table(NAMES)?;
+            for (subject, name) in &sealed {
+                table.insert(&*subject.0, name.as_slice())?;
+            }
+            keyring::name(write, &id)
+        })?;
+        Ok(Self { key, ..self })
     }
 
     fn bound(subject: &SubjectId) -> Vec<u8> {
@@ -77,6 +105,7 @@ impl Identities {
     /// Writes the file anew: no page of it holds a name that was removed before.
     pub fn rewrite(self) -> Result<(), VaultError> {
         rewrite(self.database, &self.path, |read, write| {
+            keyring::copy(read, write)?;
             let mut names = write.open_table(NAMES)?;
             for row in read.open_table(NAMES)?.iter()? {
                 let (subject, sealed) = row?;

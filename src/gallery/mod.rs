@@ -13,6 +13,7 @@ pub mod duplicates;
 pub mod exact;
 mod file;
 pub mod identities;
+mod keyring;
 pub mod leap;
 pub mod npy;
 pub mod purge;

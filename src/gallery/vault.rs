@@ -3,6 +3,7 @@
 //! ```text
 //! templates-1  (purpose, subject, ordinal) → record (record.rs)
 //! keys-1       subject → its key, wrapped: nonce (12) | key (32) | tag (16), bound to the subject
+//! key-1        which key the others are wrapped under, by id; absent: the site's (keyring.rs)
 //! versions-1   purpose → version, grows with every change to that purpose
 //! imports-1    digest of what is imported → how many people were dealt with; while an import is under way
 //! marks-1      purpose → 16 random bytes, others after every change: by them a shard is known to be of this vault as it is
@@ -23,6 +24,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 use zeroize::Zeroizing;
 
 use super::file::{durable_write, open_database, rewrite};
+use super::keyring;
 pub use super::record::Channel;
 use super::record::{FORMAT, Header, Record};
 use super::scan::{self, Refused};
@@ -40,6 +42,7 @@ use crate::state::StateDirectory;
 
 mod check;
 mod people;
+mod rekey;
 mod shards;
 
 pub use check::{Checked, Found};
@@ -111,7 +114,9 @@ impl Vault {
     pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
         let path = state.vault();
         let database = open_database(&path, make_tables)?;
-        Self::over(database, path, Shelf::new(Arc::new(RealDisk), state.shards(), key.derive("placard/1/shards")?), key)
+        let id = keyring::named(&database).map_err(|e| VaultError::storage(&path, e))?;
+        let root = keyring::root(state, key, id)?;
+        Self::over(database, path, Shelf::new(Arc::new(RealDisk), state.shards(), root.derive("placard/1/shards")?), &root)
     }
 
     fn over(database: Database, path: PathBuf, shelf: Shelf, key: &SiteKey) -> Result<Self, VaultError> {
@@ -344,6 +349,7 @@ impl Vault {
                 let (purpose, version) = row?;
                 versions.insert(purpose.value(), version.value())?;
             }
+            keyring::copy(read, write)?;
             let mut imports = write.open_table(IMPORTS)?;
             if let Some(old) = there(read.open_table(IMPORTS))? {
                 for row in old.iter()? {

@@ -23,7 +23,7 @@ use super::super::{Context, Exit, Failed, Outcome};
 use super::people::{self, Person};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
 use crate::embedding::Embedding;
-use crate::engine::manifest::Task;
+use crate::engine::manifest::{Manifest, Task};
 use crate::engine::store;
 use crate::gallery::duplicates::{AT_ONCE, Known};
 use crate::gallery::identities::Identities;
@@ -35,7 +35,8 @@ use crate::gallery::{SubjectId, TemplateModel};
 use crate::matching::template_model;
 use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::enrolment::eligible::Eligible;
-use crate::policy::facts::Register;
+use crate::policy::profile::Library;
+use crate::policy::store::Present;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 
@@ -143,6 +144,7 @@ struct Import<'a> {
     days: u32,
     key: SiteKey,
     model: TemplateModel,
+    manifests: [Manifest; 1],
     desk: EnrolmentDesk,
     clock: SharedClock,
     /// The gallery as this import knows it, and the vault's mark then.
@@ -162,13 +164,15 @@ struct Candidate {
 impl<'a> Import<'a> {
     fn open(context: &'a Context, args: &'a Args, source: &'a str, digest: [u8; 32], rows: Rows) -> Result<Self, Failed> {
         let clock: SharedClock = SystemClock::shared();
-        let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
-        let desk = EnrolmentDesk::open(&register, &args.purpose, clock.clone()).map_err(refused)?;
+        let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+        let library = Library::of_site(&context.state);
+        let desk = EnrolmentDesk::of_site(&present, &args.purpose, clock.clone(), &library).map_err(refused)?;
         desk.has_room(0, args.expires).map_err(refused)?;
         let name = args.models.embedder.clone().map_or_else(|| only_model(context, Task::FaceEmbedder, "embedder"), Ok)?;
         let (manifest, _) = store::open(&context.state, &name).map_err(store_failed)?;
         let model = template_model(&manifest).ok_or_else(|| Failed::new(Exit::Refused, anyhow!("model `{name}` makes no embeddings")))?;
-        let site = intended(&context.state, &[manifest])?;
+        let manifests = [manifest];
+        let site = intended(&context.state, &manifests)?;
         let key = site_key(&context.state, site.as_ref())?;
         if rows.shape().values != model.dim {
             let (found, dim) = (rows.shape().values, model.dim);
@@ -179,7 +183,21 @@ impl<'a> Import<'a> {
             return Err(Failed::new(Exit::Refused, error));
         }
         let left = usize::try_from(rows.shape().rows)?;
-        Ok(Self { context, purpose: &args.purpose, source, digest, rows, days: args.expires, key, model, desk, clock, known: None, left })
+        Ok(Self {
+            context,
+            purpose: &args.purpose,
+            source,
+            digest,
+            rows,
+            days: args.expires,
+            key,
+            model,
+            manifests,
+            desk,
+            clock,
+            known: None,
+            left,
+        })
     }
 
     fn vault(&self) -> Result<Vault, Failed> {
@@ -218,6 +236,8 @@ impl<'a> Import<'a> {
                 Err(why) => told.push(Some((person.clone(), Err(why)))),
             }
         }
+        // It may have changed since the import began.
+        intended(&self.context.state, &self.manifests)?;
         let vault = self.vault()?;
         let now = self.clock.utc();
         believe(&self.context.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;

@@ -1,4 +1,4 @@
-//! `placard gallery create` and `compact`: the files themselves.
+//! `placard gallery create`, `compact` and `rekey`: the files themselves.
 
 use std::io::Write;
 
@@ -10,10 +10,12 @@ use super::super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::gallery::identities::Identities;
 use crate::policy::enrolment::EnrolmentDesk;
-use crate::policy::facts::Register;
+use crate::policy::profile::Library;
+use crate::policy::store::Present;
 
 pub fn create(context: &Context) -> Outcome {
-    let register = Register::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+    let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+    let library = Library::of_site(&context.state);
     let (vault, key) = super::open(context)?;
     drop(Identities::open(&context.state, &key)?);
     drop(vault);
@@ -21,8 +23,8 @@ pub fn create(context: &Context) -> Outcome {
     let clock: SharedClock = SystemClock::shared();
     let mut out = std::io::stdout().lock();
     let (mut open, mut closed) = (Vec::new(), Vec::new());
-    for fact in register.purposes.iter().filter(|f| f.purpose.kind().identifies()) {
-        match EnrolmentDesk::open(&register, &fact.purpose, clock.clone()) {
+    for fact in present.register().purposes.iter().filter(|f| f.purpose.kind().identifies()) {
+        match EnrolmentDesk::of_site(&present, &fact.purpose, clock.clone(), &library) {
             Ok(_) => open.push(fact.purpose.to_string()),
             Err(reason) => closed.push((fact.purpose.to_string(), reason.to_string())),
         }
@@ -67,4 +69,24 @@ fn bytes(context: &Context) -> u64 {
     let shards = std::fs::read_dir(context.state.shards()).into_iter().flatten().flatten().map(|e| e.path());
     let all = shards.chain([context.state.vault(), context.state.identities()]);
     all.filter_map(|path| std::fs::metadata(path).ok()).map(|m| m.len()).sum()
+}
+
+pub fn rekey(context: &Context) -> Outcome {
+    let (vault, key) = super::open_existing(context)?;
+    let names = if context.state.identities().exists() { Some(Identities::open(&context.state, &key)?) } else { None };
+    let keys = vault.rekey(&context.state, &key, names, SystemClock.utc())?;
+    tell_service(&context.state);
+    let path = context.state.gallery_key();
+    let mut out = std::io::stdout().lock();
+    if context.json {
+        writeln!(out, "{}", json!({ "outcome": "rekeyed", "keys": keys, "key_file": path }))?;
+        return Ok(Exit::Success);
+    }
+    writeln!(
+        out,
+        "{keys} keys wrapped anew; no template was opened. From now on the gallery opens with {} and the site's key together",
+        path.display()
+    )?;
+    writeln!(out, "  back that file up as you do the site's key; copies of the gallery from before open with the key from before")?;
+    Ok(Exit::Success)
 }

@@ -62,7 +62,7 @@ pub fn stats(context: &Context) -> Outcome {
     let persons = vault.subjects()?.len();
     let shards = vault.shards()?;
     drop(vault);
-    let regime = Library::bundled().regime_of(&register, SystemClock.utc()).ok();
+    let regime = Library::of_site(&context.state).regime_of(&register, SystemClock.utc()).ok();
     let filing = regime.and_then(|regime| Filing::of(&regime.values));
     show(context.json, persons, filing, &rows, &shards)?;
     Ok(Exit::Success)

@@ -46,6 +46,9 @@ enum Action {
     Compact,
     /// Look for damage in every file, block and row, and say what to do. Exit status 6 where there is any.
     Check,
+    /// Wrap every subject's key under a new key of the gallery's own (keys/gallery.key); no template is opened or sealed again. The site's key stays: signs and register
+    /// hang on it, and the gallery opens with both together.
+    Rekey,
     /// Write what an auditor compares: root hashes and counts, signed with this site's key. No template leaves.
     ExportProof {
         /// Where to; unset: standard output.
@@ -61,6 +64,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Action::List { purpose, names } => look::list(context, purpose.as_ref(), names),
         Action::Stats => look::stats(context),
         Action::Compact => keep::compact(context),
+        Action::Rekey => keep::rekey(context),
         Action::Check => check::run(context),
         Action::ExportProof { out } => proof::run(context, out.as_deref()),
     }

@@ -88,6 +88,19 @@ impl Shelf {
         if touched { self.sync() } else { Ok(()) }
     }
 
+    /// Overwrites every key and row of every file here, then removes the files.
+    pub fn empty(&self) -> Result<(), ShardError> {
+        for (_, shard) in self.all()? {
+            if let Ok(mut shard) = shard {
+                let subjects = shard.subjects();
+                let bits = |subject: &String| u128::from_str_radix(subject, 16).ok().map(u128::to_be_bytes);
+                // What cannot be overwritten is removed all the same.
+                let _overwritten = shard.erase(&subjects.iter().filter_map(bits).collect(), None, &self.site);
+            }
+        }
+        self.retain(&|_| false).map(drop)
+    }
+
     /// Removes the files whose purpose and model `keep` does not want, and what makings left behind.
     pub fn retain(&self, keep: &dyn Fn(&Path) -> bool) -> Result<usize, ShardError> {
         let mut removed = 0;

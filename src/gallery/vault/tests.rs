@@ -456,3 +456,4 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
 
 mod power_cut;
 mod shards;
+mod swap;

@@ -1,0 +1,66 @@
+//! Re-keying: every subject's key is unwrapped and wrapped anew, in one transaction; no template is opened or sealed again. Names, which are sealed under
+//! the root itself, are sealed anew.
+//!
+//! ```text
+//! 1 keys/gallery.key.new · 2 names, one transaction · 3 shards erased · 4 keys, one transaction · 5 gallery.key.new → gallery.key · 6 files anew
+//! ```
+//!
+//! Cut short anywhere, everything opens, and doing it again ends it. Copies of the files from before open with the key from before, and with no other.
+
+use std::collections::BTreeSet;
+
+use redb::ReadableTable;
+
+use super::{KEYS, VERSIONS, Vault, VaultError, bound_to_key, durable_write, random_mark, set_version};
+use crate::clock::{Stamp, Utc};
+use crate::gallery::identities::Identities;
+use crate::gallery::keyring;
+use crate::gallery::seal::SiteKey;
+use crate::state::StateDirectory;
+
+impl Vault {
+    /// Answers how many keys were wrapped anew. `names`: the file of names, where there is one.
+    pub fn rekey(self, state: &StateDirectory, site: &SiteKey, names: Option<Identities>, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        let next = keyring::next(state, site)?;
+        let id = next.id()?;
+        if let Some(names) = names {
+            names.rekey(&next)?.rewrite()?;
+        }
+        let mut count = 0;
+        if keyring::named(&self.database).map_err(|e| VaultError::storage(&self.path, e))? != Some(id) {
+            self.shelf.empty()?;
+            let wrapping = next.derive("placard/1/vault")?;
+            let mut wrapped = Vec::new();
+            for subject in self.subjects()? {
+                let old = self.read(|read| Ok(read.open_table(KEYS)?.get(&*subject.0)?.map(|key| key.value().to_vec())))?;
+                let Some(old) = old else { continue };
+                // One that does not open stays as it is: `check` names it.
+                if let Ok(plain) = self.wrapping.open(&bound_to_key(&subject.0), &old) {
+                    wrapped.push((subject.clone(), wrapping.seal(&bound_to_key(&subject.0), &plain)?));
+                }
+            }
+            count = wrapped.len();
+            let mark = random_mark()?;
+            durable_write(&self.database, &self.path, |write| {
+                let mut keys = write.open_table(KEYS)?;
+                for (subject, key) in &wrapped {
+                    keys.insert(&*subject.0, key.as_slice())?;
+                }
+                let versions: BTreeSet<(String, u64)> = {
+                    let table = write.open_table(VERSIONS)?;
+                    let rows = table.iter()?.map(|row| row.map(|(purpose, version)| (purpose.value().to_owned(), version.value())));
+                    rows.collect::<Result<_, _>>()?
+                };
+                for (purpose, version) in versions {
+                    set_version(write, &purpose, version, &mark)?;
+                }
+                keyring::name(write, &id)
+            })?;
+        }
+        keyring::finish(state)?;
+        self.rewrite()?;
+        let vault = Self::open(state, site)?;
+        vault.refresh_shards(now)?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,192 @@
+//! Nothing kept: after a deletion the subject's plain template is in no file of the state directory and in no readable range of this process's memory, and
+//! while it is loaded it lies only where no core dump takes it.
+//!
+//! What is sought is kept masked, and what was read to look through it is overwritten, so that the search does not find itself.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use placard::clock::{Clock, SystemClock};
+use placard::embedding::Embedding;
+use placard::gallery::seal::SiteKey;
+use placard::gallery::set::GallerySet;
+use placard::gallery::vault::{Channel, NewSubject, Vault};
+use placard::gallery::{SubjectId, TemplateModel};
+use placard::policy::enrolment::EnrolmentDesk;
+use placard::policy::facts::Register;
+use placard::purpose::Purpose;
+use placard::state::StateDirectory;
+use zeroize::Zeroize;
+
+const DIM: usize = 256;
+const MASK: u8 = 0x5a;
+/// Values that are looked for: 64 bytes of the template's middle.
+const SOUGHT: std::ops::Range<usize> = 100..116;
+
+const REGISTER: &str = r#"
+[[zone]]
+id = "hall"
+kind = "public"
+
+[[purpose]]
+purpose = "crime-prevention:2026-7"
+zones = ["hall"]
+basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
+assessment = "pia-3"
+review_on = 2200-01-01
+"#;
+
+fn values(number: u64) -> Vec<f32> {
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0 - 0.5
+    };
+    (0..DIM).map(|_| next()).collect()
+}
+
+fn embedding(number: u64) -> Embedding {
+    Embedding::normalised(&mut values(number)).unwrap()
+}
+
+/// What the template of `number` looks like in memory, masked.
+fn masked(number: u64) -> Vec<u8> {
+    let mut values = values(number);
+    let norm = values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    let masked = values[SOUGHT].iter().flat_map(|v| ((f64::from(*v) / norm) as f32).to_le_bytes().map(|b| b ^ MASK)).collect();
+    values.zeroize();
+    masked
+}
+
+fn holds(bytes: &[u8], masked: &[u8]) -> bool {
+    bytes.windows(masked.len()).any(|w| w[0] ^ MASK == masked[0] && w.iter().zip(masked).all(|(b, m)| b ^ MASK == *m))
+}
+
+/// A range of this process's memory.
+struct Range {
+    from: u64,
+    to: u64,
+    /// Left out of core dumps.
+    undumped: bool,
+}
+
+fn ranges() -> Vec<Range> {
+    let mut all: Vec<Range> = Vec::new();
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        let first = line.split(' ').next().unwrap();
+        if let Some((from, to)) = first.split_once('-') {
+            let address = |text: &str| u64::from_str_radix(text, 16);
+            if let (Ok(from), Ok(to)) = (address(from), address(to)) {
+                all.push(Range { from, to, undumped: false });
+            }
+        } else if let Some(flags) = line.strip_prefix("VmFlags:") {
+            all.last_mut().unwrap().undumped = flags.split_whitespace().any(|flag| flag == "dd");
+        }
+    }
+    all
+}
+
+/// How many ranges hold what is sought: those that a core dump would take, and others.
+fn in_memory(masked: &[u8]) -> (usize, usize) {
+    let memory = File::open("/proc/self/mem").unwrap();
+    let mut piece = vec![0; 1 << 20];
+    let (mut dumped, mut undumped) = (0, 0);
+    for range in ranges() {
+        let own = piece.as_ptr() as u64;
+        let mut at = range.from;
+        let mut found = false;
+        while at < range.to && !found {
+            // Not the very memory that is read into.
+            if (own..own + piece.len() as u64).contains(&at) {
+                at = own + piece.len() as u64;
+                continue;
+            }
+            let ends = if at < own { range.to.min(own) } else { range.to };
+            let count = usize::try_from((ends - at).min(piece.len() as u64)).unwrap();
+            // Ranges that cannot be read (device memory, the kernel's own) hold nothing of ours.
+            let Ok(read) = memory.read_at(&mut piece[..count], at) else { break };
+            found = holds(&piece[..read], masked);
+            if read == 0 {
+                break;
+            }
+            // The end of one piece is looked at again with the next, unless this was the last.
+            let kept = if at + (read as u64) < ends { masked.len().min(read - 1) } else { 0 };
+            at += (read - kept) as u64;
+        }
+        match (found, range.undumped) {
+            (true, true) => undumped += 1,
+            (true, false) => dumped += 1,
+            _ => {}
+        }
+    }
+    piece.zeroize();
+    (dumped, undumped)
+}
+
+fn in_files(directory: &Path, masked: &[u8]) -> bool {
+    std::fs::read_dir(directory).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { in_files(&path, masked) } else { std::fs::read(&path).is_ok_and(|bytes| holds(&bytes, masked)) }
+    })
+}
+
+#[test]
+fn after_a_deletion_the_template_is_in_no_file_and_in_no_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = StateDirectory::new(directory.path());
+    let key = SiteKey::create(&state).unwrap();
+    let purpose: Purpose = "crime-prevention:2026-7".parse().unwrap();
+    let register: Register = toml::from_str(REGISTER).unwrap();
+    let clock = SystemClock::shared();
+    let desk = EnrolmentDesk::open(&register, &purpose, clock.clone()).unwrap();
+    let model = TemplateModel { name: "test".into(), sha256: "aa".into(), dim: DIM };
+    let set = GallerySet::new(model.clone(), desk.table());
+    let vault = Vault::open(&state, &key).unwrap();
+    let now = SystemClock.utc();
+    let enrol = |number: u64| {
+        let (subject, embedding) = (SubjectId::random().unwrap(), embedding(number));
+        let new = NewSubject {
+            subject: subject.clone(),
+            purpose: &purpose,
+            model: &model,
+            templates: vec![&embedding],
+            channel: Channel::TemplateFile,
+            consent: None,
+            source: Some("test"),
+            enrolled_at: now,
+            expires_at: now.plus(std::time::Duration::from_secs(3_600)),
+        };
+        vault.enrol(&[new]).unwrap();
+        subject
+    };
+    let (going, _staying) = (enrol(1), enrol(2));
+    let (going_is, staying_is) = (masked(1), masked(2));
+    assert_eq!((in_memory(&going_is), in_memory(&staying_is)), ((0, 0), (0, 0)), "enrolment leaves nothing plain behind");
+    vault.refresh_shards(now).unwrap();
+    set.reload(&vault, &register, now).unwrap();
+    assert_eq!(in_memory(&going_is), (0, 1), "what is loaded lies once, and only where no core dump takes it");
+    assert_eq!(in_memory(&staying_is), (0, 1));
+
+    vault.delete(&BTreeSet::from([going.clone()])).unwrap();
+    vault.rewrite().unwrap();
+    let vault = Vault::open(&state, &key).unwrap();
+    set.reload(&vault, &register, now).unwrap();
+    assert_eq!(in_memory(&going_is), (0, 0), "who was deleted is in no memory");
+    assert_eq!(in_memory(&staying_is), (0, 1), "who was not is where they were");
+    for sought in [&going_is, &staying_is] {
+        assert!(!in_files(directory.path(), sought), "no file holds a plain template");
+    }
+    assert!(!placard::gallery::is_mentioned(&state, &going).unwrap(), "no file spells the id");
+    let bits = u128::from_str_radix(&going.0, 16).unwrap().to_be_bytes().map(|b| b ^ MASK);
+    assert!(!in_files(directory.path(), &bits), "nor holds it as bits");
+
+    // The search does find what is there to be found.
+    let mut planted = values(3);
+    let norm = planted.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    planted.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+    std::hint::black_box(&planted);
+    assert!(in_memory(&masked(3)).0 >= 1, "a plain template in ordinary memory is found");
+    std::hint::black_box(&planted);
+}
