@@ -25,7 +25,7 @@ impl Appliance {
             site: plane.site.name.clone(),
             controller: plane.site.controller.clone(),
             contact: plane.site.contact.clone(),
-            profiles: register.rules.profiles.clone(),
+            profiles: register.rules.profile_names().map(str::to_owned).collect(),
             zones: register.zones.iter().map(|zone| public_zone(&register, &zone.id, zone.kind.name(), &of_zone(&zone.id))).collect(),
             checkpoint: None,
         })

@@ -16,10 +16,12 @@ use crate::frame::StreamIndex;
 use crate::gallery::leap;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
+use crate::policy::alternatives::heartbeat_s;
 use crate::policy::board::{Approvals, StreamPolicy};
-use crate::policy::facts::{Consent, Order, PurposeFact, Register, Withdrawal};
+use crate::policy::facts::{Consent, Order, PurposeFact, Register, Site, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected};
 use crate::policy::lease::MAX_LEASE;
+use crate::policy::profile::Library;
 use crate::policy::store::{Outcome, Request, StoreError};
 use crate::policy::when::{NotADate, When};
 use crate::policy::worker::PolicyError;
@@ -182,7 +184,8 @@ fn action_error(error: PolicyError) -> ActionError {
         PolicyError::UnknownSign { .. } | PolicyError::NotInspected(NotInspected::UnknownSign { .. }) => {
             ActionError::NotFound(error.to_string())
         }
-        PolicyError::NotInspected(_) | PolicyError::Register(StoreError::Refused(_) | StoreError::TooManyPending) => {
+        PolicyError::NotInspected(_)
+        | PolicyError::Register(StoreError::Refused(_) | StoreError::TooManyPending | StoreError::TooManyOf(_)) => {
             ActionError::Refused(error.to_string())
         }
         PolicyError::Register(StoreError::NoProposal(_)) => ActionError::NotFound(error.to_string()),
@@ -204,7 +207,12 @@ impl Console for Appliance {
         let now = self.clock.now();
         let policy = plane.policy.snapshot();
         // One lock after another, never one inside another: a reload takes both.
-        let pipeline = self.plan.lock().loaded.path.display().to_string();
+        let (pipeline, described) = {
+            let plan = self.plan.lock();
+            (plan.loaded.path.display().to_string(), plan.state.site())
+        };
+        // As the description says now: a site becomes operational under a running service.
+        let mode = Site::load(&described).map_or(plane.site.mode, |site| site.mode);
         let rates = self.rates.lock();
         let streams = (0..plane.streams.len()).map(|i| {
             let per_second = rates.get(i).map_or(Rates { arrived: 0.0, detected: 0.0 }, |r| Rates {
@@ -218,7 +226,7 @@ impl Console for Appliance {
         StatusView {
             name: plane.pipeline.clone(),
             site: plane.site.name.clone(),
-            mode: format!("{:?}", plane.site.mode).to_lowercase(),
+            mode: mode.name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             pipeline,
@@ -353,7 +361,11 @@ impl Console for Appliance {
             return Err(ActionError::NotFound(format!("there is no way in `{alternative}`; {known}")));
         };
         self.running()?.policy.observations().heartbeat(alternative, heard_at);
-        Ok(AlternativeView { alternative: alternative.to_owned(), zone: declared.zone.clone(), counts_s: declared.heartbeat_s })
+        // As long as the regime lets it count; under one that is refused everything is off.
+        let library = Library::of_site(&self.plan.lock().state);
+        let regime = library.regime_of(&register, self.clock.utc());
+        let counts_s = regime.map_or(0, |regime| heartbeat_s(declared, &regime.values));
+        Ok(AlternativeView { alternative: alternative.to_owned(), zone: declared.zone.clone(), counts_s })
     }
 
     fn verify(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {

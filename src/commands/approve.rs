@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::fact::{Told, present, print, request, sign};
+use super::fact::{Told, present, print, request, sign, sign_rejection};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock};
 use crate::console::view::RegisterView;
-use crate::policy::store::{Approval, Pending, Request};
+use crate::policy::store::{Approval, Pending, Rejection, Request};
 use crate::policy::when::When;
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ enum Action {
         #[arg(long = "key", value_name = "FILE")]
         key_file: PathBuf,
     },
-    /// A proposal will never be in force.
+    /// A proposal will never be in force: by the key of somebody in office, or by whoever proposed it, while nobody has signed it.
     Reject {
         digest: String,
         #[command(flatten)]
@@ -53,10 +53,12 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             print(context, &request(context, Request::Approve { proposal, approval })?)
         }
         Action::Reject { digest, told } => {
-            let view = present(context)?.1;
+            let (register, view) = present(context)?;
             let proposal = waiting(&view, &digest)?.proposal.digest();
-            let rejection = Request::Reject { proposal, by: told.by(), why: told.reason("") };
-            print(context, &request(context, rejection)?)
+            let signed = |file: &PathBuf| sign_rejection(file, &register, &view.site, &proposal);
+            let approval = told.key_file.as_ref().map(signed).transpose()?;
+            let rejection = Rejection { proposal, by: told.by(), why: told.reason(""), approval };
+            print(context, &request(context, Request::Reject(rejection))?)
         }
     }
 }

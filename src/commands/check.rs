@@ -37,6 +37,8 @@ enum Severity {
     Warning,
     /// It cannot run on this machine as it is.
     Missing,
+    /// The law does not let it run in this site.
+    Refused,
     /// The file is invalid.
     Invalid,
 }
@@ -73,6 +75,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
 fn exit_of(reports: &[Report]) -> Exit {
     match reports.iter().flat_map(|r| &r.findings).map(|f| f.severity).max() {
         Some(Severity::Invalid) => Exit::Config,
+        Some(Severity::Refused) => Exit::Refused,
         Some(Severity::Missing) => Exit::Missing,
         Some(Severity::Warning) | None => Exit::Success,
     }
@@ -86,6 +89,7 @@ fn examine(context: &Context, file: &Path, syntax_only: bool) -> Report {
             add(Severity::Warning, loaded.notes.clone());
             if !syntax_only {
                 let around = surroundings::look(&loaded, &context.state);
+                add(Severity::Refused, around.refused);
                 add(Severity::Missing, around.missing);
                 add(Severity::Warning, around.doubtful);
                 streams = around.streams;
@@ -133,9 +137,16 @@ fn show(reports: &[Report], json: bool) -> std::io::Result<()> {
             writeln!(out, "{file}: stream `{name}`: {}: {reason}", state.name())?;
         }
         let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
-        let (missing, warnings) = (count(Severity::Missing), count(Severity::Warning));
-        match (report.valid, missing) {
+        let (refused, missing, warnings) = (count(Severity::Refused), count(Severity::Missing), count(Severity::Warning));
+        match (report.valid, refused + missing) {
             (false, _) => writeln!(out, "{file}: invalid")?,
+            (true, _) if refused > 0 => {
+                writeln!(
+                    out,
+                    "{file}: valid, but may not run here; {}; refused: {refused}, missing: {missing}, warnings: {warnings}",
+                    report.summary
+                )?;
+            }
             (true, 0) => writeln!(out, "{file}: valid; {}; warnings: {warnings}", report.summary)?,
             (true, _) => writeln!(out, "{file}: valid, but cannot run here; {}; missing: {missing}, warnings: {warnings}", report.summary)?,
         }

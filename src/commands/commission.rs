@@ -410,7 +410,8 @@ mod tests {
         let when = |text: &str| text.parse::<When>().expect("date");
         let withdrawal = Withdrawal { at: when("2026-11-21"), by: "l.wu".to_owned(), reason: "fell down".to_owned() };
         assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
-        let posting = Posting { at: when("2026-11-21T10:00:00Z"), by: "w.chen".to_owned() };
+        // Later than what was commissioned, as far as two clocks differ.
+        let posting = Posting { at: when("2026-11-21T12:00:30Z"), by: "w.chen".to_owned() };
         assert!(record_posting(&desk.state.register(), "hall-1", &posting, None).expect("recorded").is_ok_and(|o| o.in_force()));
         let posted = Register::load(&desk.state.register()).expect("register").signs[0].clone();
         assert_eq!((posted.posted_by.as_deref(), posted.posted_on.as_ref(), &posted.withdrawn), (Some("w.chen"), Some(&posting.at), &None));

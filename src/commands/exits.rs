@@ -20,7 +20,7 @@ fn of_engine(error: &EngineError) -> Exit {
     if matches!(error, EngineError::LibraryMissing { .. }) { Exit::Missing } else { Exit::Failure }
 }
 
-fn of_store(error: &StoreError) -> Exit {
+pub(super) fn of_store(error: &StoreError) -> Exit {
     match error {
         StoreError::NotFound { .. } | StoreError::Damaged { .. } => Exit::Missing,
         StoreError::File { error, .. } if error.kind() == ErrorKind::NotFound => Exit::Missing,

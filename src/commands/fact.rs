@@ -19,7 +19,7 @@ use crate::policy::observed::Moment;
 use crate::policy::profile::Library;
 use crate::policy::rules::DecisionPlane;
 use crate::policy::store::{
-    Approval, Digest, Fact, Outcome as Recorded, PersonKey, Present, Proposal, Request, Store, StoreError, difference,
+    Approval, Digest, Fact, Outcome as Recorded, PersonKey, Present, Proposal, Rejection, Request, Store, StoreError, difference,
 };
 use crate::policy::when::When;
 
@@ -34,7 +34,7 @@ pub struct Told {
     why: String,
     /// Sign at once with this key (`placard person key`), as the person of the register whose it is.
     #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
 }
 
 /// What every table can do. `A`: the flags that make one of its facts.
@@ -171,6 +171,17 @@ impl Told {
 
 /// Signs as whoever's key it is.
 pub(super) fn sign(file: &Path, register: &Register, site: &Digest, proposal: &Digest) -> Result<Approval, Failed> {
+    let (person, key) = key_of(file, register)?;
+    Ok(Approval::sign(&person, &key, site, proposal, When::to_the_millisecond(SystemClock.utc())))
+}
+
+/// Signs, as whoever's key it is, for rejecting a proposal.
+pub(super) fn sign_rejection(file: &Path, register: &Register, site: &Digest, proposal: &Digest) -> Result<Approval, Failed> {
+    let (person, key) = key_of(file, register)?;
+    Ok(Rejection::sign(&person, &key, site, proposal, When::to_the_millisecond(SystemClock.utc())))
+}
+
+fn key_of(file: &Path, register: &Register) -> Result<(String, PersonKey), Failed> {
     super::exits::present(file)?;
     let key = PersonKey::load(file).map_err(|e| Failed::new(Exit::Config, e))?;
     let public = key.public().to_string();
@@ -178,7 +189,7 @@ pub(super) fn sign(file: &Path, register: &Register, site: &Digest, proposal: &D
         let text = format!("{}: nobody in the register has this key (public half {public}): `placard person list`", file.display());
         Failed::new(Exit::Refused, anyhow::anyhow!(text))
     })?;
-    Ok(Approval::sign(&person.id, &key, site, proposal, When::to_the_millisecond(SystemClock.utc())))
+    Ok((person.id.clone(), key))
 }
 
 /// What a change did.
@@ -212,7 +223,7 @@ fn declined(error: ClientError) -> Failed {
 
 pub(super) fn store_failed(error: StoreError) -> Failed {
     let exit = match &error {
-        StoreError::Refused(_) | StoreError::TooManyPending => Exit::Refused,
+        StoreError::Refused(_) | StoreError::TooManyPending | StoreError::TooManyOf(_) => Exit::Refused,
         StoreError::NoProposal(_) => Exit::Usage,
         _ => Exit::Config,
     };

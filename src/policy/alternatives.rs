@@ -19,9 +19,14 @@ pub(in crate::policy) fn silent_ns(alternative: &Alternative, moment: Moment<'_>
     Some(moment.now.monotonic.since_ns(*heard))
 }
 
+/// How long a heartbeat of it counts under the regime, seconds.
+pub fn heartbeat_s(alternative: &Alternative, values: &Values) -> u32 {
+    alternative.heartbeat_s.min(values.heartbeat_s)
+}
+
 /// How long a heartbeat of it counts, ns.
 pub(in crate::policy) fn heartbeat_ns(alternative: &Alternative, values: &Values) -> i64 {
-    i64::from(alternative.heartbeat_s.min(values.heartbeat_s)).saturating_mul(SECOND_NS)
+    i64::from(heartbeat_s(alternative, values)).saturating_mul(SECOND_NS)
 }
 
 type Held = Result<Option<Stamp<Utc>>, Refusal>;

@@ -12,7 +12,7 @@
 //! image files that an operator hands over. `claim.rs` binds one person's claim to a gate's stream for a few seconds. `evaluation.rs` for pictures that models are measured
 //! on. `intended_use.rs` keeps commissioning models out of operational sites.
 
-mod alternatives;
+pub mod alternatives;
 pub mod attestation;
 pub mod board;
 pub mod cedar;

@@ -59,6 +59,10 @@ use ledger::{Entry, Ledger};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More proposals than this wait for nobody.
 const MAX_PENDING: usize = 64;
+/// Of those that nobody has signed: anybody may propose, and must leave room for what is signed.
+const MAX_UNSIGNED: usize = 32;
+/// Of one proposer, by the name that they give.
+const MAX_UNSIGNED_OF_ONE: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -82,8 +86,15 @@ pub enum StoreError {
     Refused(#[from] Box<Disbelief>),
     #[error("there is no proposal `{0}` that waits for signatures: `placard approve list` shows those that do")]
     NoProposal(String),
-    #[error("{MAX_PENDING} proposals wait for signatures already: sign or reject some (`placard approve list`)")]
+    #[error(
+        "{MAX_PENDING} proposals wait for signatures already, or {MAX_UNSIGNED} that nobody has signed: sign or reject some (`placard approve list`), or sign \
+         yours as you propose it (`--key FILE`)"
+    )]
     TooManyPending,
+    #[error(
+        "{MAX_UNSIGNED_OF_ONE} proposals of `{0}` that nobody has signed wait already: have them signed, or reject them (`placard approve list`)"
+    )]
+    TooManyOf(String),
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
     #[error(transparent)]
@@ -129,7 +140,7 @@ pub enum Outcome {
 pub enum Request {
     Submit { proposal: Proposal, approvals: Vec<Approval> },
     Approve { proposal: Digest, approval: Approval },
-    Reject { proposal: Digest, by: String, why: String },
+    Reject(Rejection),
 }
 
 impl Outcome {
@@ -241,7 +252,10 @@ impl Store {
         match request {
             Request::Submit { proposal, approvals } => self.submit(proposal, approvals, at),
             Request::Approve { proposal, approval } => self.approve(&proposal, approval, at),
-            Request::Reject { proposal, by, why } => self.reject(&proposal, &by, &why, at).map(|()| Outcome::Rejected { proposal }),
+            Request::Reject(rejection) => {
+                let proposal = rejection.proposal;
+                self.reject(rejection, at).map(|()| Outcome::Rejected { proposal })
+            }
         }
     }
 
@@ -266,8 +280,13 @@ impl Store {
     fn keep(&mut self, pending: Pending, needs: Needs) -> Result<Outcome, StoreError> {
         let digest = pending.proposal.digest();
         let others: Vec<Pending> = self.pending.iter().filter(|p| p.proposal.digest() != digest).cloned().collect();
-        if others.len() >= MAX_PENDING {
+        let unsigned = || others.iter().filter(|p| p.approvals.is_empty());
+        let full = pending.approvals.is_empty() && unsigned().count() >= MAX_UNSIGNED;
+        if others.len() >= MAX_PENDING || full {
             return Err(StoreError::TooManyPending);
+        }
+        if pending.approvals.is_empty() && unsigned().filter(|p| p.proposal.by == pending.proposal.by).count() >= MAX_UNSIGNED_OF_ONE {
+            return Err(StoreError::TooManyOf(pending.proposal.by));
         }
         self.write(&Entry { add_pending: Some((digest, &change::json(&pending))), ..Entry::default() })?;
         let signed = pending.approvals.iter().map(|a| a.person.clone()).collect();
@@ -276,11 +295,11 @@ impl Store {
         Ok(Outcome::Pending { proposal: digest, needs, signed })
     }
 
-    /// A proposal that waits will never be in force. Nobody need sign: nothing opens by it.
-    pub fn reject(&mut self, proposal: &Digest, by: &str, why: &str, at: Stamp<Utc>) -> Result<(), StoreError> {
-        self.waiting(proposal)?;
-        let rejection = Rejection { proposal: *proposal, by: by.to_owned(), why: why.to_owned() };
-        self.append(Event::Rejected(rejection), at, Some(*proposal)).map(drop)
+    /// A proposal that waits will never be in force. Nothing opens by it, but work is lost: whose word counts, [`Chain::may_reject`] says.
+    pub fn reject(&mut self, rejection: Rejection, at: Stamp<Utc>) -> Result<(), StoreError> {
+        let proposal = rejection.proposal;
+        self.chain.may_reject(self.waiting(&proposal)?, &rejection, at).map_err(StoreError::refused)?;
+        self.append(Event::Rejected(rejection), at, Some(proposal)).map(drop)
     }
 
     fn append(&mut self, event: Event, at: Stamp<Utc>, decided: Option<Digest>) -> Result<u64, StoreError> {

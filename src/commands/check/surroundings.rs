@@ -9,6 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock};
+use crate::commands::Exit;
+use crate::commands::exits::of_store;
 use crate::config::Loaded;
 use crate::config::keys::Problem;
 use crate::config::schema::{Capture, Stream};
@@ -23,13 +25,16 @@ use crate::policy::lease::StreamState;
 use crate::policy::observed::Observed;
 use crate::policy::profile::Library;
 use crate::policy::rules::{Decision, DecisionPlane, Reason, Rule};
+use crate::policy::store::Present;
+use crate::policy::wall_clock::not_before;
 use crate::purpose::PurposeKind;
 use crate::render::halls;
 use crate::state::StateDirectory;
 
-/// Without the missing it cannot run; with the doubtful perhaps not as meant.
+/// With the refused it may not run, and without the missing it cannot; with the doubtful perhaps not as meant.
 #[derive(Default)]
 pub(super) struct Around {
+    pub refused: Vec<Problem>,
     pub missing: Vec<Problem>,
     pub doubtful: Vec<Problem>,
     /// Empty where there is no register to decide from: then every stream is off.
@@ -74,6 +79,11 @@ impl Look<'_> {
         self.around.missing.push(problem);
     }
 
+    fn refused(&mut self, key: &str, message: impl Into<String>) {
+        let problem = self.loaded.problem(key, message);
+        self.around.refused.push(problem);
+    }
+
     fn doubtful(&mut self, key: &str, message: impl Into<String>) {
         let problem = self.loaded.problem(key, message);
         self.around.doubtful.push(problem);
@@ -87,9 +97,13 @@ impl Look<'_> {
             );
             return self.doubtful("name", message);
         }
-        match Register::load(&self.state.register()) {
+        match Present::load(&self.state.register()) {
             Err(error) => self.missing("name", format!("the register cannot be used, so every stream stays off: {error}")),
-            Ok(register) => {
+            Ok(present) => {
+                let register = present.register().clone();
+                if let Err(reason) = not_before(SystemClock.utc(), present.chain().signed_at()) {
+                    self.doubtful("name", format!("every stream stays off: {reason}"));
+                }
                 for sign in register.signs.iter().filter(|s| s.photo_is_a_placeholder()) {
                     let so = if register.rules.placeholder_photographs {
                         "nobody can prove by it that the sign was there"
@@ -174,7 +188,10 @@ impl Look<'_> {
         let manifest = match store::open(self.state, name) {
             Ok((manifest, _bytes)) => manifest,
             Err(error) => {
-                self.missing(key, error.to_string());
+                match of_store(&error) {
+                    Exit::Refused => self.refused(key, error.to_string()),
+                    _ => self.missing(key, error.to_string()),
+                }
                 return None;
             }
         };
@@ -185,12 +202,12 @@ impl Look<'_> {
                 Task::MaskClassifier => "mask classifier",
                 Task::Liveness => "liveness model",
             };
-            self.missing(key, format!("model `{name}` is no {wanted}"));
+            self.refused(key, format!("model `{name}` is no {wanted}"));
         }
         let site = Site::load(&self.state.site());
         match intended_use::check(&manifest, site.as_ref().ok()) {
             // Without a site every stream is off, and that is said already.
-            Err(refused) if self.state.site().exists() => self.missing(key, refused.to_string()),
+            Err(refused) if self.state.site().exists() => self.refused(key, refused.to_string()),
             _ if manifest.intended_use == IntendedUse::Commissioning => {
                 self.doubtful(key, format!("model `{name}` is for commissioning and demonstration, never for recognising real people"));
             }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Said, library, register, table};
+use super::{Said, config, library, table};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::commands::status::rows::wrapped;
 use crate::commands::{Context, Exit, Failed};
@@ -14,6 +14,8 @@ use crate::policy::cedar::{CedarPlane, Opinion};
 use crate::policy::facts::Register;
 use crate::policy::observed::Moment;
 use crate::policy::rules::{Decision, DecisionPlane};
+use crate::policy::store::Present;
+use crate::policy::wall_clock::not_before;
 use crate::policy::when::When;
 use crate::purpose::Purpose;
 
@@ -35,7 +37,13 @@ struct Explained {
 pub(super) fn explain(context: &Context, stream: &str, purpose: Option<&Purpose>, at: Option<&When>) -> Said {
     let now = at.map_or_else(|| SystemClock.utc(), When::at);
     let plane = CedarPlane::new(library(context));
-    let mut explained = look(&plane, &register(context)?, stream, purpose, now)?;
+    let present = Present::load(&context.state.register()).map_err(config)?;
+    let mut explained = look(&plane, present.register(), stream, purpose, now)?;
+    if at.is_none()
+        && let Err(reason) = not_before(now, present.chain().signed_at())
+    {
+        explained.decision = Decision::off(reason);
+    }
     // Nobody running is no error: the facts say what they say.
     explained.running = if at.is_none() { running(context, stream) } else { None };
     Ok((if context.json { as_json(&explained) } else { as_text(&explained) }, Exit::Success))

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::{Approval, Change, Event, Founding, Pending, Proposal};
+use super::change::{Approval, Change, Event, Founding, Pending, Proposal, Rejection};
 use super::digest::Digest;
 use super::direction::Needs;
 use super::fold::DoesNotApply;
@@ -66,6 +66,10 @@ pub enum Disbelief {
     StandIn(String),
     #[error("order `{order}` says that `{who}` approved it, who has not signed for it")]
     NotTheirOrder { order: String, who: String },
+    #[error(
+        "`{0}` neither proposed it, unsigned, nor signed for rejecting it: `placard approve reject DIGEST --key FILE`, with the key of somebody in office"
+    )]
+    NotTheirsToReject(String),
     #[error("an operational site needs a photograph of each sign: `placeholder_photographs` cannot be set there")]
     Placeholders,
 }
@@ -117,8 +121,8 @@ impl Chain {
         self.site
     }
 
-    /// Takes the next change, as the file has it. On an error everything stays as it was.
-    pub(super) fn follow(&mut self, site: &SiteIdentity, bytes: &[u8]) -> Result<(), Disbelief> {
+    /// Takes the next change, as the file has it; answers when it was recorded. On an error everything stays as it was.
+    pub(super) fn follow(&mut self, site: &SiteIdentity, bytes: &[u8]) -> Result<Stamp<Utc>, Disbelief> {
         let change: Change = serde_json::from_slice(bytes).map_err(|e| Disbelief::Unreadable(e.to_string()))?;
         if change.bytes() != bytes {
             return Err(Disbelief::Unreadable("it is written in another way".to_owned()));
@@ -142,13 +146,16 @@ impl Chain {
                 }
             }
             Event::Rejected(rejection) => {
+                if let Some(approval) = &rejection.approval {
+                    self.signed_by(approval, &rejection.message(&self.site, &approval.at), &Role::ALL, at)?;
+                }
                 if !self.decided.insert(rejection.proposal) {
                     return Err(Disbelief::Replayed(rejection.proposal.short()));
                 }
             }
         }
         self.digests.push(Change::digest_of(bytes));
-        Ok(())
+        Ok(at)
     }
 
     /// A demonstration may become operational: then nothing of it stays but the changes, and it is off until two approvers say otherwise.
@@ -236,20 +243,36 @@ impl Chain {
 
     /// Whose approval it is, if it counts at `at`.
     pub(super) fn signer(&self, approval: &Approval, proposal: &Digest, needs: Needs, at: Stamp<Utc>) -> Result<&Person, Disbelief> {
+        let message = Approval::message(&approval.person, &self.site, proposal, &approval.at);
+        self.signed_by(approval, &message, needs.roles(), at)
+    }
+
+    /// Whether whoever asks may reject what waits: in an operational site somebody in office, by their signature; or whoever proposed it, by
+    /// their name, as long as nobody has signed it: they take back what is nobody else's yet.
+    pub(super) fn may_reject(&self, pending: &Pending, rejection: &Rejection, at: Stamp<Utc>) -> Result<(), Disbelief> {
+        match &rejection.approval {
+            _ if self.mode != Mode::Operational => Ok(()),
+            Some(approval) => self.signed_by(approval, &rejection.message(&self.site, &approval.at), &Role::ALL, at).map(drop),
+            None if rejection.by == pending.proposal.by && pending.approvals.is_empty() => Ok(()),
+            None => Err(Disbelief::NotTheirsToReject(rejection.by.clone())),
+        }
+    }
+
+    /// Whose signature under `message` it is, if it counts at `at`, with one of `roles`.
+    fn signed_by(&self, approval: &Approval, message: &[u8], roles: &[Role], at: Stamp<Utc>) -> Result<&Person, Disbelief> {
         let id = &approval.person;
         let person = self.register.people.iter().find(|p| p.id == *id).ok_or_else(|| Disbelief::Stranger(id.clone()))?;
         if person.stand_in && self.mode == Mode::Operational {
             return Err(Disbelief::StandIn(id.clone()));
         }
-        let message = Approval::message(id, &self.site, proposal, &approval.at);
         let key: Digest = person.key.parse().map_err(|_| Disbelief::BadSignature(id.clone()))?;
-        if !verifies(&key, &message, &approval.signature) {
+        if !verifies(&key, message, &approval.signature) {
             return Err(Disbelief::BadSignature(id.clone()));
         }
         // When they signed, and still when it comes into force, or when the register was last changed if that is later; a signature from
         // later than now is dated wrongly.
-        person.may(needs.roles(), approval.at.at())?;
-        person.may(needs.roles(), self.signed_at.map_or(at, |signed| signed.max(at)))?;
+        person.may(roles, approval.at.at())?;
+        person.may(roles, self.signed_at.map_or(at, |signed| signed.max(at)))?;
         if approval.at.at().since_ns(at) > SLACK_NS {
             return Err(Disbelief::BadSignature(id.clone()));
         }

@@ -167,6 +167,25 @@ pub struct Rejection {
     pub proposal: Digest,
     pub by: String,
     pub why: String,
+    /// Of somebody in office, under [`message`](Self::message).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+impl Rejection {
+    /// The bytes that are signed.
+    pub fn message(&self, site: &Digest, at: &When) -> Vec<u8> {
+        let by = self.approval.as_ref().map_or("", |a| &a.person);
+        Self::message_of(by, site, &self.proposal, at)
+    }
+    fn message_of(person: &str, site: &Digest, proposal: &Digest, at: &When) -> Vec<u8> {
+        format!("placard/1/rejection\nsite {site}\nproposal {proposal}\nby {person}\nat {at}\n").into_bytes()
+    }
+    /// Somebody's signature for rejecting `proposal`.
+    pub fn sign(person: &str, key: &PersonKey, site: &Digest, proposal: &Digest, at: When) -> Approval {
+        let signature = key.sign(&Self::message_of(person, site, proposal, &at));
+        Approval { person: person.to_owned(), at, signature }
+    }
 }
 
 /// What a change is.

@@ -201,7 +201,9 @@ impl Site {
             }
             1 if !store.pending().is_empty() => {
                 let digest = store.pending()[0].proposal.digest();
-                return store.reject(&digest, "somebody", "no", now()).map(|()| Outcome::Unchanged);
+                let approval = Some(Rejection::sign("p0", &self.keys[0], &store.site(), &digest, at));
+                let rejection = Rejection { proposal: digest, by: "p0".to_owned(), why: "no".to_owned(), approval };
+                return store.reject(rejection, now()).map(|()| Outcome::Unchanged);
             }
             _ => register.zones.push(Zone { id: format!("z-{number}"), kind: ZoneKind::Public }),
         }

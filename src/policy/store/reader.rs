@@ -12,6 +12,7 @@ use super::change::Pending;
 use super::ledger::{self, Contents};
 use super::site::SiteIdentity;
 use super::{PATIENCE, StoreError, identity, mode_agrees};
+use crate::clock::{Stamp, Utc};
 use crate::policy::facts::Register;
 use crate::shutdown::Shutdown;
 
@@ -28,6 +29,20 @@ impl Present {
     /// Reads and verifies the register at `path`. Waits for a moment while somebody writes it.
     pub fn load(path: &Path) -> Result<Self, StoreError> {
         Reader::new(path.to_owned()).read_within(PATIENCE)
+    }
+
+    /// The register as each change left it, oldest first, with when that change was recorded: all of it believed, or none.
+    pub fn history(path: &Path) -> Result<Vec<(Stamp<Utc>, Register)>, StoreError> {
+        let believed = Self::load(path)?;
+        let path = &path.canonicalize().map_err(|source| StoreError::of_file(path, source))?;
+        let (site, contents) = (identity(path)?, ledger::read(path)?);
+        let (mut chain, mut past) = (Chain::new(&site), Vec::new());
+        for (seq, bytes) in (0..believed.chain.length()).zip(&contents.changes) {
+            let disbelieved = |why| StoreError::Disbelieved { path: path.clone(), seq, why: Box::new(why) };
+            let recorded_at = chain.follow(&site, bytes).map_err(disbelieved)?;
+            past.push((recorded_at, chain.register().clone()));
+        }
+        Ok(past)
     }
 
     pub fn register(&self) -> &Register {

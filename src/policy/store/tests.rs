@@ -203,10 +203,28 @@ fn a_proposal_about_a_fact_that_changed_meanwhile_does_not_apply_and_a_rejected_
     let late = desk.sign(&store, "a", &longer);
     let conflict = refusal(store.approve(&longer.digest(), late, now()));
     assert!(matches!(conflict, Disbelief::DoesNotApply(DoesNotApply::Conflict { table: "purpose", .. })), "{conflict}");
-    store.reject(&other.digest(), "l.wu", "no", now()).expect("rejected");
+    let reject = |store: &Store, by: &str, approval: Option<&str>| {
+        let (proposal, at) = (other.digest(), When::from_stamp(now()));
+        let approval = approval.map(|id| Rejection::sign(id, desk.key(id), &store.site(), &proposal, at));
+        Rejection { proposal, by: by.to_owned(), why: "no".to_owned(), approval }
+    };
+    // Whoever proposed it takes it back while nobody has signed; then somebody in office does, by their key.
+    let by_a = desk.sign(&store, "a", &other);
+    store.approve(&other.digest(), by_a, now()).expect("kept");
+    for by in ["l.wu", "test"] {
+        assert!(matches!(store.reject(reject(&store, by, None), now()), Err(StoreError::Refused(_))), "{by} is only a name");
+    }
+    let mut forged = reject(&store, "o", Some("o"));
+    forged.approval.as_mut().expect("signed").person = "a".to_owned();
+    assert!(matches!(store.reject(forged, now()), Err(StoreError::Refused(_))));
+    store.reject(reject(&store, "o", Some("o")), now()).expect("rejected");
     let both = vec![desk.sign(&store, "a", &other), desk.sign(&store, "b", &other)];
     assert_eq!(refusal(store.submit(other.clone(), both, now())), Disbelief::Replayed(other.digest().short()));
-    assert!(matches!(store.reject(&other.digest(), "l.wu", "no", now()), Err(StoreError::NoProposal(_))));
+    assert!(matches!(store.reject(reject(&store, "o", Some("o")), now()), Err(StoreError::NoProposal(_))));
+    let mine = proposal(&store, |r| r.zones[0].kind = ZoneKind::Access);
+    store.submit(mine.clone(), Vec::new(), now()).expect("kept");
+    let back = Rejection { proposal: mine.digest(), by: "test".to_owned(), why: String::new(), approval: None };
+    store.reject(back, now()).expect("taken back");
     drop(store);
     Register::load(&desk.path()).expect("a rejection is a change that is believed");
 }
@@ -382,6 +400,47 @@ fn whoever_signs_must_be_in_office_when_the_register_was_last_changed_whatever_t
         matches!(refusal(store.submit(wish, both, now())), Disbelief::NotInForce(_)),
         "within the slack, and a's training ran out by then"
     );
+}
+
+#[test]
+fn nobody_fills_the_places_of_those_who_sign() {
+    let (desk, mut store) = Desk::operational();
+    let mut number = 0;
+    let mut wish = |store: &Store, by: &str| {
+        number += 1;
+        let zone = Edit::put(Table::Zone, &Zone { id: format!("z-{number}"), kind: ZoneKind::Public });
+        Proposal::new(vec![zone], by, "", When::from_stamp(now())).unwrap_or_else(|_| panic!("{}", store.site()))
+    };
+    for i in 0..MAX_UNSIGNED {
+        let by = format!("p-{}", i / MAX_UNSIGNED_OF_ONE);
+        let proposal = wish(&store, &by);
+        assert!(matches!(store.submit(proposal, Vec::new(), now()), Ok(Outcome::Pending { .. })), "{i}");
+        if i == MAX_UNSIGNED_OF_ONE - 1 {
+            let one_more = wish(&store, &by);
+            assert!(matches!(store.submit(one_more, Vec::new(), now()), Err(StoreError::TooManyOf(name)) if name == by));
+        }
+    }
+    let one_more = wish(&store, "somebody");
+    assert!(matches!(store.submit(one_more, Vec::new(), now()), Err(StoreError::TooManyPending)));
+    for i in MAX_UNSIGNED..=MAX_PENDING {
+        let proposal = wish(&store, "somebody");
+        let signed = vec![desk.sign(&store, "a", &proposal)];
+        let outcome = store.submit(proposal, signed, now());
+        assert_eq!(matches!(outcome, Ok(Outcome::Pending { .. })), i < MAX_PENDING, "{i}");
+    }
+}
+
+#[test]
+fn the_register_of_a_time_is_what_the_changes_until_then_made_it() {
+    let (desk, mut store) = Desk::operational();
+    let wish = everything(&store);
+    let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
+    let later = when("2026-11-21T13:00:00Z").at();
+    store.submit(wish, both, later).expect("in force");
+    drop(store);
+    let past = Present::history(&desk.path()).expect("believed");
+    let seen: Vec<(Stamp<Utc>, usize)> = past.iter().map(|(at, r)| (*at, r.zones.len())).collect();
+    assert_eq!(seen, [(now(), 0), (later, 1)]);
 }
 
 #[test]
