@@ -72,6 +72,10 @@ impl StateDirectory {
     pub fn clock(&self) -> PathBuf {
         self.root.join("clock.json")
     }
+    /// What was refused, and what was erased (`emit/record.rs`).
+    pub fn record(&self) -> PathBuf {
+        self.root.join("record.jsonl")
+    }
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

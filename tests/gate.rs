@@ -113,6 +113,14 @@ fn a_gate_opens_to_the_one_who_claims_it_with_consent_and_only_while_there_is_an
     site.wait_until_gone(ANNA.1);
     drop(service);
 
+    // What was refused stands in the record, which is whole: the search at the desk, and what was asked at the gate.
+    let (exit, kept, _) = site.answer(&["record"]);
+    assert_eq!((exit, &kept["broken"]), (Some(0), &Value::Array(Vec::new())), "{kept}");
+    let of = |rule: &str| {
+        kept["entries"].as_array().expect("a list").iter().filter(|e| e["rule"] == rule && e["purpose"] == "access-verification").count()
+    };
+    assert_eq!((of("verification-only"), of("alternative-alive"), of("consent-given")), (1, 1, 2), "{kept}");
+    assert_eq!(kept["entries"].as_array().expect("a list").iter().filter(|e| e["what"] == "erased").count(), 1, "{kept}");
     // Recorded as hits are, and nobody was searched for.
     let events = site.events();
     let verified: Vec<&Verification> =

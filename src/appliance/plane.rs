@@ -18,6 +18,7 @@ use crate::decide::answers::Answers;
 use crate::decide::worker::DecideCounters;
 use crate::detect::worker::LastLook;
 use crate::emit::emitter::Emitter;
+use crate::emit::record::{Entry, Record};
 use crate::emit::worker::Recent;
 use crate::engine::Network;
 use crate::engine::manifest::Decode;
@@ -144,6 +145,8 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     }
     let reloaded = set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))?;
     if erased > 0 {
+        let fact = format!("{erased} enrolled subjects whose time, consent or order was over: templates, keys and names");
+        Record::of(&plan.state).note(Entry::erased("retention", fact), plan.clock.utc());
         // The keys are gone already; now the freed pages, with what they opened.
         vault.rewrite().map_err(|e| failed(&e))?;
     }

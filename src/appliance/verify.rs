@@ -13,6 +13,7 @@ use super::Appliance;
 use crate::console::ActionError;
 use crate::console::view::VerificationView;
 use crate::decide::answers::Answer;
+use crate::emit::record::{Entry, Record};
 use crate::frame::StreamIndex;
 use crate::policy::claim::Claim;
 use crate::policy::rules::{Reason, Rule};
@@ -32,11 +33,16 @@ impl Drop for Open<'_> {
     }
 }
 
-fn refused(reason: &Reason) -> ActionError {
-    ActionError::Refused(format!("refused: {reason}"))
-}
-
 impl Appliance {
+    /// Says no, and keeps that it was said.
+    fn refuse_claim(&self, stream: &str, reason: &Reason) -> ActionError {
+        let purpose = Purpose::access_verification().to_string();
+        let entry = Entry { purpose, stream: stream.to_owned(), ..Entry::refused(reason.rule.name(), &reason.fact) };
+        let state = self.plan.lock().state.clone();
+        Record::of(&state).note(entry, self.clock.utc());
+        ActionError::Refused(format!("refused: {reason}"))
+    }
+
     pub(super) fn verify_claim(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
         let plane = self.running()?;
         let Some(index) = plane.streams.iter().position(|s| *s.name == *stream) else {
@@ -54,14 +60,15 @@ impl Appliance {
         let claim = plane.policy.open_claim(place, expected.claim, person, within).map_err(|error| {
             tracing::warn!(stream, %error, "a claim was not verified");
             match error {
-                PolicyError::ClaimRefused(reason) => refused(&reason),
+                PolicyError::ClaimRefused(reason) => self.refuse_claim(stream, &reason),
                 other => ActionError::Failed(other.to_string()),
             }
         })?;
         let open = Open { policy: &plane.policy, claim };
         if !galleries.knows(&Purpose::access_verification(), &open.claim.subject) {
             let fact = format!("`{person}` is not enrolled for `access-verification`");
-            return Err(refused(&Reason::new(Rule::SubjectEnrolled, fact, "let them in another way; or enrol them (`placard enrol`)")));
+            let reason = Reason::new(Rule::SubjectEnrolled, fact, "let them in another way; or enrol them (`placard enrol`)");
+            return Err(self.refuse_claim(stream, &reason));
         }
         let left_ns = open.claim.until.since_ns(self.clock.monotonic());
         let answer = expected.receiver.recv_timeout(Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0))).ok();

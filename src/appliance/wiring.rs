@@ -26,9 +26,12 @@ use crate::embed::gather::{EmbedCounters, Gather};
 use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
 use crate::emit::emitter::{self, Emitter};
+use crate::emit::journal::retention::Retention;
+use crate::emit::record::Record;
 use crate::emit::{self, StreamNames, Telling};
 use crate::engine::Network;
 use crate::frame::StreamIndex;
+use crate::gallery::leap;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::ingest::{self, Outlet};
@@ -180,6 +183,7 @@ impl<'a> Wiring<'a> {
         let config = &self.plan.loaded.pipeline.emit;
         let failed = |e: emitter::StartError| StartError::Step(e.to_string());
         let (sender, tasks) = bounded::<Telling>(config.journal.queue_events);
+        let state = self.plan.state.clone();
         // The zones as they are at the start; a reload reads them anew. A register that cannot be read keeps every stream dark anyway.
         let register = Register::load(&self.plan.state.register()).unwrap_or_default();
         let zone = |name: &str| register.areas.iter().find(|a| a.stream == name).map(|a| a.zone.as_str().into());
@@ -188,6 +192,10 @@ impl<'a> Wiring<'a> {
         let settings = emitter::Settings {
             directory: config.journal.directory.clone().unwrap_or_else(|| self.plan.state.journal()),
             rotate_mib: config.journal.rotate_mib,
+            retention: Retention {
+                keep: Duration::from_secs(u64::from(config.journal.retain_days) * 86_400),
+                may_erase: Box::new(move |now| leap::standing(&state, now).is_ok()),
+            },
             context: emit::Context { streams, table: self.leases.id() },
             sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,
             pauses: emit::backoff::Pauses::default(),
@@ -198,6 +206,7 @@ impl<'a> Wiring<'a> {
             clock: Arc::clone(&self.clock),
             progress: self.progress.clone(),
             shutdown: self.running.stop_sinks.clone(),
+            record: Some(Record::of(&self.plan.state)),
         };
         self.emitter = Some(Emitter::start(tasks, settings).map_err(failed)?);
         Ok(sender)

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod portrait;
 pub mod probe;
 pub mod purpose;
+pub mod record;
 pub mod register;
 pub mod render;
 pub mod run;
@@ -168,6 +169,8 @@ pub enum Command {
     Consent(consent::Args),
     /// Ways in that read nobody's body.
     Altpath(altpath::Args),
+    /// What was refused, and what was erased when its time was over.
+    Record(record::Args),
     /// Objections: enter one, settle one.
     Objection(objection::Args),
     /// People whose signature counts, and the keys that they sign with.
@@ -220,6 +223,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Order(args) => order::run(&context, args),
         Command::Consent(args) => consent::run(&context, args),
         Command::Altpath(args) => altpath::run(&context, args),
+        Command::Record(args) => record::run(&context, &args),
         Command::Objection(args) => objection::run(&context, args),
         Command::Person(args) => person::run(&context, args),
         Command::Approve(args) => approve::run(&context, args),

@@ -11,6 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use serde::Serialize;
 
 use super::exits::store_failed;
+use super::record::refused;
 use super::{Context, Exit, Failed};
 use crate::clock::SharedClock;
 use crate::config::schema;
@@ -130,7 +131,7 @@ impl Studio {
     pub fn open(context: &Context, purpose: &Purpose, names: &ModelNames, clock: SharedClock) -> Result<Self, Failed> {
         let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
         let desk = EnrolmentDesk::of_site(&present, purpose, clock, &Library::of_site(&context.state))
-            .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
+            .map_err(|reason| refused(context, purpose, &reason))?;
         let engine = schema::Engine::default();
         let load = |name: &Option<String>, task, what| {
             let name = name.clone().map_or_else(|| only_model(context, task, what), Ok)?;

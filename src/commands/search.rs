@@ -12,6 +12,7 @@ use serde_json::json;
 use super::enrol::{PATIENCE, site_key, vault_failed};
 use super::exits::present;
 use super::portrait::{ModelNames, SEARCH, Studio};
+use super::record::refused;
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::SystemClock;
 use crate::gallery::identities::Identities;
@@ -55,7 +56,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     if args.purpose.kind().verifies() {
         let fact = format!("a gallery of purpose `{}` is compared with by whoever claims to be in it, and never searched", args.purpose);
         let reason = Reason::new(Rule::VerificationOnly, fact, "verify the claim: `placard verify --stream GATE PERSON`");
-        return Err(Failed::new(Exit::Refused, anyhow!("refused: {reason}")));
+        return Err(refused(context, &args.purpose, &reason));
     }
     present(&args.image)?;
     let clock = SystemClock::shared();

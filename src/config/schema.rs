@@ -265,13 +265,15 @@ pub struct Journal {
     pub directory: Option<PathBuf>,
     /// A journal file is closed and a new one begun at this size.
     pub rotate_mib: u64,
+    /// No event is kept for longer; none goes a day before that. Events are personal data: as short as the purpose allows.
+    pub retain_days: u32,
     /// Events that may wait for the disk before further ones are shed (counted, and shown as an alarm).
     pub queue_events: usize,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { directory: None, rotate_mib: 64, queue_events: 1_024 }
+        Self { directory: None, rotate_mib: 64, retain_days: 30, queue_events: 1_024 }
     }
 }
 

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::backoff::Pauses;
 use super::event::Event;
+use super::journal::retention::Retention;
 use super::journal::{Journal, JournalError, JournalHead, Recovery};
 use super::mqtt::{MqttError, MqttSink};
+use super::record::Record;
 use super::sink::{Sink, SinkSettings, SinkThread};
 use super::webhook::{WebhookError, WebhookSink};
 use super::worker::{self, EmitCounters, EmitWorker, Recent};
@@ -43,6 +45,8 @@ pub struct Settings {
     /// `[emit.journal] directory`, else the state directory's `journal/`.
     pub directory: PathBuf,
     pub rotate_mib: u64,
+    /// For how long events are kept.
+    pub retention: Retention,
     pub context: Context,
     pub sinks: Vec<Box<dyn Sink>>,
     /// Pauses between a sink's attempts.
@@ -56,6 +60,8 @@ pub struct Settings {
     pub clock: SharedClock,
     pub progress: ProgressRegistry,
     pub shutdown: Shutdown,
+    /// Where it is kept what was refused and what was erased. `None`: nowhere.
+    pub record: Option<Record>,
 }
 
 /// The sinks that `[emit]` asks for. Fails on what a start cannot cure: bad addresses, unreadable credential files.
@@ -117,6 +123,8 @@ impl Emitter {
         let worker = EmitWorker {
             tasks,
             journal,
+            retention: settings.retention,
+            record: settings.record,
             leases: settings.leases,
             answers: settings.answers,
             context: settings.context,

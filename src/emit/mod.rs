@@ -16,6 +16,7 @@ pub mod emitter;
 pub mod event;
 pub mod journal;
 pub mod mqtt;
+pub mod record;
 pub mod sink;
 pub mod webhook;
 pub mod worker;

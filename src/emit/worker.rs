@@ -11,12 +11,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::backoff::{Backoff, Pauses};
 use super::event::Event;
 use super::journal::Journal;
+use super::journal::retention::Retention;
+use super::record::{Entry, Record};
 use super::{Context, EmitError, Permitted, Telling, emit_group};
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::decide::answers::{Answer, Answers};
@@ -29,6 +31,8 @@ use crate::shutdown::Shutdown;
 pub const GROUP_EVENTS: usize = 256;
 /// Events kept for `top` and the console.
 pub const RECENT_EVENTS: usize = 256;
+/// Longest time between two looks at what events are over.
+pub const RETENTION_CHECK: Duration = Duration::from_secs(60);
 /// Pauses between attempts while the journal fails.
 pub const JOURNAL_PAUSES: Pauses = Pauses { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
 
@@ -38,6 +42,7 @@ crate::counters! {
         groups: "Groups of events made durable together.",
         withheld: "Hits and mask checks' answers told to nobody because no permit to tell them was live at that moment, or another than they were found under.",
         rejected: "Hits and answers that could not be written as an event: always a fault in this program.",
+        files_retired: "Files of the journal that were removed because their events were as old as events may become.",
         journal_errors: "Attempts to write the journal that failed; the events stayed queued.",
         abandoned: "Events not acknowledged when the service stopped while the journal failed.",
     }
@@ -81,6 +86,9 @@ impl Recent {
 pub struct EmitWorker<T> {
     pub tasks: Receiver<T>,
     pub journal: Journal,
+    pub retention: Retention,
+    /// `None`: what is refused and erased is only counted and logged.
+    pub record: Option<Record>,
     pub leases: LeaseTable,
     /// Who waits for what is recorded of a claim.
     pub answers: Arc<Answers>,
@@ -98,7 +106,7 @@ pub struct EmitWorker<T> {
 
 /// Runs until the sender hangs up.
 pub fn run<T: Into<Telling>>(worker: EmitWorker<T>) {
-    let mut runner = Runner { worker, pending: VecDeque::new(), backoff: Backoff::new(JOURNAL_PAUSES) };
+    let mut runner = Runner { worker, pending: VecDeque::new(), backoff: Backoff::new(JOURNAL_PAUSES), retired_at: None };
     while runner.gather() {
         if runner.commit_all() {
             continue;
@@ -150,16 +158,20 @@ struct Runner<T> {
     worker: EmitWorker<T>,
     pending: VecDeque<Telling>,
     backoff: Backoff,
+    /// When it was last looked for events that are over.
+    retired_at: Option<Stamp<Monotonic>>,
 }
 
 impl<T: Into<Telling>> Runner<T> {
     /// Waits for a task and takes what else is queued; false when the sender has hung up and nothing is left.
     fn gather(&mut self) -> bool {
+        self.retire();
         if self.pending.is_empty() {
             self.worker.progress.rest();
-            match self.worker.tasks.recv() {
+            match self.worker.tasks.recv_timeout(RETENTION_CHECK) {
                 Ok(task) => self.pending.push_back(task.into()),
-                Err(_hung_up) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
             self.worker.progress.start();
         }
@@ -169,6 +181,29 @@ impl<T: Into<Telling>> Runner<T> {
             self.pending.push_back(task.into());
         }
         true
+    }
+
+    /// Removes what is over, once in a while.
+    fn retire(&mut self) {
+        let EmitWorker { journal, retention, record, clock, counters, .. } = &mut self.worker;
+        let now = clock.now();
+        if self.retired_at.is_some_and(|at| now.monotonic < at.plus(RETENTION_CHECK)) || !(retention.may_erase)(now) {
+            return;
+        }
+        self.retired_at = Some(now.monotonic);
+        match journal.retire(now.utc, retention.keep) {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => {
+                counters.files_retired.add(removed.len() as u64);
+                let days = retention.keep.as_secs() / 86_400;
+                for number in &removed {
+                    let entry = Entry::erased("retention", journal.name(*number));
+                    record.iter().for_each(|record| record.note(entry.clone(), now.utc));
+                }
+                tracing::info!(files = ?removed, days, "events as old as events may become were removed from the journal");
+            }
+            Err(error) => tracing::error!(%error, "events that are over could not be removed from the journal"),
+        }
     }
 
     /// Tries until nothing is pending (true), or until shutdown while the journal fails (false).
@@ -238,11 +273,20 @@ impl<T: Into<Telling>> Runner<T> {
                 | EmitError::Unwritable { index, .. }),
             ) => {
                 tracing::error!(%error, "event dropped");
+                self.refused(index, &error);
                 put_back(&self.worker.answers, self.pending.remove(index).as_ref());
                 self.worker.counters.rejected.increment();
                 Ok(())
             }
         }
+    }
+
+    /// Keeps that something was to be told for another purpose, stream or table than its permit's (C18).
+    fn refused(&self, index: usize, error: &EmitError) {
+        let (Some(record), Some(telling)) = (&self.worker.record, self.pending.get(index)) else { return };
+        let stream = self.worker.context.streams.get(telling.stream().index()).map(|names| names.name.to_string()).unwrap_or_default();
+        let entry = Entry { purpose: telling.purpose().to_string(), stream, ..Entry::refused("purpose-of-permit", error.to_string()) };
+        record.note(entry, self.worker.clock.utc());
     }
 
     /// A fresh permit for each pending telling, in order; those without one leave.

@@ -12,6 +12,7 @@ use placard::emit::emitter::{Emitter, Settings};
 use placard::emit::event::Event;
 use placard::emit::journal::Journal;
 use placard::emit::journal::reader::{Item, JournalReader, Position};
+use placard::emit::journal::retention::Retention;
 use placard::emit::sink::Sink;
 use placard::emit::worker::Recent;
 use placard::emit::{Context, Draft, StreamNames};
@@ -100,6 +101,8 @@ impl Site {
         let settings = Settings {
             directory: directory.join("journal"),
             rotate_mib: 1,
+            retention: Retention::default(),
+            record: None,
             context: Context { streams: vec![StreamNames { name: "north".into(), zone: Some("hall".into()) }].into(), table: leases.id() },
             sinks,
             pauses: Pauses { first: Duration::from_millis(10), longest: Duration::from_millis(100) },

@@ -192,6 +192,12 @@ impl JournalDirectory for FaultyDisk {
         disk.image(number)?;
         Ok(Box::new(FaultyFile { disk: self.clone(), number }))
     }
+    fn remove(&mut self, number: u64) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.alive()?;
+        disk.set_aside.remove(&number);
+        disk.files.remove(&number).map(drop).ok_or_else(|| io::Error::from(ErrorKind::NotFound))
+    }
     fn set_aside(&mut self, number: u64, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.alive()?;

@@ -32,6 +32,8 @@ pub trait JournalDirectory: JournalSource {
     fn create(&mut self, number: u64) -> io::Result<Box<dyn JournalFile>>;
     /// Opens an existing file for appending at its end.
     fn reopen(&mut self, number: u64) -> io::Result<Box<dyn JournalFile>>;
+    /// Removes file `number`, and what was cut off it; durable when it returns.
+    fn remove(&mut self, number: u64) -> io::Result<()>;
     /// Keeps bytes that are about to be cut off file `number`.
     fn set_aside(&mut self, number: u64, bytes: &[u8]) -> io::Result<()>;
 }
@@ -131,6 +133,14 @@ impl JournalDirectory for RealDirectory {
     fn reopen(&mut self, number: u64) -> io::Result<Box<dyn JournalFile>> {
         let file = OpenOptions::new().append(true).open(self.source().file(number))?;
         Ok(Box::new(RealFile { file }))
+    }
+    fn remove(&mut self, number: u64) -> io::Result<()> {
+        match std::fs::remove_file(self.path.join(format!("events-{number:08}.torn"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::remove_file(self.source().file(number))?;
+        sync_directory(&self.path)
     }
     fn set_aside(&mut self, number: u64, bytes: &[u8]) -> io::Result<()> {
         let path = self.path.join(format!("events-{number:08}.torn"));

@@ -14,6 +14,7 @@
 pub mod files;
 pub mod line;
 pub mod reader;
+pub mod retention;
 
 #[cfg(test)]
 pub(in crate::emit) mod faulty;
@@ -124,6 +125,7 @@ enum Dirt {
 
 pub struct Journal {
     directory: Box<dyn JournalDirectory>,
+    source: Arc<dyn JournalSource>,
     open: Option<Open>,
     dirt: Dirt,
     rotate_bytes: u64,
@@ -157,13 +159,18 @@ impl Journal {
         let mut open = None;
         let mut end = Position::START;
         if let Some(number) = newest {
-            let (good, length) = scan(source, number, &mut recovery).map_err(recover(directory.name(number)))?;
+            let (good, length) = scan(Arc::clone(&source), number, &mut recovery).map_err(recover(directory.name(number)))?;
             end = good;
             open = reopen(directory.as_mut(), good, length, &mut recovery);
         }
         let head = JournalHead::default();
         head.advance(end);
-        Ok((Self { directory, open, dirt: Dirt::None, rotate_bytes, head }, recovery))
+        Ok((Self { directory, source, open, dirt: Dirt::None, rotate_bytes, head }, recovery))
+    }
+
+    /// What file `number` is called.
+    pub fn name(&self, number: u64) -> String {
+        self.directory.name(number)
     }
 
     pub fn head(&self) -> JournalHead {

@@ -21,6 +21,7 @@ use crate::mask_check::{Finding, MaskModel};
 use crate::policy::lease::{StreamState, testing};
 use crate::progress::ProgressRegistry;
 use crate::purpose::Purpose;
+use crate::state::StateDirectory;
 use crate::track::TrackId;
 
 const PURPOSE: &str = "missing-person:mp-7";
@@ -78,6 +79,10 @@ impl Rig {
         testing::grant(state, purposes, Area::whole(), clock.monotonic())
     }
 
+    fn kept(&self) -> crate::emit::record::Record {
+        crate::emit::record::Record::of(&StateDirectory::new(self.directory.path()))
+    }
+
     /// Runs the worker over `drafts` until they are used up.
     fn run(&self, drafts: Vec<Draft>) {
         self.run_all(drafts);
@@ -95,6 +100,8 @@ impl Rig {
         EmitWorker {
             tasks,
             journal,
+            record: Some(self.kept()),
+            retention: Retention { keep: Duration::from_secs(30 * 86_400), may_erase: Box::new(|_| true) },
             leases: self.granted.table.clone(),
             answers: Arc::clone(&self.answers),
             context: Context { streams: vec![names].into(), table: TableId::TESTS },
@@ -454,4 +461,23 @@ fn subscribers_who_do_not_keep_up_miss_events_and_hold_up_nobody() {
     rig.run((0..RECENT_EVENTS + 5).map(|i| draft(now, &i.to_string())).collect());
     assert_eq!(slow.try_iter().map(|e| e.track().to_owned()).collect::<Vec<_>>(), ["0", "1"]);
     assert_eq!(rig.recent.newest(usize::MAX).len(), RECENT_EVENTS);
+}
+
+#[test]
+fn after_four_hundred_days_no_event_is_left_unless_the_clock_is_not_believed() {
+    let rig = Rig::new();
+    rig.run(vec![draft(rig.clock.now(), "1")]);
+    rig.clock.advance(Duration::from_secs(400 * 86_400));
+    let idle = |retention: Retention| {
+        let (sender, tasks) = bounded::<Draft>(1);
+        drop(sender);
+        let worker = rig.worker(tasks, Journal::open(rig.directory.path(), 1).expect("journal").0, Shutdown::new());
+        run(EmitWorker { retention, ..worker });
+        read(rig.directory.path()).len()
+    };
+    assert_eq!(idle(Retention { may_erase: Box::new(|_| false), ..Retention::default() }), 1, "a clock that leapt erases nothing");
+    assert_eq!(idle(Retention { keep: Duration::from_secs(401 * 86_400), ..Retention::default() }), 1);
+    assert_eq!((idle(Retention::default()), rig.counters.files_retired.get()), (0, 1));
+    let (entries, broken) = rig.kept().read().expect("readable");
+    assert_eq!((entries.len(), &*entries[0].what, &*entries[0].fact), (1, "erased", "events-00000001.jsonl"), "{broken:?}");
 }
