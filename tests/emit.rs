@@ -483,7 +483,7 @@ fn an_event_in_the_journal_is_plain_json_and_fits_its_schema() {
     assert_eq!(value["Frame"][0]["Object"][0]["Appearance"]["Shape"]["BoundingBox"]["@left"], 10.0);
     let scale = &value["Frame"][0]["Transformation"]["Scale"];
     assert_eq!((&scale["@x"], &scale["@y"]), (&(2.0 / 1_024.0).into(), &(-2.0 / 512.0).into()));
-    assert_eq!(value["review"], "pending");
+    assert_eq!((&value["review"], &value["confirmations"]), (&"pending".into(), &1.into()), "a task for a human, always");
     let again: Event = serde_json::from_value(value).expect("reads back");
     assert_eq!(Arc::new(again), site.emitter.recent(1)[0].clone());
     let mode = std::os::unix::fs::PermissionsExt::mode(

@@ -78,6 +78,9 @@ pub struct FaceMatch {
     /// Quality of the best shot, 0 to 1.
     pub quality: f32,
     pub review: Review,
+    /// How many people must confirm it, each for themselves, before anybody acts on it.
+    #[serde(default)]
+    pub confirmations: u32,
 }
 
 /// Somebody was seen with, or without, a mask. There is no member that could say who.
@@ -265,6 +268,7 @@ impl Event {
             gallery_version: draft.gallery_version,
             quality: draft.quality,
             review: Review::Pending,
+            confirmations: permit.confirmations(),
         });
         let seen = Sighting {
             track: draft.track.clone(),

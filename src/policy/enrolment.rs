@@ -107,7 +107,7 @@ impl EnrolmentDesk {
                     let terms = LeaseTerms {
                         stream: DESK,
                         state: StreamState::Recognise,
-                        grants: vec![grant_of(fact)],
+                        grants: vec![grant_of(fact, &regime.values)],
                         area: Area::whole(),
                         profile_hash: register.hash(),
                         claim: None,

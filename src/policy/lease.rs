@@ -77,6 +77,8 @@ pub struct Grant {
     pub purpose: Purpose,
     /// The legal basis: statute and authority, as the register has it.
     pub basis: Arc<str>,
+    /// People who must confirm a hit before anybody acts on it: what the strictest regime of the site asks for (AI Act Art. 14(5): two).
+    pub confirmations: u32,
 }
 
 /// The terms of a lease; replaced as a whole when anything in them changes.
@@ -292,6 +294,10 @@ impl<S: PurposeStage> Permit<S> {
     }
     pub fn basis(&self) -> &Arc<str> {
         &self.terms.1.grants[self.grant].basis
+    }
+    /// People who must confirm what is told under this permit before anybody acts on it.
+    pub fn confirmations(&self) -> u32 {
+        self.terms.1.grants[self.grant].confirmations
     }
     /// SHA-256 over profile hash, stream, epoch, stage, purpose and basis: what an event cites as its permit.
     pub fn digest(&self) -> [u8; 32] {

@@ -45,7 +45,7 @@ pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stam
 pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str], area: Area) -> Granted {
     let now = clock.monotonic();
     let (mut writer, table) = LeaseWriter::of_slots(1, StreamIndex(0), &clock, TableId::TESTS);
-    let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into() }).collect();
+    let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into(), confirmations: 2 }).collect();
     let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32], claim: None };
     writer.publish(&terms, now);
     Granted { writer, table, terms }

@@ -13,9 +13,10 @@ use crate::purpose::{Purpose, PurposeKind};
 
 const WHOLE_PPM: u32 = 1_000_000;
 
-pub(in crate::policy) fn grant_of(fact: &PurposeFact) -> Grant {
+pub(in crate::policy) fn grant_of(fact: &PurposeFact, values: &Values) -> Grant {
     let basis = fact.basis.as_ref().map_or_else(String::new, |b| format!("{}; {}", b.statute, b.authority));
-    Grant { purpose: fact.purpose.clone(), basis: basis.into() }
+    // A hit is a task for a human under any regime.
+    Grant { purpose: fact.purpose.clone(), basis: basis.into(), confirmations: values.confirmations.max(1) }
 }
 
 /// Whether the basis is of a kind that the purpose and the regime allow.

@@ -71,7 +71,7 @@ fn of_zone(ask: &Ask<'_>, opinion: &dyn SecondOpinion, zone: &Zone) -> Result<En
             Ok(ends) if permitted => {
                 next_change = sooner(next_change, ends);
                 if !grants.iter().any(|g| g.purpose == fact.purpose) {
-                    grants.push(grant_of(fact));
+                    grants.push(grant_of(fact, ask.values()));
                 }
             }
             Ok(_) => {

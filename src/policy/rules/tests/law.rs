@@ -108,13 +108,11 @@ fn where_a_regime_asks_who_decided_no_frame_is_looked_at_before() {
     expect(&good, votes(Some(3), None), off, Rule::GovernanceRecorded);
 }
 
-#[test]
-fn under_the_ai_act_people_are_looked_for_with_an_authorisation_and_pending_for_48_hours() {
-    let (capture, recognise) = (StreamState::CaptureOnly, StreamState::Recognise);
+/// Under the AI Act, with what it asks for.
+fn authorised() -> Register {
     let mut good = good();
     good.rules.profiles = vec!["eu-ai-act".to_owned()];
     good.governance.push(governance());
-    expect(&good, |_| {}, capture, Rule::Authorised);
     good.authorisations.push(Authorisation {
         id: "a-1".to_owned(),
         authority: "court".to_owned(),
@@ -127,6 +125,14 @@ fn under_the_ai_act_people_are_looked_for_with_an_authorisation_and_pending_for_
         pending_since: None,
         refused: None,
     });
+    good
+}
+
+#[test]
+fn under_the_ai_act_people_are_looked_for_with_an_authorisation_and_pending_for_48_hours() {
+    let (capture, recognise) = (StreamState::CaptureOnly, StreamState::Recognise);
+    let good = authorised();
+    expect(&good, |r| r.authorisations.clear(), capture, Rule::Authorised);
     expect(&good, |_| {}, recognise, Rule::Granted);
     expect(&good, |r| r.authorisations[0].refused = ended(), capture, Rule::Authorised);
     expect(&good, |r| r.authorisations[0].zones.clear(), capture, Rule::Authorised);
@@ -224,4 +230,15 @@ fn in_illinois_nobody_is_looked_for_among_passers_by() {
     expect(&good, |_| {}, StreamState::CaptureOnly, Rule::BasisInForce);
     expect(&good, |r| r.rules.profiles[0] = "uk-ico".to_owned(), StreamState::Recognise, Rule::Granted);
     expect(&good, |r| r.rules.profiles[0] = "atlantis".to_owned(), StreamState::Off, Rule::ProfileKnown);
+}
+
+#[test]
+fn a_hit_says_how_many_people_the_strictest_regime_wants_to_confirm_it() {
+    let (good, plain) = (authorised(), good());
+    let asked = |register: &Register| decide(register, NOW).grants.iter().map(|g| g.confirmations).collect::<Vec<_>>();
+    assert_eq!(asked(&plain), [1], "under no regime a hit is a fact");
+    assert_eq!(asked(&good), [2], "AI Act Art. 14(5)");
+    let mut both = good;
+    both.rules.profiles.push("uk-ico".to_owned());
+    assert_eq!(asked(&both), [2], "the strictest wins");
 }
