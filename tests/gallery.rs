@@ -305,3 +305,39 @@ fn killed_at_any_moment_it_keeps_what_it_acknowledged_and_goes_on_where_it_was()
     assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
     assert_eq!(site.whole()["shard_templates"].as_u64(), Some(listed.len() as u64));
 }
+
+#[test]
+#[ignore = "100,000 templates; says how long each step took"]
+fn a_hundred_thousand_come_in_and_are_there_though_the_import_was_killed_half_way() {
+    let count: u64 = std::env::var("PLACARD_TEMPLATES").ok().and_then(|n| n.parse().ok()).unwrap_or(99_000);
+    let site = Site::new();
+    let files = site.files("t", 0..count, "\tadult");
+    let took = |what: &str, begun_at: Instant| {
+        use std::io::Write;
+        writeln!(std::io::stderr(), "{what}: {:.1} s", begun_at.elapsed().as_secs_f64()).unwrap();
+    };
+    let begun_at = Instant::now();
+    let first = killed_after(
+        &mut site.command(&[&Site::import_arguments(&files)[..], &[PURPOSE]].concat()),
+        usize::try_from(count / 2).unwrap(),
+        0,
+    );
+    assert!(first.len() as u64 >= count / 2);
+    took("half, then killed", begun_at);
+    let begun_at = Instant::now();
+    let rest = site.import(&files);
+    assert_eq!((rest.exit, outcomes(&rest, "refused").len()), (0, 0), "{}", rest.errors);
+    took("the rest", begun_at);
+    let begun_at = Instant::now();
+    assert_eq!(site.listed().len() as u64, count);
+    took("list", begun_at);
+    let begun_at = Instant::now();
+    assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
+    took("compact: shard and vault anew", begun_at);
+    let begun_at = Instant::now();
+    assert_eq!(site.whole()["shard_templates"].as_u64(), Some(count));
+    took("check", begun_at);
+    let begun_at = Instant::now();
+    assert_eq!(site.run(&["delete", first.first().unwrap(), "--yes"]).exit, 0);
+    took("delete", begun_at);
+}
