@@ -456,13 +456,13 @@ fn at_a_gate_nobody_but_the_nearest_is_looked_at_and_only_while_a_claim_is_open(
     let claim = Claim { id: 1, subject: "x".into(), until: at_ms(60_000) };
     street.granted.claim(Some(claim), at_ms(600_000));
     let near = face_of(300.0, 200.0, 90.0, 0.9);
-    let (shots, [left, middle, right]) = seen(&mut street, 990..1_980, &[behind[0].clone(), near, behind[1].clone()]);
+    let (shots, [left, middle, right]) = seen(&mut street, 990..1_980, &[behind[0], near, behind[1]]);
     assert!(left.is_some() && right.is_some(), "everybody is followed");
     assert_eq!(shots, [(middle, middle.expect("confirmed")); 3], "one is looked at: whose face is largest");
 
     // Somebody nearer comes; the claim is still about who was there first.
     let nearer = face_of(500.0, 200.0, 140.0, 0.9);
-    let (shots, _) = seen(&mut street, 1_980..2_970, &[behind[0].clone(), face_of(300.0, 200.0, 90.0, 0.9), nearer]);
+    let (shots, _) = seen(&mut street, 1_980..2_970, &[behind[0], face_of(300.0, 200.0, 90.0, 0.9), nearer]);
     assert!(shots.iter().all(|(presented, track)| *presented == middle && Some(*track) == middle), "{shots:?}");
 
     // Closed: nobody is.
