@@ -160,6 +160,10 @@ fn templates_from_elsewhere_come_in_under_the_law_and_once() {
     assert!(outcomes(&again, "refused")[0]["reason"].as_str().unwrap().contains("already-enrolled"));
     let twice = site.import(&site.files("twice", [700, 700], "\tadult"));
     assert_eq!((outcomes(&twice, "enrolled").len(), twice.exit), (1, 0), "one name twice is one subject with two templates");
+    let strangers = site.files("strangers", [800, 801], "");
+    std::fs::write(&strangers[1], "A\tadult\nA\tadult\n").unwrap();
+    let strangers = site.import(&strangers);
+    assert!(strangers.exit == 4 && strangers.lines[0]["reason"].as_str().unwrap().contains("different people"), "{:?}", strangers.lines);
     for (bytes, exit) in [(&b"no numpy"[..], 2), (b"\x93NUMPY\x01\x00\xff\xff", 2)] {
         std::fs::write(&files[0], bytes).unwrap();
         assert_eq!(site.import(&files).exit, exit);
@@ -210,6 +214,20 @@ fn after_a_rekeying_the_gallery_opens_with_both_keys_and_with_neither_alone() {
     assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
     let (state, before) = (StateDirectory::new(site.directory.path()), site.listed());
     let wrapped_before = std::fs::read(&site.shards()[0]).unwrap();
+    // Under another key nothing is begun.
+    let right = std::fs::read(state.site_key()).unwrap();
+    std::fs::write(state.site_key(), [7; 32]).unwrap();
+    let foreign = site.run(&["gallery", "rekey"]);
+    assert!(
+        foreign.exit != 0 && foreign.errors.contains("40 of 40") && foreign.errors.contains("nothing was re-keyed"),
+        "{}",
+        foreign.errors
+    );
+    std::fs::remove_file(state.site_key()).unwrap();
+    assert!(site.run(&["gallery", "rekey"]).exit != 0 && !state.site_key().exists(), "no key is made that opens nothing");
+    std::fs::write(state.site_key(), right).unwrap();
+    std::fs::set_permissions(state.site_key(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(site.listed(), before);
     let rekeyed = site.run(&["gallery", "rekey"]);
     assert_eq!((rekeyed.exit, rekeyed.lines[0]["keys"].as_u64()), (0, Some(40)), "{}", rekeyed.errors);
     assert_eq!(site.listed(), before);

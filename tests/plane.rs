@@ -111,6 +111,8 @@ fn assert_dark(world: &World, appliance: &Appliance, dark_since: Stamp<Monotonic
         assert!(last.since_ns(dark_since) <= 1_000_000_000, "{how}: looked at more than a second later");
         assert!(plane.policy.table().permit::<Detect>(stream, world.clock.monotonic()).is_err());
     }
+    // After a panic leases end at once, and its heart was heard a moment ago.
+    until("the status says that the policy thread is silent", || !appliance.status().policy.alive);
     let status = appliance.status();
     for (stream, withheld) in status.streams.iter().zip(before) {
         assert_eq!(stream.state, "off", "{how}: {}", stream.reason);

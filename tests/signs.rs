@@ -233,10 +233,11 @@ fn a_sign_that_is_covered_exchanged_or_moved_and_a_turned_camera_darken_the_stre
         let dark = |stream: StreamView| stream.state == "off" && stream.reason.contains(said);
         world.until(&format!("{what}: it is dark and says so"), || dark(world.stream()));
         // Dark: what was on its way runs through, then only attestation opens anything.
-        world.until_second(from + LASTS_S - 2);
+        world.until_second(from + LASTS_S - 4);
         let (others, attested) = world.opened();
         let last = world.plane.last_look.frames(NORTH);
-        world.until_second(from + LASTS_S);
+        // Not to the end: the first picture after it may be read before anybody asks here.
+        world.until_second(from + LASTS_S - 1);
         assert_eq!((world.opened().0, world.plane.last_look.frames(NORTH)), (others, last), "{what}: somebody looked at people");
         assert!(world.opened().1 > attested, "{what}: nobody looks for the sign any more");
         assert!(!world.is_lit(), "{what}");

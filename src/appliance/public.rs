@@ -3,7 +3,7 @@
 use crate::clock::format_utc;
 use crate::console::public::{PublicView, PublicZone};
 use crate::policy::board::StreamPolicy;
-use crate::policy::facts::Register;
+use crate::policy::facts::{Register, ZoneKind};
 use crate::policy::lease::StreamState;
 
 use super::Appliance;
@@ -39,6 +39,8 @@ fn public_zone(register: &Register, id: &str, kind: &str, streams: &[&StreamPoli
         kinds.dedup();
         kinds
     };
+    // Nobody is ever looked at in a private zone, whatever else its cameras see.
+    let streams = if kind == ZoneKind::Private.name() { &[] } else { streams };
     let here = |zones: &[String]| zones.iter().any(|z| z == id);
     PublicZone {
         id: id.to_owned(),

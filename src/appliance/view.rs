@@ -139,9 +139,7 @@ impl Appliance {
             alarms.push(format!("The withdrawal of sign `{sign}` holds, but is not in the register and ends with a restart: {failure}"));
         }
         let state = self.plan.lock().state.clone();
-        if plane.galleries.is_some()
-            && let Err(error) = leap::standing(&state, self.clock.now())
-        {
+        if let Err(error) = leap::standing(&state, self.clock.now()) {
             alarms.push(format!("Nothing is erased: {error}."));
         }
         for stream in &plane.streams {

@@ -194,7 +194,11 @@ impl<'a> Wiring<'a> {
             rotate_mib: config.journal.rotate_mib,
             retention: Retention {
                 keep: Duration::from_secs(u64::from(config.journal.retain_days) * 86_400),
-                may_erase: Box::new(move |now| leap::standing(&state, now).is_ok()),
+                // Where nothing is known of the clock it is remembered first, and believed from the next look on.
+                may_erase: Box::new(move |now| {
+                    let known = state.clock().exists();
+                    leap::believe(&state, now).is_ok() && known
+                }),
             },
             context: emit::Context { streams, table: self.leases.id() },
             sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,

@@ -19,6 +19,7 @@ use self::list::Entry;
 use super::exits::{key_failed, present};
 use super::owner::hand_over;
 use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
+use super::record::erased;
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError};
@@ -45,7 +46,7 @@ const GROUP: usize = 32;
 /// photographs average 0.73, the same photograph 0.9 and more.)
 pub(super) const DUPLICATE: f32 = 0.75;
 /// Pictures of one subject that are less similar than this show different people. (Genuine pairs: least 0.33.)
-const UNLIKE: f32 = 0.25;
+pub(super) const UNLIKE: f32 = 0.25;
 /// How long the vault may be in use by somebody else: a service loads it in a moment and lets go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -296,7 +297,7 @@ impl<'a> Enrolment<'a> {
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
         // A clock that leapt would erase others too early, and keep the new ones too long.
         believe(self.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
-        vault.purge_over(self.studio.desk.register(), now)?;
+        let past = vault.purge_over(self.studio.desk.register(), now)?;
         let known = vault.load_purpose(self.purpose, &self.studio.model, now)?;
         let set = GallerySet::of_purpose(self.studio.model.clone(), self.studio.desk.table(), self.purpose, &known)?;
         drop(known);
@@ -335,6 +336,12 @@ impl<'a> Enrolment<'a> {
         }
         let kept = vault.subjects()?;
         identities.retain(|subject| kept.contains(subject))?;
+        if !past.is_empty() {
+            // Their keys are gone; now the freed pages, with what they opened.
+            erased(self.state, past.len());
+            identities.rewrite()?;
+            vault.rewrite()?;
+        }
         let verdict = |decision: Result<Candidate, Verdict>| match decision {
             Ok(Candidate { subject, name, taken }) => Verdict::Enrolled { subject, name, images: taken, expires_at },
             Err(refused) => refused,

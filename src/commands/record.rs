@@ -7,6 +7,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::emit::record::{Entry, Record};
 use crate::policy::rules::Reason;
 use crate::purpose::Purpose;
+use crate::state::StateDirectory;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,7 +29,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     } else {
         for Entry { at, what, rule, fact, purpose, stream, by, .. } in shown {
             let about: Vec<&str> = [purpose, stream, by].into_iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
-            writeln!(out, "{at}  {what:<8} [{rule}] {fact}{}{}", if about.is_empty() { "" } else { "  " }, about.join(" · "))?;
+            writeln!(
+                out,
+                "{at}  {what:<8} [{rule}] {}{}{}",
+                fact.escape_debug(),
+                if about.is_empty() { "" } else { "  " },
+                about.join(" · ").escape_debug()
+            )?;
         }
         if entries.is_empty() {
             writeln!(out, "nothing was refused or erased yet")?;
@@ -38,6 +45,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         }
     }
     Ok(if broken.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// Keeps that the time of `count` subjects was over, and that they are gone.
+pub(in crate::commands) fn erased(state: &StateDirectory, count: usize) {
+    let fact = format!("{count} enrolled subjects whose time, consent or order was over: templates, keys and names");
+    Record::of(state).note(Entry::erased("retention", fact), SystemClock.utc());
 }
 
 /// Says no, and keeps that it was said.

@@ -65,13 +65,14 @@ const FRESH: Duration = Duration::from_millis(500);
 
 struct Shared {
     appliance: Arc<dyn Appliance>,
-    /// Locked while it is made anew: whoever else asks waits here, and keeps none of the threads for what may block.
-    latest: Mutex<Option<(Instant, PublicView)>>,
+    /// Locked while it is made anew, also where whoever asked has gone: whoever else asks waits here, and one of the threads for what may
+    /// block is in use at most.
+    latest: Arc<Mutex<Option<(Instant, PublicView)>>>,
 }
 
 /// Both paths, and a 404 for the rest.
 pub(super) fn router(appliance: Arc<dyn Appliance>) -> Router {
-    let shared = Arc::new(Shared { appliance, latest: Mutex::default() });
+    let shared = Arc::new(Shared { appliance, latest: Arc::default() });
     Router::new()
         .route("/", get(|app: State<Arc<Shared>>| answer(app, |view| page(&view).into_response())))
         .route("/status.json", get(|app: State<Arc<Shared>>| answer(app, |view| Json(view).into_response())))
@@ -79,16 +80,19 @@ pub(super) fn router(appliance: Arc<dyn Appliance>) -> Router {
 }
 
 async fn latest(shared: &Shared) -> Option<PublicView> {
-    let mut latest = shared.latest.lock().await;
+    let mut latest = Arc::clone(&shared.latest).lock_owned().await;
     if let Some((at, view)) = &*latest
         && at.elapsed() < FRESH
     {
         return Some(view.clone());
     }
     let appliance = Arc::clone(&shared.appliance);
-    let view = tokio::task::spawn_blocking(move || appliance.public()).await.ok().flatten();
-    *latest = view.clone().map(|view| (Instant::now(), view));
-    view
+    let made = tokio::task::spawn_blocking(move || {
+        let view = appliance.public();
+        *latest = view.clone().map(|view| (Instant::now(), view));
+        view
+    });
+    made.await.ok().flatten()
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, form: impl FnOnce(PublicView) -> Response) -> Response {

@@ -48,6 +48,11 @@ pub enum Review {
     Pending,
 }
 
+/// Whoever wrote the event did not know of more.
+const fn one() -> u32 {
+    1
+}
+
 /// A subject who may be the person seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventCandidate {
@@ -79,7 +84,7 @@ pub struct FaceMatch {
     pub quality: f32,
     pub review: Review,
     /// How many people must confirm it, each for themselves, before anybody acts on it.
-    #[serde(default)]
+    #[serde(default = "one")]
     pub confirmations: u32,
 }
 

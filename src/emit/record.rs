@@ -12,7 +12,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -96,6 +96,11 @@ impl Record {
         file.write_all(&out)?;
         file.sync_data()?;
         if new && let Some(directory) = self.path.parent() {
+            // Made by root, it is the service's all the same.
+            let owner = std::fs::metadata(directory)?;
+            if let Err(error) = fchown(&*file, Some(owner.uid()), Some(owner.gid())) {
+                tracing::warn!(path = %self.path.display(), %error, "the record stays its maker's");
+            }
             File::open(directory)?.sync_all()?;
         }
         Ok(())

@@ -21,9 +21,10 @@ use super::journal::retention::Retention;
 use super::record::{Entry, Record};
 use super::{Context, EmitError, Permitted, Telling, emit_group};
 use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::decide::Verified;
 use crate::decide::answers::{Answer, Answers};
 use crate::latency::StepRecorder;
-use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, TellVerified, Withheld};
+use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, TellVerified, Verify, Withheld};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 
@@ -221,6 +222,8 @@ impl<T: Into<Telling>> Runner<T> {
                         tracing::error!(%error, "events are not acknowledged; they stay queued and are tried again");
                     }
                     self.worker.counters.journal_errors.increment();
+                    // On a full disk what is over may be what is in the way.
+                    self.retire();
                     let stopping = self.worker.shutdown.is_requested();
                     // Waiting for a disk is not being stuck.
                     self.worker.progress.rest();
@@ -254,7 +257,10 @@ impl<T: Into<Telling>> Runner<T> {
                     self.worker.recorder.record_ns(acknowledged.at.monotonic.since_ns(decided_at.monotonic));
                     self.worker.journey_recorder.record_ns(captured_at.latency_ns(acknowledged.at));
                     self.worker.recent.publish(&acknowledged.event);
-                    if let Telling::Verified(v) = &telling {
+                    // Recorded in any case; told only while the claim stands.
+                    if let Telling::Verified(v) = &telling
+                        && is_open(&self.worker.leases, v, acknowledged.at.monotonic)
+                    {
                         self.worker.answers.tell(v.claim, Answer { matched: v.matched, score: v.score, threshold: v.threshold });
                     }
                 }
@@ -309,6 +315,12 @@ impl<T: Into<Telling>> Runner<T> {
         });
         permits
     }
+}
+
+/// Whether the claim that it was compared for is still a part of its stream's lease.
+fn is_open(leases: &LeaseTable, verified: &Verified, now: Stamp<Monotonic>) -> bool {
+    let permit = leases.permit_for::<Verify>(verified.stream, &verified.purpose, now);
+    permit.is_ok_and(|permit| permit.claim().is_some_and(|claim| claim.id == verified.claim))
 }
 
 /// What is told to nobody was not the answer to its claim.

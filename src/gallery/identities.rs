@@ -34,7 +34,21 @@ impl Identities {
         Ok(Self { database, path, key })
     }
 
-    /// Seals every name under `root`, in one transaction; one that does not open stays as it is. Nothing where that was done.
+    /// Whether every name opens; else how many do not.
+    pub(super) fn all_open(&self) -> Result<(), VaultError> {
+        let subjects = self.subjects()?;
+        let mut closed = 0;
+        for subject in &subjects {
+            match self.name(subject) {
+                Ok(_) => {}
+                Err(VaultError::Seal(_)) => closed += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        if closed > 0 { Err(VaultError::OtherKey { path: self.path.clone(), closed, of: subjects.len() }) } else { Ok(()) }
+    }
+
+    /// Seals every name under `root`, in one transaction. Nothing where that was done.
     pub(super) fn rekey(self, root: &SiteKey) -> Result<Self, VaultError> {
         let (id, key) = (root.id()?, root.derive("placard/1/identities")?);
         if keyring::named(&self.database).map_err(|e| VaultError::storage(&self.path, e))? == Some(id) {
@@ -42,7 +56,7 @@ impl Identities {
         }
         let mut sealed = Vec::new();
         for subject in self.subjects()? {
-            if let Ok(Some(name)) = self.name(&subject) {
+            if let Some(name) = self.name(&subject)? {
                 let name = Zeroizing::new(name);
                 sealed.push((subject.clone(), key.seal(&Self::bound(&subject), name.as_bytes())?));
             }

@@ -30,9 +30,11 @@ pub enum PurgeError {
 /// Answers how many subjects went.
 pub fn purge(vault: &Vault, register: &Register, state: &StateDirectory, key: &SiteKey, now: Now) -> Result<usize, PurgeError> {
     believe(state, now)?;
+    // First of all: where the names cannot be opened now, nobody goes half.
+    let names = if state.identities().exists() { Some(Identities::open(state, key)?) } else { None };
     let past = vault.purge_over(register, now.utc)?;
-    if state.identities().exists() {
-        let (kept, names) = (vault.subjects()?, Identities::open(state, key)?);
+    if let Some(names) = names {
+        let kept = vault.subjects()?;
         names.retain(|subject| kept.contains(subject))?;
         if !past.is_empty() {
             names.rewrite()?;

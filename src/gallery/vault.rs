@@ -77,6 +77,12 @@ pub enum VaultError {
     Seal(#[from] SealError),
     #[error(transparent)]
     Shard(#[from] ShardError),
+    #[error(
+        "{closed} of {of} in {} do not open with this site's key, so nothing was re-keyed: it is another key than theirs (put the right one back), or \
+         they are damaged (`placard gallery check` names them; delete those subjects)",
+        path.display()
+    )]
+    OtherKey { path: PathBuf, closed: usize, of: usize },
     #[error("subject {subject} exists already")]
     SubjectExists { subject: SubjectId },
     #[error("{count} templates for one subject: 1 to {MAX_TEMPLATES} are allowed")]
@@ -334,9 +340,13 @@ impl Vault {
     /// vault finds the new file.
     pub fn rewrite(self) -> Result<(), VaultError> {
         rewrite(self.database, &self.path, |read, write| {
-            let mut templates = write.open_table(TEMPLATES)?;
+            let (mut templates, held) = (write.open_table(TEMPLATES)?, read.open_table(KEYS)?);
             for row in read.open_table(TEMPLATES)?.iter()? {
                 let (key, record) = row?;
+                // A row whose key is gone is what a deletion left that was cut short.
+                if held.get(key.value().1)?.is_none() {
+                    continue;
+                }
                 templates.insert(key.value(), record.value())?;
             }
             let mut keys = write.open_table(KEYS)?;

@@ -9,8 +9,8 @@
 //! * No pixel is read but through a live `Permit<Detect>`, and only of a face that could be a shot by everything else.
 //! * Shots are chosen only for uses that the same lease includes: none to embed where nobody may be identified, none for a mask check where
 //!   that purpose is not in force. The two are chosen apart from each other; one says nothing about the other.
-//! * While a claim is open at a gate one person presents themselves: whose face was the largest of all in view when the first shot could be
-//!   taken, until that track ends. Where nobody is searched for, no pixel of anybody else is read and nobody else is embedded.
+//! * While a claim is open at a gate one person presents themselves: whose face was the largest of all in view when a shot of it could
+//!   first be taken. Nobody follows them under that claim. Where nobody is searched for, no pixel of anybody else is read and nobody else is embedded.
 //! * A public id is replaced after `rotate_id_s`. An open collection is concluded under the old id first, so nothing gathered crosses
 //!   over; what the track has been searched for in vain, or that it was identified, it keeps in mind under the new one (otherwise
 //!   rotation would cause the searches that it is to make unnecessary).
@@ -127,6 +127,8 @@ pub struct Tracker {
     assessor: Assessor,
     /// Tracks whose open collection for embedding was abandoned since the last selection.
     abandoned: Vec<TrackId>,
+    /// Somebody has presented themselves under the present lease, and may be gone since.
+    has_presented: bool,
     /// The last update opened its frame.
     read_pixels: bool,
     for_masks: Option<Selection>,
@@ -150,6 +152,7 @@ impl Tracker {
             association: Association::default(),
             assessor: Assessor::default(),
             abandoned: Vec::new(),
+            has_presented: false,
             read_pixels: false,
             for_masks: None,
         }
@@ -371,16 +374,20 @@ impl Tracker {
         });
     }
 
-    /// The claim is about one person, and who makes it stands before the camera: nearest, so with the largest face. Chosen once; where
-    /// the largest face is not yet a confirmed person, in a later frame.
+    /// The claim is about one person, and who makes it stands before the camera: nearest, so with the largest face of all in view. Chosen
+    /// once a lease, so once a claim: who comes after them is not looked at. Where the largest face is not yet a confirmed person whom a
+    /// shot could be taken of, in a later frame.
     fn choose_presented(&mut self, faces: &[Face]) {
-        if self.tracks.iter().any(|t| t.presented) {
+        if self.has_presented {
             return;
         }
-        let area_of = |face: usize| faces[face].bounding_box.width() * faces[face].bounding_box.height();
-        let in_view = self.tracks.iter_mut().filter_map(|t| t.face.map(|face| (area_of(face), t)));
-        if let Some((_, nearest)) = in_view.max_by(|a, b| a.0.total_cmp(&b.0)) {
-            nearest.presented = nearest.standing == Standing::Tracked;
+        let area_of = |face: &Face| face.bounding_box.width() * face.bounding_box.height();
+        let Some((index, face)) = faces.iter().enumerate().max_by(|a, b| area_of(a.1).total_cmp(&area_of(b.1))) else { return };
+        let least_px = self.rules[Use::Embedding.index()].as_ref().map_or(f32::INFINITY, |rules| rules.min_face_width_px);
+        let fit = face.landmarks.is_some() && face.score >= self.thresholds.high_score && face.bounding_box.width() >= least_px;
+        if let Some(track) = self.tracks.iter_mut().find(|t| t.face == Some(index) && t.standing == Standing::Tracked).filter(|_| fit) {
+            track.presented = true;
+            self.has_presented = true;
         }
     }
 
@@ -444,6 +451,7 @@ impl Tracker {
 
     /// Ends every track without a conclusion: the lease they were followed under is gone.
     fn forget(&mut self, draft: &mut Draft) {
+        self.has_presented = false;
         for track in self.tracks.drain(..) {
             for of in Use::ALL {
                 if track.collectors[of.index()].is_collecting() {

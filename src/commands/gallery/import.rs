@@ -15,10 +15,12 @@ use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-use super::super::enrol::{self, DUPLICATE, refused, site_key, tell_service, vault_failed};
+use super::super::enrol::{self, DUPLICATE, UNLIKE, refused, site_key, tell_service, vault_failed};
 use super::super::exits::{present, store_failed};
 use super::super::portrait::{ModelNames, desk_closed, intended, only_model};
+use super::super::record::erased;
 use super::super::{Context, Exit, Failed, Outcome};
 use super::people::{self, Person};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
@@ -86,7 +88,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     };
     let rows = Rows::open(&args.from).map_err(|e| Failed::new(Exit::Usage, e))?;
     let people = people::read(ids, rows.shape().rows, args.adult).map_err(|e| Failed::new(Exit::Usage, e))?;
-    let digest = digest(&[&args.from, ids], &args.purpose)?;
+    let declared = format!("{}\n{}\n{}\n{:?}\n{source}", args.purpose, args.adult, args.expires, args.models.embedder);
+    let digest = digest(&[&args.from, ids], &declared)?;
     let mut import = Import::open(context, args, source, digest, rows)?;
     let bar = ProgressBar::new(people.len() as u64);
     if context.json || !std::io::stderr().is_terminal() {
@@ -115,10 +118,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     Ok(if refused == 0 { Exit::Success } else { Exit::Refused })
 }
 
-/// What was read, and for what: an import goes on only where all of it is the same.
-fn digest(files: &[&Path], purpose: &Purpose) -> Result<[u8; 32], Failed> {
-    let mut hash = Sha256::new().chain_update(purpose.to_string());
-    let mut piece = vec![0; 1 << 20];
+/// What was read, for what, and what was declared: an import goes on only where all of it is the same.
+fn digest(files: &[&Path], declared: &str) -> Result<[u8; 32], Failed> {
+    let mut hash = Sha256::new().chain_update(declared);
+    // Templates, in plain.
+    let mut piece = Zeroizing::new(vec![0; 1 << 20]);
     for path in files {
         let mut file = std::fs::File::open(path)?;
         hash.update(file.metadata()?.len().to_le_bytes());
@@ -151,6 +155,8 @@ struct Import<'a> {
     known: Option<(Known, Option<Mark>)>,
     /// Rows still to be read.
     left: usize,
+    /// Subjects whose time was over.
+    erased: usize,
 }
 
 /// Somebody whom the register lets in.
@@ -197,6 +203,7 @@ impl<'a> Import<'a> {
             clock,
             known: None,
             left,
+            erased: 0,
         })
     }
 
@@ -210,7 +217,17 @@ impl<'a> Import<'a> {
     }
 
     fn finish(&self) -> Result<(), Failed> {
-        Ok(self.vault()?.forget_import(&self.digest)?)
+        let vault = self.vault()?;
+        vault.forget_import(&self.digest)?;
+        if self.erased > 0 {
+            // Their keys are gone; now their names, and the freed pages of both files.
+            let (kept, names) = (vault.subjects()?, Identities::open(&self.context.state, &self.key).map_err(vault_failed)?);
+            names.retain(|subject| kept.contains(subject))?;
+            erased(&self.context.state, self.erased);
+            names.rewrite()?;
+            vault.rewrite()?;
+        }
+        Ok(())
     }
 
     fn skip(&mut self, people: &[Person], done: usize) -> Result<(), Failed> {
@@ -268,6 +285,10 @@ impl<'a> Import<'a> {
         if let Some(refused) = templates.iter().find_map(|template| crate::gallery::check_template(template).err()) {
             return Err(format!("the template {refused} [template]"));
         }
+        let pairs = templates.iter().enumerate().flat_map(|(i, a)| templates[..i].iter().map(move |b| a.cosine(b)));
+        if let Some(score) = pairs.min_by(f32::total_cmp).filter(|score| *score < UNLIKE) {
+            return Err(format!("the rows are of different people: similarity {score:.2}, {UNLIKE} is needed [unlike]"));
+        }
         let subject = match &eligible.subject {
             Some(subject) => subject.parse().map_err(|e| format!("the consent's subject: {e}"))?,
             None => SubjectId::random().map_err(|e| e.to_string())?,
@@ -279,7 +300,7 @@ impl<'a> Import<'a> {
     fn know(&mut self, vault: &Vault, now: Stamp<Utc>) -> Result<(), Failed> {
         let mark = vault.mark(self.purpose)?;
         if self.known.as_ref().is_none_or(|(_, seen)| *seen != mark) {
-            vault.purge_over(self.desk.register(), now)?;
+            self.erased += vault.purge_over(self.desk.register(), now)?.len();
             let loaded = vault.load_purpose(self.purpose, &self.model, now)?;
             let known = Known::new(self.desk.table(), self.purpose, self.model.dim, &loaded, self.left + GROUP * 5)?;
             self.known = Some((known, vault.mark(self.purpose)?));

@@ -12,6 +12,7 @@ mod proof;
 use std::path::PathBuf;
 
 use super::enrol::{PATIENCE, site_key, vault_failed};
+use super::exits::key_failed;
 use super::{Context, Exit, Failed, Outcome};
 use crate::gallery::seal::SiteKey;
 use crate::gallery::vault::Vault;
@@ -87,5 +88,8 @@ fn open_existing(context: &Context) -> Result<(Vault, SiteKey), Failed> {
         );
         return Err(Failed::new(Exit::Missing, error));
     }
-    open(context)
+    // What is there was sealed under a key that is there too: another one, made now, would open nothing.
+    let key = SiteKey::load(&context.state).map_err(key_failed)?;
+    let vault = Vault::open_patiently(&context.state, &key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
+    Ok((vault, key))
 }

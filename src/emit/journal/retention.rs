@@ -62,10 +62,13 @@ impl Journal {
         // Where nobody can tell, the next file's beginning is the latest that it can be.
         let mut begun = None;
         for number in numbers.into_iter().rev() {
-            begun = first_decided(self, number)?.or(begun);
+            // What comes before was begun before, whatever a clock that ran ahead wrote into it.
+            let first = first_decided(self, number)?;
+            begun = first.into_iter().chain(begun).min();
             let Some(begun) = begun else { continue };
             let of_present_file = self.open.as_ref().is_some_and(|Open { good, .. }| good.file == number);
-            if begun.plus(DAY) <= now && of_present_file {
+            // One that was begun by a clock that ran ahead is ended too: nobody could tell its events' age by it.
+            if (begun.plus(DAY) <= now || begun > now.plus(DAY)) && of_present_file {
                 self.repair().map_err(io::Error::other)?;
                 self.open = None;
             }

@@ -18,6 +18,7 @@ use crate::frame::{BoundingBox, StreamIndex, TableId};
 use crate::gallery::{Candidate, SubjectId};
 use crate::latency::Latencies;
 use crate::mask_check::{Finding, MaskModel};
+use crate::policy::claim::Claim;
 use crate::policy::lease::{StreamState, testing};
 use crate::progress::ProgressRegistry;
 use crate::purpose::Purpose;
@@ -262,6 +263,8 @@ fn an_answer_to_a_claim_is_recorded_after_the_claim_is_over_but_under_no_other_f
     let waits = Arc::clone(&rig.answers);
     let [told, untold] = [(); 2].map(|()| waits.expect().expect("room"));
     waits.take_up(told.claim);
+    let claim = |id| Some(Claim { id, subject: "s-1".into(), until: now.monotonic.plus(Duration::from_secs(60)) });
+    rig.granted.claim(claim(told.claim), now.monotonic);
     waits.take_up(untold.claim);
     rig.run_all(vec![Verified { claim: told.claim, ..verified(now, PROFILE) }, Verified { claim: untold.claim, ..verified(now, [8; 32]) }]);
     assert_eq!((rig.counters.events.get(), rig.counters.withheld.get()), (1, 1));
@@ -270,7 +273,12 @@ fn an_answer_to_a_claim_is_recorded_after_the_claim_is_over_but_under_no_other_f
         untold.receiver.is_empty() && waits.wants(untold.claim) && !waits.wants(told.claim),
         "what is recorded nowhere is told to nobody"
     );
-    let event = read(rig.directory.path()).pop().expect("one event");
+    // The claim ended while the journal was slow, by a withdrawn consent: recorded, and nobody's gate opens.
+    let late = waits.expect().expect("room");
+    rig.granted.claim(claim(told.claim), now.monotonic);
+    rig.run_all(vec![Verified { claim: late.claim, ..verified(now, PROFILE) }]);
+    assert_eq!((rig.counters.events.get(), late.receiver.is_empty()), (2, true));
+    let event = read(rig.directory.path()).pop().expect("an event");
     let json = serde_json::to_value(&event).expect("plain JSON");
     assert_eq!((&json["kind"], &json["subject"], &json["matched"]), (&"verification".into(), &"s-1".into(), &true.into()));
     assert_eq!((event.purpose.as_str(), event.track(), event.candidates().len()), ("access-verification", "00000000000000cd", 0));

@@ -80,7 +80,7 @@ impl Shelf {
                 }
                 _ => Err(ShardError::TooMany),
             };
-            if erased.is_err() {
+            if erased.is_err() && !path.is_dir() {
                 self.disk.remove(&path).map_err(|error| ShardError::File { path, error })?;
             }
         }
@@ -105,7 +105,8 @@ impl Shelf {
     pub fn retain(&self, keep: &dyn Fn(&Path) -> bool) -> Result<usize, ShardError> {
         let mut removed = 0;
         for (path, is_shard) in self.files()? {
-            if !is_shard || !keep(&path) {
+            // A directory is nothing of ours, and must not keep anybody from being deleted.
+            if !path.is_dir() && (!is_shard || !keep(&path)) {
                 self.disk.remove(&path).map_err(|error| ShardError::File { path, error })?;
                 removed += 1;
             }

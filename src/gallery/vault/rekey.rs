@@ -5,9 +5,10 @@
 //! 1 keys/gallery.key.new · 2 names, one transaction · 3 shards erased · 4 keys, one transaction · 5 gallery.key.new → gallery.key · 6 files anew
 //! ```
 //!
-//! Cut short anywhere, everything opens, and doing it again ends it. Copies of the files from before open with the key from before, and with no other.
+//! Nothing is begun unless every key and every name opens. Cut short anywhere, everything opens, and doing it again ends it. Copies of the files from before open with the key from before, and with no other.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use redb::ReadableTable;
 
@@ -16,11 +17,17 @@ use crate::clock::{Stamp, Utc};
 use crate::gallery::identities::Identities;
 use crate::gallery::keyring;
 use crate::gallery::seal::SiteKey;
+use crate::shutdown::Shutdown;
 use crate::state::StateDirectory;
+
+/// For another process that has the vault meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Vault {
     /// Answers how many keys were wrapped anew. `names`: the file of names, where there is one.
     pub fn rekey(self, state: &StateDirectory, site: &SiteKey, names: Option<Identities>, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        // With the wrong key nothing would be wrapped, and nothing that was open after: looked at before anything is changed.
+        self.all_open(names.as_ref())?;
         let next = keyring::next(state, site)?;
         let id = next.id()?;
         if let Some(names) = names {
@@ -34,10 +41,8 @@ impl Vault {
             for subject in self.subjects()? {
                 let old = self.read(|read| Ok(read.open_table(KEYS)?.get(&*subject.0)?.map(|key| key.value().to_vec())))?;
                 let Some(old) = old else { continue };
-                // One that does not open stays as it is: `check` names it.
-                if let Ok(plain) = self.wrapping.open(&bound_to_key(&subject.0), &old) {
-                    wrapped.push((subject.clone(), wrapping.seal(&bound_to_key(&subject.0), &plain)?));
-                }
+                let plain = self.wrapping.open(&bound_to_key(&subject.0), &old)?;
+                wrapped.push((subject.clone(), wrapping.seal(&bound_to_key(&subject.0), &plain)?));
             }
             count = wrapped.len();
             let mark = random_mark()?;
@@ -59,8 +64,26 @@ impl Vault {
         }
         keyring::finish(state)?;
         self.rewrite()?;
-        let vault = Self::open(state, site)?;
+        let vault = Self::open_patiently(state, site, PATIENCE, &Shutdown::new())?;
         vault.refresh_shards(now)?;
         Ok(count)
+    }
+
+    /// Whether every key, and every name, opens; else how many do not.
+    fn all_open(&self, names: Option<&Identities>) -> Result<(), VaultError> {
+        let subjects = self.subjects()?;
+        let closed = self.read(|read| {
+            let keys = read.open_table(KEYS)?;
+            let mut closed = 0;
+            for subject in &subjects {
+                let opens = |key: &[u8]| self.wrapping.open(&bound_to_key(&subject.0), key).is_ok();
+                closed += usize::from(keys.get(&*subject.0)?.is_some_and(|key| !opens(key.value())));
+            }
+            Ok(closed)
+        })?;
+        if closed > 0 {
+            return Err(VaultError::OtherKey { path: self.path.clone(), closed, of: subjects.len() });
+        }
+        names.map_or(Ok(()), Identities::all_open)
     }
 }

@@ -153,6 +153,7 @@ impl Vault {
                 .map(|(path, _)| path)
                 .collect();
             if fresh.is_empty() {
+                self.warn_of_later(&purpose)?;
                 let built = self.build_shards(&purpose, now)?;
                 made += built.len();
                 wanted.extend(built.into_iter().map(|(path, _)| path));
@@ -164,6 +165,19 @@ impl Vault {
         Ok(made)
     }
 
+    /// Says aloud that a shard is of a later state than the vault: somebody put an older vault back, or a disk lost what it said it had.
+    fn warn_of_later(&self, purpose: &Purpose) -> Result<(), VaultError> {
+        let version = self.version(purpose)?;
+        for (path, shard) in self.shelf.all()? {
+            let Ok(shard) = shard else { continue };
+            if shard.header().purpose == purpose.to_string() && shard.state().version > version {
+                let (file, later) = (path.display(), shard.state().version);
+                tracing::error!(%file, later, vault = version, %purpose, "the vault is older than this shard: it was put back, or lost what it had acknowledged; who was deleted since may be back");
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the shards of `purpose` anew, one a model: without whom was deleted, and without the room they left.
     pub(crate) fn build_shards(&self, purpose: &Purpose, now: Stamp<Utc>) -> Result<Vec<(PathBuf, State)>, VaultError> {
         let mark = match self.mark(purpose)? {
@@ -172,7 +186,9 @@ impl Vault {
         };
         let version = self.version(purpose)?;
         let mut built = Vec::new();
-        for (model, rows) in self.planned(purpose)? {
+        // What is damaged would be missing from a shard that is whole in itself, and nobody would be told: the rows are read instead.
+        let Some(planned) = self.planned(purpose)? else { return Ok(Vec::new()) };
+        for (model, rows) in planned {
             let mut plan = Plan {
                 purpose: purpose.to_string(),
                 model: TemplateModel { name: model.0.into(), sha256: model.1.into(), dim: model.2 },
@@ -182,7 +198,7 @@ impl Vault {
                 keys: Vec::new(),
                 rows: Vec::new(),
             };
-            let rows = self.keyed(rows, &mut plan)?;
+            let Some(rows) = self.keyed(rows, &mut plan)? else { return Ok(Vec::new()) };
             let name = purpose.to_string();
             let state = self.read_with(|read| {
                 let templates = read.open_table(TEMPLATES).map_err(|e| self.storage(e.into()))?;
@@ -263,15 +279,19 @@ impl Vault {
         Ok(all)
     }
 
-    /// The rows of `purpose` by model, in the order in which they lie in a shard: by subject and ordinal. Records that name no model are in none.
-    fn planned(&self, purpose: &Purpose) -> Result<BTreeMap<ModelKey, Vec<Planned>>, VaultError> {
+    /// The rows of `purpose` by model, in the order in which they lie in a shard: by subject and ordinal. `None`: a record is damaged.
+    fn planned(&self, purpose: &Purpose) -> Result<Option<BTreeMap<ModelKey, Vec<Planned>>>, VaultError> {
         let name = purpose.to_string();
         let mut all: BTreeMap<ModelKey, Vec<Planned>> = BTreeMap::new();
+        let mut hidden = false;
         self.read(|read| {
             for row in read.open_table(TEMPLATES)?.range((name.as_str(), "", 0)..=(name.as_str(), super::AFTER_ALL_SUBJECTS, u8::MAX))? {
                 let (key, record) = row?;
                 let (_, subject, ordinal) = key.value();
-                let Ok(parsed) = Record::parse(record.value(), key.value()) else { continue };
+                let Ok(parsed) = Record::parse(record.value(), key.value()) else {
+                    hidden = true;
+                    continue;
+                };
                 let header = parsed.header;
                 let rows = all.entry((header.model, header.model_sha256, header.dim)).or_default();
                 let bytes = u32::try_from(record.value().len()).unwrap_or(u32::MAX);
@@ -279,11 +299,11 @@ impl Vault {
             }
             Ok(())
         })?;
-        Ok(all)
+        Ok((!hidden).then_some(all))
     }
 
-    /// Puts the keys and rows into `plan`; leaves out whoever has no key. Answers what is left.
-    fn keyed(&self, rows: Vec<Planned>, plan: &mut Plan) -> Result<Vec<Planned>, VaultError> {
+    /// Puts the keys and rows into `plan`; leaves out whoever has no key. Answers what is left; `None`: a key is damaged.
+    fn keyed(&self, rows: Vec<Planned>, plan: &mut Plan) -> Result<Option<Vec<Planned>>, VaultError> {
         self.read(|read| {
             let keys = read.open_table(KEYS)?;
             let mut kept: Vec<Planned> = Vec::with_capacity(rows.len());
@@ -291,14 +311,16 @@ impl Vault {
                 let known = kept.last().is_some_and(|last| last.subject == row.subject);
                 if !known {
                     let Some(wrapped) = keys.get(row.subject.as_str())? else { continue };
-                    let (Some(subject), Ok(wrapped)) = (bits(&row.subject), <[u8; WRAPPED]>::try_from(wrapped.value())) else { continue };
+                    let (Some(subject), Ok(wrapped)) = (bits(&row.subject), <[u8; WRAPPED]>::try_from(wrapped.value())) else {
+                        return Ok(None);
+                    };
                     plan.keys.push(Key { subject, wrapped });
                 }
                 let key = u32::try_from(plan.keys.len() - 1).unwrap_or(u32::MAX);
                 plan.rows.push(Row { key, bytes: row.bytes });
                 kept.push(row);
             }
-            Ok(kept)
+            Ok(Some(kept))
         })
     }
 

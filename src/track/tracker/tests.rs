@@ -465,7 +465,16 @@ fn at_a_gate_nobody_but_the_nearest_is_looked_at_and_only_while_a_claim_is_open(
     let (shots, _) = seen(&mut street, 1_980..2_970, &[behind[0], face_of(300.0, 200.0, 90.0, 0.9), nearer]);
     assert!(shots.iter().all(|(presented, track)| *presented == middle && Some(*track) == middle), "{shots:?}");
 
+    // They walk on: whoever is nearest then makes no claim.
+    let (shots, _) = seen(&mut street, 2_970..6_930, &behind);
+    assert!(shots.is_empty(), "{shots:?}");
+
     // Closed: nobody is.
     street.granted.claim(None, at_ms(600_000));
-    assert!(seen(&mut street, 2_970..3_960, &behind).0.is_empty());
+    assert!(seen(&mut street, 6_930..7_920, &behind).0.is_empty());
+
+    // Whoever is nearest looks down: nobody behind them is taken for them.
+    street.granted.claim(Some(Claim { id: 2, subject: "x".into(), until: at_ms(60_000) }), at_ms(600_000));
+    let (shots, _) = seen(&mut street, 7_920..8_910, &[behind[0], face_of(300.0, 200.0, 90.0, 0.3), behind[1]]);
+    assert!(shots.is_empty(), "{shots:?}");
 }
