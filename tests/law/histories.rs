@@ -218,8 +218,9 @@ impl History {
             0..=9 => self.register_changes(r),
             10..=13 => self.thread_suffers(r),
             14 => {
-                let to = self.clock.utc().ns() + r.of(&[CENTURY, -CENTURY, 59 * S, -59 * S, -61 * S, 3 * D, -3 * D]);
-                self.clock.set_utc(Stamp::from_ns(to));
+                let to = self.clock.utc().ns().saturating_add(r.of(&[CENTURY, -CENTURY, 59 * S, -59 * S, -61 * S, 3 * D, -3 * D]));
+                // 1901 to 2260: a register knows no other years, and no machine says less than 1970.
+                self.clock.set_utc(Stamp::from_ns(to.clamp(-2_177_452_800 * S, 9_151_488_000 * S)));
                 let register = self.known().map(Arc::new);
                 self.learn_as(register);
                 "clock jumps"
