@@ -145,8 +145,7 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     }
     let reloaded = set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))?;
     if erased > 0 {
-        let fact = format!("{erased} enrolled subjects whose time, consent or order was over: templates, keys and names");
-        Record::of(&plan.state).note(Entry::erased("retention", fact), plan.clock.utc());
+        Record::of(&plan.state).note(Entry::subjects_over(erased), plan.clock.utc());
         // The keys are gone already; now the freed pages, with what they opened.
         vault.rewrite().map_err(|e| failed(&e))?;
     }

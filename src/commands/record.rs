@@ -49,8 +49,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 
 /// Keeps that the time of `count` subjects was over, and that they are gone.
 pub(in crate::commands) fn erased(state: &StateDirectory, count: usize) {
-    let fact = format!("{count} enrolled subjects whose time, consent or order was over: templates, keys and names");
-    Record::of(state).note(Entry::erased("retention", fact), SystemClock.utc());
+    Record::of(state).note(Entry::subjects_over(count), SystemClock.utc());
 }
 
 /// Says no, and keeps that it was said.

@@ -72,8 +72,8 @@ impl Telling {
             Self::Hit(Draft { stream, .. }) | Self::Mask(Finding { stream, .. }) | Self::Verified(Verified { stream, .. }) => *stream,
         }
     }
-    /// Whether `permit` is of the lease that it was found under. An answer to a claim was given already, and its claim is over: it is recorded
-    /// under a lease that rests on the same facts and rules.
+    /// Whether `permit` is of the lease that it was found under. An answer to a claim is recorded under
+    /// any lease that rests on the same facts and rules, also when its claim is over; it is told only while the claim stands (`worker.rs`).
     fn is_of<S: Stage>(&self, permit: &Permit<S>) -> bool {
         match self {
             Self::Hit(Draft { lease_epoch, .. }) | Self::Mask(Finding { lease_epoch, .. }) => permit.epoch() == *lease_epoch,

@@ -51,6 +51,10 @@ impl Entry {
     pub fn refused(rule: &str, fact: impl Into<String>) -> Self {
         Self { what: "refused".to_owned(), rule: rule.to_owned(), fact: fact.into(), ..Self::default() }
     }
+    /// Of `count` people who were enrolled.
+    pub fn subjects_over(count: usize) -> Self {
+        Self::erased("retention", format!("{count} enrolled subjects whose time, consent or order was over: templates, keys and names"))
+    }
     pub fn erased(why: &str, fact: impl Into<String>) -> Self {
         Self { what: "erased".to_owned(), rule: why.to_owned(), fact: fact.into(), ..Self::default() }
     }
