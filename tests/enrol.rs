@@ -1,6 +1,8 @@
 //! `placard enrol` and `placard search` as an operator runs them: the program itself, exit codes, what is in the vault. Pictures of rendered
 //! people; and once more of real ones, where there are any.
 
+#[path = "support/desk.rs"]
+mod desk;
 #[path = "support/people.rs"]
 mod people;
 #[path = "support/register.rs"]
@@ -8,37 +10,16 @@ mod register;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use desk::{Answer, Desk, PURPOSE, REGISTER, SITE};
 use image::{DynamicImage, imageops};
 use placard::clock::{Clock, SystemClock};
 use placard::gallery::seal::SiteKey;
 use placard::gallery::vault::Vault;
-use placard::state::StateDirectory;
 use serde_json::Value;
 
-const PURPOSE: &str = "crime-prevention:2026-7";
-
-const SITE: &str = r#"
-[site]
-name = "Test"
-mode = "commissioning"
-controller = "Test"
-contact = "test"
-"#;
-
-const REGISTER: &str = r#"
-[[zone]]
-id = "hall"
-kind = "public"
-
-[[purpose]]
-purpose = "crime-prevention:2026-7"
-zones = ["hall"]
-basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
-assessment = "pia-3"
-review_on = 2200-01-01
-
+/// Beside the desk's own.
+const MORE: &str = r#"
 [[purpose]]
 purpose = "missing-person:mp-8"
 zones = ["hall"]
@@ -52,24 +33,22 @@ review_on = 2200-01-01
 "#;
 
 struct Site {
-    directory: tempfile::TempDir,
+    desk: Desk,
     /// Photographs of real people; none: rendered ones.
     data: Option<PathBuf>,
 }
 
-struct Answer {
-    exit: i32,
-    lines: Vec<Value>,
-    errors: String,
+impl std::ops::Deref for Site {
+    type Target = Desk;
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
 }
 
 impl Site {
     /// With the bundled models.
     fn rendered() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("site.toml"), SITE).unwrap();
-        register::put(&directory.path().join("register.redb"), REGISTER, SystemClock.utc());
-        Self { directory, data: None }
+        Self { desk: Desk::new(MORE), data: None }
     }
 
     /// With YuNet and MobileFace in its store. `None`: no test data.
@@ -81,14 +60,6 @@ impl Site {
             assert_eq!(added.exit, 0, "{}", added.errors);
         }
         Some(site)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Answer {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_placard"));
-        let output = command.arg("--state").arg(self.directory.path()).arg("--json").args(arguments).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let lines = text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();
-        Answer { exit: output.status.code().unwrap(), lines, errors: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 
     fn enrol(&self, arguments: &[&str]) -> Answer {
@@ -122,7 +93,7 @@ impl Site {
     }
 
     fn subjects_in_vault(&self) -> usize {
-        let state = StateDirectory::new(self.directory.path());
+        let state = self.state();
         let vault = Vault::open(&state, &SiteKey::load_or_create(&state).unwrap()).unwrap();
         let listed = vault.list(None).unwrap().len();
         assert_eq!(listed, vault.subjects().unwrap().len());
@@ -173,7 +144,7 @@ fn one_portrait(site: &Site) -> f64 {
     assert_eq!(site.subjects_in_vault(), 1);
     let log_free_of_names = !found.errors.contains("Somebody");
     assert!(log_free_of_names, "{}", found.errors);
-    let state = StateDirectory::new(site.directory.path());
+    let state = site.state();
     let vault = Vault::open(&state, &SiteKey::load(&state).unwrap()).unwrap();
     let entry = vault.list(None).unwrap().remove(0);
     assert_eq!(entry.expires_at.since_ns(entry.enrolled_at), 2 * 86_400_000_000_000);
@@ -220,9 +191,8 @@ fn a_deleted_subject_is_found_nowhere_and_may_be_enrolled_again() {
     assert_eq!(site.enrol(&[portrait.to_str().unwrap()]).exit, 0, "whoever was deleted is no duplicate");
 
     // No purpose, sign or basis stands in the way of a deletion.
-    register::put(&site.directory.path().join("register.redb"), "", SystemClock.utc());
-    let remaining =
-        Vault::open(&StateDirectory::new(site.directory.path()), &SiteKey::load(&StateDirectory::new(site.directory.path())).unwrap());
+    site.register("");
+    let remaining = Vault::open(&site.state(), &SiteKey::load(&site.state()).unwrap());
     let remaining = remaining.unwrap().subjects().unwrap();
     for subject in remaining {
         let deleted = site.run(&["delete", &subject.to_string(), "--yes"]);
@@ -403,8 +373,8 @@ fn age_is_declared_a_child_has_a_guardian_and_a_case_has_one_person() {
         assert_eq!(enrol(&[&contradiction[..], &[&anna]].concat()).exit, 2);
     }
 
-    let (subject, path) = ("0123456789abcdef0123456789abcdef", site.directory.path().join("register.redb"));
-    let put = |more: &str| register::put(&path, &format!("{REGISTER}{}", mothers_consent(subject, more)), SystemClock.utc());
+    let subject = "0123456789abcdef0123456789abcdef";
+    let put = |more: &str| site.register(&format!("{REGISTER}{MORE}{}", mothers_consent(subject, more)));
     put("");
     let answer = enrol(&["--birth-date", &child, "--guardian-consent", "mother", &anna]);
     assert_eq!(answer.exit, 0, "{}", answer.errors);

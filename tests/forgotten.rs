@@ -3,11 +3,17 @@
 //!
 //! What is sought is kept masked, and what was read to look through it is overwritten, so that the search does not find itself.
 
+#[path = "support/desk.rs"]
+mod desk;
+#[path = "support/register.rs"]
+mod register;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use desk::{DIM, PURPOSE, REGISTER, values};
 use placard::clock::{Clock, SystemClock};
 use placard::embedding::Embedding;
 use placard::gallery::seal::SiteKey;
@@ -20,32 +26,9 @@ use placard::purpose::Purpose;
 use placard::state::StateDirectory;
 use zeroize::Zeroize;
 
-const DIM: usize = 256;
 const MASK: u8 = 0x5a;
 /// Values that are looked for: 64 bytes of the template's middle.
 const SOUGHT: std::ops::Range<usize> = 100..116;
-
-const REGISTER: &str = r#"
-[[zone]]
-id = "hall"
-kind = "public"
-
-[[purpose]]
-purpose = "crime-prevention:2026-7"
-zones = ["hall"]
-basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
-assessment = "pia-3"
-review_on = 2200-01-01
-"#;
-
-fn values(number: u64) -> Vec<f32> {
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    (0..DIM).map(|_| next()).collect()
-}
 
 fn embedding(number: u64) -> Embedding {
     Embedding::normalised(&mut values(number)).unwrap()
@@ -137,7 +120,7 @@ fn after_a_deletion_the_template_is_in_no_file_and_in_no_memory() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDirectory::new(directory.path());
     let key = SiteKey::create(&state).unwrap();
-    let purpose: Purpose = "crime-prevention:2026-7".parse().unwrap();
+    let purpose: Purpose = PURPOSE.parse().unwrap();
     let register: Register = toml::from_str(REGISTER).unwrap();
     let clock = SystemClock::shared();
     let desk = EnrolmentDesk::open(&register, &purpose, clock.clone()).unwrap();

@@ -1,6 +1,8 @@
 //! `placard gallery` as an operator runs it: import, list, check, compact, proof; and killed at any moment, again and again: what was acknowledged is
 //! there, who was deleted is not.
 
+#[path = "support/desk.rs"]
+mod desk;
 #[path = "support/register.rs"]
 mod register;
 
@@ -10,74 +12,21 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use placard::clock::{Clock, SystemClock};
-use placard::state::StateDirectory;
+use desk::{Answer, DIM, Desk, PURPOSE, REGISTER, values};
 use serde_json::Value;
 
-const PURPOSE: &str = "crime-prevention:2026-7";
-/// What the bundled embedder makes.
-const DIM: usize = 256;
+struct Site(Desk);
 
-const SITE: &str = r#"
-[site]
-name = "Test"
-mode = "commissioning"
-controller = "Test"
-contact = "test"
-"#;
-
-const REGISTER: &str = r#"
-[[zone]]
-id = "hall"
-kind = "public"
-
-[[purpose]]
-purpose = "crime-prevention:2026-7"
-zones = ["hall"]
-basis = { kind = "public-safety", statute = "PIPL Art. 26", authority = "Transit police", from = 2020-01-01, until = 2200-01-01 }
-assessment = "pia-3"
-review_on = 2200-01-01
-"#;
-
-struct Site {
-    directory: tempfile::TempDir,
-}
-
-struct Answer {
-    exit: i32,
-    lines: Vec<Value>,
-    errors: String,
-}
-
-/// Values that depend on nothing but a number.
-fn template(number: u64) -> Vec<f32> {
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    (0..DIM).map(|_| next()).collect()
+impl std::ops::Deref for Site {
+    type Target = Desk;
+    fn deref(&self) -> &Desk {
+        &self.0
+    }
 }
 
 impl Site {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("site.toml"), SITE).unwrap();
-        register::put(&directory.path().join("register.redb"), REGISTER, SystemClock.utc());
-        Self { directory }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_placard"));
-        command.arg("--state").arg(self.directory.path()).arg("--json").args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Answer {
-        let output = self.command(arguments).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let lines = text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();
-        Answer { exit: output.status.code().unwrap(), lines, errors: String::from_utf8_lossy(&output.stderr).into_owned() }
+        Self(Desk::new(""))
     }
 
     /// An .npy file of the templates of `numbers`, and a list of their names.
@@ -87,7 +36,7 @@ impl Site {
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend(u16::try_from(text.len()).unwrap().to_le_bytes());
         bytes.extend(text.as_bytes());
-        bytes.extend(numbers.iter().flat_map(|n| template(*n)).flat_map(f32::to_le_bytes));
+        bytes.extend(numbers.iter().flat_map(|n| values(*n)).flat_map(f32::to_le_bytes));
         let [npy, ids] = ["npy", "tsv"].map(|kind| self.directory.path().join(format!("{name}.{kind}")));
         std::fs::write(&npy, bytes).unwrap();
         std::fs::write(&ids, numbers.iter().map(|n| format!("person {n}{column}\n")).collect::<String>()).unwrap();
@@ -128,7 +77,7 @@ impl Site {
     }
 
     fn shards(&self) -> Vec<PathBuf> {
-        let directory = StateDirectory::new(self.directory.path()).shards();
+        let directory = self.state().shards();
         std::fs::read_dir(directory).map_or_else(|_| Vec::new(), |all| all.map(|e| e.unwrap().path()).collect())
     }
 }
@@ -198,6 +147,9 @@ fn damage_is_named_and_compacting_mends_it_and_proofs_tell_the_same_bytes_apart(
     assert!(found.contains(&"block 2") && found.iter().any(|place| place.starts_with("block 2, slot 6")), "{found:?}");
     assert!(damaged.lines[0]["found"][0]["remedy"].as_str().unwrap().contains("compact"));
     assert_eq!(site.listed().len(), 70, "nobody is lost");
+    let unproven = site.run(&["gallery", "export-proof"]);
+    assert!(unproven.exit == 6 && unproven.lines.is_empty(), "what is damaged is not signed: {:?}", unproven.lines);
+    assert!(unproven.errors.contains("block 2") && unproven.errors.contains("compact"), "{}", unproven.errors);
     assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
     site.whole();
     let subject = site.listed().pop_first().unwrap();
@@ -212,7 +164,7 @@ fn after_a_rekeying_the_gallery_opens_with_both_keys_and_with_neither_alone() {
     let site = Site::new();
     assert_eq!(site.import(&site.files("t", 0..40, "\tadult")).exit, 0);
     assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
-    let (state, before) = (StateDirectory::new(site.directory.path()), site.listed());
+    let (state, before) = (site.state(), site.listed());
     let wrapped_before = std::fs::read(&site.shards()[0]).unwrap();
     // Under another key nothing is begun.
     let right = std::fs::read(state.site_key()).unwrap();
@@ -253,6 +205,77 @@ fn after_a_rekeying_the_gallery_opens_with_both_keys_and_with_neither_alone() {
     assert_eq!(site.run(&["gallery", "rekey"]).lines[0]["keys"].as_u64(), Some(40));
     assert_ne!(std::fs::read(state.gallery_key()).unwrap(), key);
     assert_eq!(site.listed(), before);
+    site.whole();
+}
+
+#[test]
+fn a_finished_import_says_so_when_it_is_run_again_and_is_done_anew_where_that_is_asked_for() {
+    let site = Site::new();
+    let files = site.files("t", 0..300, "\tadult");
+    assert_eq!(site.import(&files).exit, 0);
+    let again = site.import(&files);
+    assert_eq!((again.exit, &again.lines[0]["outcome"], again.lines[0]["people"].as_u64()), (0, &"done-before".into(), Some(300)));
+    assert_eq!(again.lines.len(), 1, "nobody is refused: {:?}", again.lines);
+    let subject = site.listed().pop_first().unwrap();
+    assert_eq!(site.run(&["delete", &subject, "--yes"]).exit, 0);
+    let anew = site.run(&[&Site::import_arguments(&files)[..], &[PURPOSE, "--again"]].concat());
+    assert_eq!((outcomes(&anew, "enrolled").len(), outcomes(&anew, "refused").len()), (1, 299), "{}", anew.errors);
+    // Where they come from is told in a few words, once more on one line.
+    for words in ["x".repeat(257), "two\nlines".to_owned(), String::new()] {
+        let [npy, ids] = files.each_ref().map(|path| path.to_str().unwrap());
+        let refused = site.run(&["gallery", "import", npy, "--ids", ids, "--source", &words, "--purpose", PURPOSE]);
+        assert_eq!(refused.exit, 2, "{}", refused.errors);
+    }
+}
+
+#[test]
+fn an_import_stops_where_what_it_rests_on_has_fallen_and_goes_on_once_it_stands_again() {
+    let site = Site::new();
+    let files = site.files("t", 0..4_000, "\tadult");
+    let mut import = site.command(&[&Site::import_arguments(&files)[..], &[PURPOSE]].concat());
+    let mut child = import.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Whoever is not read does not go on: a pipe holds some hundred of its lines, and there are thousands.
+    let first = told.next().unwrap().unwrap();
+    assert!(first.contains("enrolled"), "{first}");
+    site.register(&REGISTER.replace("until = 2200-01-01 }", "until = 2021-01-01 }"));
+    let enrolled = 1 + told.map_while(Result::ok).filter(|line| line.contains("enrolled")).count();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(4) && enrolled < 2_500, "{enrolled} enrolled: {errors}");
+    assert!(errors.contains("basis-in-force") && errors.contains("the import stops here"), "{errors}");
+    assert_eq!(site.listed().len(), enrolled);
+    site.register(REGISTER);
+    let rest = site.import(&files);
+    assert_eq!(
+        (rest.exit, outcomes(&rest, "enrolled").len(), rest.lines.last().unwrap()["before"].as_u64()),
+        (0, 4_000 - enrolled, Some(enrolled as u64))
+    );
+}
+
+#[test]
+fn a_vault_that_was_put_back_is_not_searched_until_it_is_taken_as_it_is() {
+    let site = Site::new();
+    assert_eq!(site.import(&site.files("t", 0..20, "\tadult")).exit, 0);
+    let (backup, before) = (std::fs::read(site.state().vault()).unwrap(), site.listed());
+    let gone = before.first().unwrap();
+    assert_eq!(site.run(&["delete", gone, "--yes"]).exit, 0);
+    assert_eq!(site.import(&site.files("later", 30..31, "\tadult")).exit, 0);
+    assert_eq!(site.run(&["gallery", "compact"]).exit, 0);
+    let later: Vec<String> = site.listed().difference(&before).cloned().collect();
+    std::fs::write(site.state().vault(), backup).unwrap();
+    for command in [&["gallery", "compact"][..], &["gallery", "rekey"], &["gallery", "export-proof"]] {
+        let closed = site.run(command);
+        let named = ["is of generation 1 for crime-prevention:2026-7", "of generation 3", "--older-vault"];
+        assert!(closed.exit != 0 && named.iter().all(|part| closed.errors.contains(part)), "{command:?}: {}", closed.errors);
+    }
+    assert_ne!(site.import(&site.files("new", 40..41, "\tadult")).exit, 0);
+    let checked = site.run(&["gallery", "check"]);
+    assert!(checked.exit == 6 && checked.lines[0]["found"].to_string().contains("--older-vault"), "{:?}", checked.lines);
+    let taken = site.run(&["gallery", "compact", "--older-vault"]);
+    assert_eq!(taken.exit, 0, "{}", taken.errors);
+    assert_eq!((&taken.lines[0]["deleted_again"][0], &taken.lines[0]["lost"][0]), (&gone.as_str().into(), &later[0].as_str().into()));
+    assert_eq!(site.listed(), before.iter().filter(|subject| *subject != gone).cloned().collect());
     site.whole();
 }
 

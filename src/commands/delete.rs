@@ -26,7 +26,7 @@ use crate::console::view::ReloadView;
 use crate::gallery::identities::Identities;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
-use crate::gallery::vault::{OwnTemplate, Traces, Vault};
+use crate::gallery::vault::{OwnTemplate, Traces, Vault, VaultError};
 use crate::gallery::{SubjectId, is_mentioned};
 use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::profile::Library;
@@ -231,7 +231,11 @@ fn search(context: &Context, vault: &Vault, subject: &SubjectId, own: &OwnTempla
         Ok(desk) => desk,
         Err(reason) => return Ok(Err(reason.to_string())),
     };
-    let loaded = vault.load_purpose(&own.purpose, &own.model, SystemClock.utc()).map_err(vault_failed)?;
+    let loaded = match vault.load_purpose(&own.purpose, &own.model, SystemClock.utc()) {
+        // Nobody is searched in it; deleting goes on.
+        Err(put_back @ VaultError::PutBack(_)) => return Ok(Err(put_back.to_string())),
+        loaded => loaded.map_err(vault_failed)?,
+    };
     let others = loaded.templates.len();
     let set = GallerySet::of_purpose(own.model.clone(), desk.table(), &own.purpose, &loaded)?;
     drop(loaded);

@@ -5,15 +5,14 @@
 //! then the running service, if there is one, is told to load them.
 
 pub mod list;
+mod show;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
 use self::list::Entry;
 use super::exits::{key_failed, present};
@@ -21,7 +20,7 @@ use super::owner::hand_over;
 use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
 use super::record::erased;
 use super::{Context, Exit, Failed, Outcome};
-use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
+use crate::clock::{SharedClock, Stamp, SystemClock, Utc};
 use crate::console::client::{Client, ClientError};
 use crate::console::view::ReloadView;
 use crate::embedding::Embedding;
@@ -34,7 +33,9 @@ use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
 use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::enrolment::eligible::{Declared, Eligible};
 use crate::policy::facts::{Mode, Site};
+use crate::policy::profile::Library;
 use crate::policy::rules::Reason;
+use crate::policy::store::Present;
 use crate::policy::when::When;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
@@ -178,7 +179,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             Verdict::Enrolled { .. } => enrolled += 1,
             Verdict::Refused { .. } => refused += 1,
         }
-        bar.suspend(|| show_verdict(context.json, &args.purpose, &verdict))
+        bar.suspend(|| show::verdict(context.json, &args.purpose, &verdict))
     };
     for group in entries.chunks(GROUP) {
         for verdict in desk.enrol(group, &mut || bar.inc(1))? {
@@ -187,7 +188,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     }
     bar.finish_and_clear();
     if many {
-        show_sum(context.json, enrolled, refused)?;
+        show::sum(context.json, enrolled, refused)?;
     }
     if enrolled > 0 {
         tell_service(&context.state);
@@ -202,7 +203,8 @@ pub struct Enrolment<'a> {
     key: SiteKey,
     studio: Studio,
     days: u32,
-    /// Whom the register lets in, and until when.
+    /// What was said of whoever is enrolled, and whom the register lets in by it, and until when.
+    declared: Option<Declared>,
     eligible: Eligible,
     gate: Gate,
     clock: SharedClock,
@@ -234,12 +236,13 @@ impl<'a> Enrolment<'a> {
         let key = site_key(&context.state, studio.site.as_ref())?;
         studio.desk.has_room(0, expires_days).map_err(refused)?;
         let eligible = Eligible { subject: None, consent: None, ends: None };
-        Ok(Self { state: &context.state, purpose, key, studio, days: expires_days, eligible, gate: ENROLMENT, clock })
+        Ok(Self { state: &context.state, purpose, key, studio, days: expires_days, declared: None, eligible, gate: ENROLMENT, clock })
     }
 
     /// Refuses with the rule where the register does not let in whom this was declared of; before any picture is looked at.
     fn of_whom(mut self, declared: &Declared) -> Result<Self, Failed> {
         self.eligible = self.studio.desk.eligible(declared).map_err(refused)?;
+        self.declared = Some(declared.clone());
         Ok(self)
     }
 
@@ -259,12 +262,26 @@ impl<'a> Enrolment<'a> {
     /// Takes the pictures of all `entries`, then writes those subjects that are not refused, in one commit. `each` is called after every
     /// entry's pictures. Verdicts come in the order of the entries.
     pub fn enrol(&mut self, entries: &[Entry], each: &mut dyn FnMut()) -> Result<Vec<Verdict>, Failed> {
+        self.stand()?;
         let mut looked_at = Vec::with_capacity(entries.len());
         for entry in entries {
             looked_at.push(self.look(entry)?);
             each();
         }
         self.commit(looked_at)
+    }
+
+    /// Reads the register again; an error where what the enrolment rests on does not stand any more.
+    fn stand(&mut self) -> Result<(), Failed> {
+        let present = Present::load(&self.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+        if let Some(desk) = self.studio.desk.anew(&present, &Library::of_site(self.state)).map_err(refused)? {
+            desk.has_room(0, self.days).map_err(refused)?;
+            if let Some(declared) = &self.declared {
+                self.eligible = desk.eligible(declared).map_err(refused)?;
+            }
+            self.studio.desk = desk;
+        }
+        Ok(())
     }
 
     fn look(&mut self, entry: &Entry) -> Result<Result<Candidate, Verdict>, Failed> {
@@ -294,6 +311,8 @@ impl<'a> Enrolment<'a> {
         let now = self.clock.utc();
         self.studio.still_intended(self.state)?;
         let vault = Vault::open_patiently(self.state, &self.key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
+        // Looking at the pictures took a while.
+        self.stand()?;
         let identities = Identities::open(self.state, &self.key).map_err(vault_failed)?;
         // A clock that leapt would erase others too early, and keep the new ones too long.
         believe(self.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
@@ -432,53 +451,4 @@ pub(super) fn tell_service(state: &StateDirectory) {
         Ok(_) | Err(ClientError::NotRunning { .. }) => {}
         Err(error) => tracing::warn!(%error, "enrolled, but the running service did not load it: run `systemctl reload placard`"),
     }
-}
-
-fn show_verdict(as_json: bool, purpose: &Purpose, verdict: &Verdict) -> Result<(), Failed> {
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        writeln!(out, "{}", verdict_json(purpose, verdict))?;
-        return Ok(());
-    }
-    match verdict {
-        Verdict::Enrolled { subject, name, images, expires_at } => {
-            let whom = name.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
-            writeln!(out, "enrolled {subject}{whom} for {purpose}, until {}", format_utc(*expires_at))?;
-            for Taken { image, portrait: Portrait { score, quality, .. } } in images {
-                let measured = format!("face {score:.2}, {:.0} px, sharpness {:.2}", quality.width_px, quality.sharpness);
-                writeln!(out, "  {}  {measured}, frontality {:.2}", image.display(), quality.frontality)?;
-            }
-        }
-        Verdict::Refused { name, image, why } => {
-            let whom = name.as_ref().map_or_else(String::new, |n| format!("{n}: "));
-            writeln!(out, "refused {whom}{}: {why}", image.display())?;
-        }
-    }
-    Ok(())
-}
-
-fn verdict_json(purpose: &Purpose, verdict: &Verdict) -> Value {
-    match verdict {
-        Verdict::Enrolled { subject, name, images, expires_at } => {
-            let images: Vec<Value> =
-                images.iter().map(|t| json!({ "image": t.image, "score": t.portrait.score, "quality": t.portrait.quality })).collect();
-            json!({
-                "outcome": "enrolled", "subject": subject, "name": name, "purpose": purpose,
-                "expires_at": format_utc(*expires_at), "images": images,
-            })
-        }
-        Verdict::Refused { name, image, why } => {
-            json!({ "outcome": "refused", "name": name, "purpose": purpose, "image": image, "reason": why.view() })
-        }
-    }
-}
-
-fn show_sum(as_json: bool, enrolled: u64, refused: u64) -> Result<(), Failed> {
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        writeln!(out, "{}", json!({ "outcome": "sum", "enrolled": enrolled, "refused": refused }))?;
-    } else {
-        writeln!(out, "{enrolled} enrolled, {refused} refused")?;
-    }
-    Ok(())
 }

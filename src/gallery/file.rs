@@ -1,24 +1,48 @@
 //! The database files of the gallery: opened by one process at a time, private, durable, and written anew where nothing may be left behind.
 //!
-//! Rewriting: everything in force is copied to a new file beside the old one, which then takes its name. A power cut leaves one of
-//! the two, whole; what it may leave of the new one under its temporary name is removed by whoever opens the database next. The blocks of the
-//! old file go back to the file system, which may keep what was in them until it uses them again.
+//! Rewriting: everything in force is copied to a new file beside the old one, which then takes its name; the old one is overwritten and goes. A power cut
+//! leaves one of the two in force, whole; what it may leave of the other (`.redb.new`, `.redb.old`) is overwritten and removed by whoever opens the
+//! database next. Removing something *owes* a rewriting, which is written down in the same transaction (table `owed-1`): where a crash comes first, the next opening does it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
 
 use super::SubjectId;
+use super::keyring::{self, KeyId};
 use super::seal::make_private_directory;
 use super::vault::VaultError;
 use crate::state::StateDirectory;
 
-/// Opens or makes a database that its owner alone can read, and its tables. A new file's directory entry is made durable too.
+/// What is still to be done to a file: see [`REWRITE`] and `vault/owed.rs`.
+pub(super) const OWED: TableDefinition<&str, &[u8]> = TableDefinition::new("owed-1");
+/// Freed pages of the file hold what was removed: it is to be written anew.
+const REWRITE: &str = "rewrite";
+
+/// Notes it, in the transaction that removes something.
+pub(super) fn owe_rewrite(write: &WriteTransaction) -> Result<(), redb::Error> {
+    write.open_table(OWED)?.insert(REWRITE, &[][..])?;
+    Ok(())
+}
+
+pub(super) fn owes_rewrite(database: &Database, path: &Path) -> Result<bool, VaultError> {
+    let owed = || -> Result<bool, redb::Error> {
+        match database.begin_read()?.open_table(OWED) {
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+            table => Ok(table?.get(REWRITE)?.is_some()),
+        }
+    };
+    owed().map_err(|error| VaultError::storage(path, error))
+}
+
+/// Opens or makes a database that its owner alone can read, and its tables. A new file's directory entry is made durable too. `key`: which key a new file is
+/// under; it is named in the first transaction.
 pub(super) fn open_database(
     path: &Path,
+    key: impl FnOnce() -> Result<Option<KeyId>, VaultError>,
     make_tables: impl Fn(&WriteTransaction) -> Result<(), redb::TableError>,
 ) -> Result<Database, VaultError> {
     let file_error = |error| VaultError::File { path: path.to_owned(), error };
@@ -33,10 +57,16 @@ pub(super) fn open_database(
     if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
         return Err(VaultError::Busy { path: path.to_owned() });
     }
-    remove_leftover(&temporary(path)).map_err(file_error)?;
+    for leftover in [temporary(path), replaced(path)] {
+        discard(&leftover).map_err(file_error)?;
+    }
     let empty = || Ok(database.begin_read()?.list_tables()?.next().is_none());
     if empty().map_err(|error: redb::Error| VaultError::storage(path, error))? {
-        durable_write(&database, path, |write| Ok(make_tables(write)?))?;
+        let key = key()?;
+        durable_write(&database, path, |write| {
+            make_tables(write)?;
+            key.map_or(Ok(()), |key| keyring::name(write, &key))
+        })?;
         sync(directory).map_err(file_error)?;
     }
     Ok(database)
@@ -51,10 +81,41 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_extension("redb.new")
 }
 
-fn remove_leftover(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
+fn replaced(path: &Path) -> PathBuf {
+    path.with_extension("redb.old")
+}
+
+/// Overwrites a file and removes it; nothing where there is none.
+fn discard(path: &Path) -> std::io::Result<()> {
+    let gone = |done: std::io::Result<()>| match done {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    };
+    // A link is not followed.
+    let mut options = OpenOptions::new();
+    match options.write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Ok(file) => told(path, overwrite(&file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => told(path, Err(error)),
+    }
+    gone(std::fs::remove_file(path))
+}
+
+fn overwrite(mut file: &File) -> std::io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut left = file.metadata()?.len();
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_all(&zeros[..count])?;
+        left -= count as u64;
+    }
+    file.sync_all()
+}
+
+/// What cannot be overwritten goes all the same: the alternative is to keep it.
+fn told(path: &Path, overwritten: std::io::Result<()>) {
+    if let Err(error) = overwritten {
+        tracing::warn!(path = %path.display(), %error, "a file of the gallery could not be overwritten before it went: its blocks may keep what was removed");
     }
 }
 
@@ -78,15 +139,19 @@ pub(super) fn durable_write<T>(
     attempt().map_err(|error: redb::Error| VaultError::storage(path, error))
 }
 
-/// Puts a new file with what `copy` takes over in the place of `database`, durably. `database` stays locked until that is done.
+/// Puts a new file with what `copy` takes over in the place of `database`, durably, and overwrites the old one. `database` stays locked until the new one is in
+/// its place.
 pub(super) fn rewrite(
     database: Database,
     path: &Path,
     copy: impl FnOnce(&ReadTransaction, &WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), VaultError> {
     let file_error = |error| VaultError::File { path: path.to_owned(), error };
-    let new_path = temporary(path);
-    remove_leftover(&new_path).map_err(file_error)?;
+    let (new_path, old_path) = (temporary(path), replaced(path));
+    for leftover in [&new_path, &old_path] {
+        discard(leftover).map_err(file_error)?;
+    }
+    let old_file = OpenOptions::new().write(true).open(path).map_err(file_error)?;
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(0o600).open(&new_path).map_err(file_error)?;
     // What root writes stays for the file's user to read.
@@ -98,8 +163,16 @@ pub(super) fn rewrite(
     let new = database_in(file, &new_path)?;
     durable_write(&new, &new_path, |write| copy(&read, write))?;
     drop(new);
+    drop(read);
+    // By a second name the old file is found again after a power cut. Some file systems know no second names.
+    let _kept = std::fs::hard_link(path, &old_path);
     std::fs::rename(&new_path, path).map_err(file_error)?;
-    sync(path.parent().unwrap_or(Path::new("."))).map_err(file_error)
+    sync(path.parent().unwrap_or(Path::new("."))).map_err(file_error)?;
+    drop(database);
+    // Whoever opened the old file meanwhile sees that it is not the one any more, and lets go.
+    told(&old_path, old_file.lock().and_then(|()| overwrite(&old_file)));
+    drop(old_file);
+    discard(&old_path).map_err(file_error)
 }
 
 /// Whether any byte of the gallery's files still spells the subject's id, in force or in a freed page.

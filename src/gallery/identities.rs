@@ -10,7 +10,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use zeroize::Zeroizing;
 
 use super::SubjectId;
-use super::file::{durable_write, open_database, rewrite};
+use super::file::{durable_write, open_database, owe_rewrite, owes_rewrite, rewrite};
 use super::keyring;
 use super::seal::{SealError, SealingKey, SiteKey};
 use super::vault::VaultError;
@@ -25,13 +25,29 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Opens or makes the file. One process at a time: [`VaultError::Busy`] while another has it.
+    /// Opens or makes the file, and ends a rewriting that it owes. One process at a time: [`VaultError::Busy`] while another has it.
     pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
+        let names = Self::open_as_it_is(state, key)?;
+        if !owes_rewrite(&names.database, &names.path)? {
+            return Ok(names);
+        }
+        if let Err(error) = names.rewrite() {
+            tracing::error!(%error, "freed pages of the file of names hold names that were removed, and it could not be written anew: it is tried again at the next opening");
+        }
+        Self::open_as_it_is(state, key)
+    }
+
+    fn open_as_it_is(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
         let path = state.identities();
-        let database = open_database(&path, |write| write.open_table(NAMES).map(drop))?;
+        let database = open_database(&path, || keyring::for_new(state, key), |write| write.open_table(NAMES).map(drop))?;
         let id = keyring::named(&database).map_err(|e| VaultError::storage(&path, e))?;
         let key = keyring::root(state, key, id)?.derive("placard/1/identities")?;
         Ok(Self { database, path, key })
+    }
+
+    /// Whether the file is under the site's key alone, as one that was made before the gallery was re-keyed, or beside it.
+    pub fn is_under_site_key(&self) -> Result<bool, VaultError> {
+        keyring::named(&self.database).map(|id| id.is_none()).map_err(|e| VaultError::storage(&self.path, e))
     }
 
     /// Whether every name opens; else how many do not.
@@ -66,6 +82,7 @@ impl Identities {
             for (subject, name) in &sealed {
                 table.insert(&*subject.0, name.as_slice())?;
             }
+            owe_rewrite(write)?;
             keyring::name(write, &id)
         })?;
         Ok(Self { key, ..self })
@@ -113,7 +130,13 @@ impl Identities {
 
     /// Removes one name. True if there was one.
     pub fn remove(&self, subject: &SubjectId) -> Result<bool, VaultError> {
-        durable_write(&self.database, &self.path, |write| Ok(write.open_table(NAMES)?.remove(&*subject.0)?.is_some()))
+        durable_write(&self.database, &self.path, |write| {
+            let found = write.open_table(NAMES)?.remove(&*subject.0)?.is_some();
+            if found {
+                owe_rewrite(write)?;
+            }
+            Ok(found)
+        })
     }
 
     /// Writes the file anew: no page of it holds a name that was removed before.
@@ -131,6 +154,12 @@ impl Identities {
 
     /// Removes every name that `keep` does not want: after deletions, and after an enrolment that was cut short.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Result<(), VaultError> {
-        durable_write(&self.database, &self.path, |write| write.open_table(NAMES)?.retain(|subject, _| keep(subject)).map_err(Into::into))
+        if self.subjects()?.iter().all(|subject| keep(&subject.0)) {
+            return Ok(());
+        }
+        durable_write(&self.database, &self.path, |write| {
+            owe_rewrite(write)?;
+            write.open_table(NAMES)?.retain(|subject, _| keep(subject)).map_err(Into::into)
+        })
     }
 }

@@ -37,6 +37,15 @@ impl std::ops::Deref for Root<'_> {
     }
 }
 
+/// The key that a new file is under: the site's, unless the gallery was re-keyed.
+pub(super) fn for_new(state: &StateDirectory, site: &SiteKey) -> Result<Option<KeyId>, VaultError> {
+    let path = state.gallery_key();
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(site.with(&SiteKey::read(path)?)?.id()?))
+}
+
 /// The key that `database` says it is under; unset: the site's.
 pub(super) fn named(database: &Database) -> Result<Option<KeyId>, redb::Error> {
     let read = database.begin_read()?;

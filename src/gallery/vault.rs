@@ -5,14 +5,16 @@
 //! keys-1       subject → its key, wrapped: nonce (12) | key (32) | tag (16), bound to the subject
 //! key-1        which key the others are wrapped under, by id; absent: the site's (keyring.rs)
 //! versions-1   purpose → version, grows with every change to that purpose
-//! imports-1    digest of what is imported → how many people were dealt with; while an import is under way
+//! imports-1    digest of what is imported → how many people were dealt with; the highest bit: all of them
+//! owed-1       what a crash must not make anybody forget: a deletion under way, a rewriting (vault/owed.rs)
 //! marks-1      purpose → 16 random bytes, others after every change: by them a shard is known to be of this vault as it is
 //! ```
 //!
 //! Invariants: what a call acknowledged is on the disk (`Durability::Immediate`). A subject without a key is gone, whatever rows are left
-//! of it: deletion destroys the key first, in every shard (`vault/shards.rs`), then here, in a commit of its own. redb writes to new pages, so a freed page may hold the
+//! of it: deletion is written down as owed, then destroys the key, in every shard first (`vault/owed.rs`), then here, in a commit of its own. redb writes to new pages, so a freed page may hold the
 //! *wrapped* key until it is used again (it opens nothing without the site key), or until the file is written anew
-//! ([`Vault::rewrite`]; `placard delete` does so).
+//! ([`Vault::rewrite`]; `placard delete` does so, and whoever opens the vault next where that was cut short).
+//! A vault that is older than one of its shards was put back: nothing of it is searched (`vault/generations.rs`).
 //! One process at a time may have the file open: open, do the work, drop.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,29 +25,30 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use zeroize::Zeroizing;
 
-use super::file::{durable_write, open_database, rewrite};
+use super::file::{OWED, durable_write, open_database, owes_rewrite, rewrite};
 use super::keyring;
 pub use super::record::Channel;
 use super::record::{FORMAT, Header, Record};
 use super::scan::{self, Refused};
 use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
 use super::shard::disk::RealDisk;
-use super::shard::{Next, ShardError, Shelf};
+use super::shard::{ShardError, Shelf};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
-use crate::policy::enrolment::eligible::{Standing, standing};
-use crate::policy::facts::Register;
 use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 use crate::state::StateDirectory;
 
 mod check;
+mod generations;
+mod owed;
 mod people;
 mod rekey;
 mod shards;
 
 pub use check::{Checked, Found};
+pub use generations::{Accepted, PutBack};
 
 pub(crate) use people::OwnTemplate;
 pub use people::{Enrolled, NewSubject, PurposeTemplates, Template, Traces};
@@ -62,6 +65,8 @@ const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks-1");
 
 /// Templates one subject may have for one purpose.
 pub const MAX_TEMPLATES: usize = 5;
+/// Bytes that say where a template file came from.
+pub const MAX_SOURCE: usize = 256;
 /// Sorts after every subject id: ids are hexadecimal digits.
 const AFTER_ALL_SUBJECTS: &str = "~";
 
@@ -85,6 +90,15 @@ pub enum VaultError {
     OtherKey { path: PathBuf, closed: usize, of: usize },
     #[error("subject {subject} exists already")]
     SubjectExists { subject: SubjectId },
+    #[error(transparent)]
+    PutBack(#[from] PutBack),
+    #[error(
+        "{}: a deletion was begun and cannot be ended, because what was written down of it cannot be read ({problem}): put a backup of the vault back",
+        path.display()
+    )]
+    Owed { path: PathBuf, problem: String },
+    #[error("where templates come from is told in 1 to {MAX_SOURCE} bytes of text on one line, not in {bytes}")]
+    Source { bytes: usize },
     #[error("{count} templates for one subject: 1 to {MAX_TEMPLATES} are allowed")]
     TemplateCount { count: usize },
     #[error("template {ordinal} has {found} values, model `{model}` makes {dim}")]
@@ -107,6 +121,8 @@ pub struct Vault {
     path: PathBuf,
     wrapping: SealingKey,
     shelf: Shelf,
+    /// By which shard it is known that this vault is not the newest.
+    put_back: Option<PutBack>,
 }
 
 /// A row that opened; `values` are plain.
@@ -116,17 +132,31 @@ struct Opened {
 }
 
 impl Vault {
-    /// Opens or makes the file. One process at a time: [`VaultError::Busy`] while another has it.
+    /// Opens or makes the file, and ends what a crash has left owing. One process at a time: [`VaultError::Busy`] while another has it.
     pub fn open(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
+        let vault = Self::open_as_it_is(state, key)?;
+        if !owes_rewrite(&vault.database, &vault.path)? {
+            return Ok(vault);
+        }
+        if let Err(error) = vault.rewrite() {
+            tracing::error!(%error, "freed pages of the vault hold what was deleted, and it could not be written anew: it is tried again at the next opening");
+        }
+        Self::open_as_it_is(state, key)
+    }
+
+    fn open_as_it_is(state: &StateDirectory, key: &SiteKey) -> Result<Self, VaultError> {
         let path = state.vault();
-        let database = open_database(&path, make_tables)?;
+        let database = open_database(&path, || keyring::for_new(state, key), make_tables)?;
         let id = keyring::named(&database).map_err(|e| VaultError::storage(&path, e))?;
         let root = keyring::root(state, key, id)?;
         Self::over(database, path, Shelf::new(Arc::new(RealDisk), state.shards(), root.derive("placard/1/shards")?), &root)
     }
 
     fn over(database: Database, path: PathBuf, shelf: Shelf, key: &SiteKey) -> Result<Self, VaultError> {
-        Ok(Self { database, path, wrapping: key.derive("placard/1/vault")?, shelf })
+        let mut vault = Self { database, path, wrapping: key.derive("placard/1/vault")?, shelf, put_back: None };
+        vault.settle()?;
+        vault.put_back = vault.later_shard()?;
+        Ok(vault)
     }
 
     /// [`open`](Self::open), waiting up to `patience` for another process to be done with it.
@@ -152,6 +182,7 @@ impl Vault {
     }
 
     fn enrol_with(&self, subjects: &[NewSubject<'_>], progress: Option<&Progress>) -> Result<(), VaultError> {
+        self.in_step()?;
         let mut rows = Vec::with_capacity(subjects.len());
         let mut ids = BTreeSet::new();
         for new in subjects {
@@ -191,50 +222,6 @@ impl Vault {
             Ok(None)
         })?;
         taken.map_or(Ok(()), |subject| Err(VaultError::SubjectExists { subject }))
-    }
-
-    /// Deletes subjects from every purpose: first their keys, in the shards and then here, durably, then their rows. True if there was anything to
-    /// delete. Their names are in another file: see [`Identities::retain`](super::identities::Identities::retain).
-    pub fn delete(&self, subjects: &BTreeSet<SubjectId>) -> Result<bool, VaultError> {
-        let chosen = |subject: &str| subjects.contains(subject);
-        let purposes = self.read(|read| {
-            let mut purposes = BTreeSet::new();
-            for row in read.open_table(TEMPLATES)?.iter()? {
-                let (key, _) = row?;
-                if chosen(key.value().1) {
-                    purposes.insert(key.value().0.to_owned());
-                }
-            }
-            Ok(purposes)
-        })?;
-        let next = self.erase_from_shards(subjects, &purposes)?;
-        let affected = durable_write(&self.database, &self.path, |write| {
-            let mut keys = write.open_table(KEYS)?;
-            let mut found = false;
-            for subject in subjects {
-                found |= keys.remove(&*subject.0)?.is_some();
-            }
-            for (purpose, Next { version, mark, .. }) in &next {
-                set_version(write, purpose, *version, mark)?;
-            }
-            Ok(found || !purposes.is_empty())
-        })?;
-        durable_write(&self.database, &self.path, |write| Ok(write.open_table(TEMPLATES)?.retain(|key, _| !chosen(key.1))?))?;
-        Ok(affected)
-    }
-
-    /// Deletes every subject that is past its end for all its purposes, or for which `register` says that what it rests on is over, and names
-    /// them.
-    pub fn purge_over(&self, register: &Register, now: Stamp<Utc>) -> Result<BTreeSet<SubjectId>, VaultError> {
-        let all = self.list(None)?;
-        let over = |e: &Enrolled| standing(register, &e.purpose, (&e.subject.0, e.consent.as_deref()), now) == Standing::Over;
-        let (past, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| e.expires_at <= now || over(e));
-        let live: BTreeSet<SubjectId> = live.into_iter().map(|e| e.subject).collect();
-        let past: BTreeSet<SubjectId> = past.into_iter().map(|e| e.subject).filter(|s| !live.contains(s)).collect();
-        if !past.is_empty() {
-            self.delete(&past)?;
-        }
-        Ok(past)
     }
 
     /// Every subject that has a key.
@@ -339,6 +326,7 @@ impl Vault {
     /// Writes the file anew, with what is in force and nothing else: no page of it holds what was deleted before. Whoever waits for the
     /// vault finds the new file.
     pub fn rewrite(self) -> Result<(), VaultError> {
+        self.settle()?;
         rewrite(self.database, &self.path, |read, write| {
             let (mut templates, held) = (write.open_table(TEMPLATES)?, read.open_table(KEYS)?);
             for row in read.open_table(TEMPLATES)?.iter()? {
@@ -430,6 +418,9 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
     if !(1..=MAX_TEMPLATES).contains(&new.templates.len()) {
         return Err(VaultError::TemplateCount { count: new.templates.len() });
     }
+    if let Some(source) = new.source.filter(|s| s.is_empty() || s.len() > MAX_SOURCE || s.contains(char::is_control)) {
+        return Err(VaultError::Source { bytes: source.len() });
+    }
     let one = |(ordinal, template): (u8, &&Embedding)| {
         if template.dim() != new.model.dim {
             let (ordinal, found, dim) = (usize::from(ordinal), template.dim(), new.model.dim);
@@ -460,6 +451,7 @@ fn make_tables(write: &WriteTransaction) -> Result<(), redb::TableError> {
     write.open_table(TEMPLATES)?;
     write.open_table(KEYS)?;
     write.open_table(MARKS)?;
+    write.open_table(OWED)?;
     write.open_table(IMPORTS)?;
     write.open_table(VERSIONS).map(drop)
 }

@@ -135,6 +135,13 @@ impl EnrolmentDesk {
         Err(refused.unwrap_or_else(|| not_in_register(register, purpose)))
     }
 
+    /// The desk as the register and the profiles are now; `None`: as this one. An error: the purpose identifies nobody any more.
+    pub fn anew(&self, present: &Present, library: &Library) -> Result<Option<Self>, Reason> {
+        let next = Self::of_site(present, &self.purpose, self.clock.clone(), library)?;
+        let bounds = |desk: &Self| (desk.purpose_ends, desk.basis_ends, desk.minor_age, desk.templates_max_days, desk.filing);
+        Ok((self.terms != next.terms || bounds(self) != bounds(&next)).then_some(next))
+    }
+
     /// Whose permits these are: image files and galleries are opened for it.
     pub const fn table(&self) -> TableId {
         self.table.id()

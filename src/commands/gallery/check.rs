@@ -21,6 +21,10 @@ pub fn run(context: &Context) -> Outcome {
             remedy: remedy.to_owned(),
             damage,
         };
+        if names.is_under_site_key()? && context.state.gallery_key().exists() {
+            let what = "is under the site's key alone, though the gallery was re-keyed";
+            checked.found.push(of_file("key-1".to_owned(), what.to_owned(), "`placard gallery rekey` puts it under both", false));
+        }
         for subject in names.subjects()? {
             if let Err(error) = names.name(&subject) {
                 let remedy = "`placard delete` the subject and enrol it anew: nobody can read the name";

@@ -5,7 +5,8 @@
 //! that it came in a file, and from where.
 //!
 //! Subjects are written in groups of [`GROUP`], each durable before it is told; how far it came is written in the same transaction, so an import that
-//! was cut short goes on where it stopped when it is run again with the same files. The vault is let go of between groups.
+//! was cut short goes on where it stopped when it is run again with the same files, and one that is over says so. The vault is let go of between groups, and the
+//! register is read again for each: an import stops where what it rests on has fallen, and erases by nothing that was true some time ago.
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,8 @@ use crate::gallery::identities::Identities;
 use crate::gallery::leap::believe;
 use crate::gallery::npy::Rows;
 use crate::gallery::seal::SiteKey;
-use crate::gallery::vault::{Channel, Mark, NewSubject, Progress, Vault};
+use crate::gallery::set::SearchRefused;
+use crate::gallery::vault::{Channel, MAX_SOURCE, Mark, NewSubject, Progress, Vault};
 use crate::gallery::{SubjectId, TemplateModel};
 use crate::matching::template_model;
 use crate::policy::enrolment::EnrolmentDesk;
@@ -57,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
     /// Where the templates come from, in a few words: kept with each of them.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = source)]
     source: Option<String>,
     /// Declares that everybody of whom the list says nothing is of full age.
     #[arg(long)]
@@ -65,8 +67,17 @@ pub struct Args {
     /// Days until the subjects are forgotten; never longer than the purpose's legal basis.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
     expires: u32,
+    /// Import files anew that an import was over with, for whoever was deleted or has expired since.
+    #[arg(long)]
+    again: bool,
     #[command(flatten)]
     models: ModelNames,
+}
+
+fn source(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_SOURCE).contains(&text.len()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| format!("{} bytes: 1 to {MAX_SOURCE}, on one line, are kept with each template", text.len()))
 }
 
 pub fn run(context: &Context, args: &Args) -> Outcome {
@@ -96,7 +107,14 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     }
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len}  {elapsed} of about {duration}  {msg}")?);
-    let done = import.done()?;
+    let done = match import.done(args.again)? {
+        (done, false) => done,
+        (done, true) => {
+            bar.finish_and_clear();
+            show_done_before(context.json, &args.purpose, done)?;
+            return Ok(Exit::Success);
+        }
+    };
     import.skip(&people, done)?;
     bar.set_position(done as u64);
     let (mut enrolled, mut refused) = (0, 0);
@@ -112,7 +130,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         bar.set_position(after);
     }
     bar.finish_and_clear();
-    import.finish()?;
+    import.finish(people.len())?;
     show_sum(context.json, enrolled, refused, done)?;
     tell_service(&context.state);
     Ok(if refused == 0 { Exit::Success } else { Exit::Refused })
@@ -211,14 +229,39 @@ impl<'a> Import<'a> {
         Vault::open_patiently(&self.context.state, &self.key, enrol::PATIENCE, &Shutdown::new()).map_err(vault_failed)
     }
 
-    /// People that an import of the same files has dealt with.
-    fn done(&self) -> Result<usize, Failed> {
-        Ok(usize::try_from(self.vault()?.import_progress(&self.digest)?)?)
+    /// People that an import of the same files has dealt with, and whether it is over. `again`: one that is over is as if it had never been.
+    fn done(&self, again: bool) -> Result<(usize, bool), Failed> {
+        let vault = self.vault()?;
+        let (done, over) = vault.import_progress(&self.digest)?;
+        if over && again {
+            vault.forget_import(&self.digest)?;
+            return Ok((0, false));
+        }
+        Ok((usize::try_from(done)?, over))
     }
 
-    fn finish(&self) -> Result<(), Failed> {
+    /// Looks again at what the import rests on; an error where it does not stand any more.
+    fn stand(&mut self, done: u64) -> Result<(), Failed> {
+        intended(&self.context.state, &self.manifests)?;
+        let present = Present::load(&self.context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
+        let anew = self.desk.anew(&present, &Library::of_site(&self.context.state));
+        let anew = anew.and_then(|desk| desk.as_ref().unwrap_or(&self.desk).has_room(0, self.days).map(|()| desk));
+        match anew {
+            Ok(None) => {}
+            // Other permits: what is known is loaded for them.
+            Ok(Some(desk)) => (self.desk, self.known) = (desk, None),
+            Err(reason) => {
+                let stops =
+                    "the import stops here; who was enrolled so far is there, and it goes on when it is run again once that is mended";
+                return Err(Failed::new(Exit::Refused, anyhow!("after {done} of the list: {reason}. {stops}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, people: usize) -> Result<(), Failed> {
         let vault = self.vault()?;
-        vault.forget_import(&self.digest)?;
+        vault.finish_import(&self.digest, people as u64)?;
         if self.erased > 0 {
             // Their keys are gone; now their names, and the freed pages of both files.
             let (kept, names) = (vault.subjects()?, Identities::open(&self.context.state, &self.key).map_err(vault_failed)?);
@@ -242,6 +285,8 @@ impl<'a> Import<'a> {
     fn take(&mut self, group: &[Person], after: u64) -> Result<Vec<Told>, Failed> {
         let mut told: Vec<Option<Told>> = Vec::with_capacity(group.len());
         let mut candidates: Vec<(usize, Candidate)> = Vec::new();
+        let vault = self.vault()?;
+        self.stand(after - group.len() as u64)?;
         for person in group {
             let (place, templates) = (told.len(), self.read(person)?);
             let candidate = templates.and_then(|templates| self.eligible(person, templates));
@@ -253,9 +298,6 @@ impl<'a> Import<'a> {
                 Err(why) => told.push(Some((person.clone(), Err(why)))),
             }
         }
-        // It may have changed since the import began.
-        intended(&self.context.state, &self.manifests)?;
-        let vault = self.vault()?;
         let now = self.clock.utc();
         believe(&self.context.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
         self.know(&vault, now)?;
@@ -357,9 +399,11 @@ impl<'a> Import<'a> {
             let asked: Vec<&Embedding> = part.iter().map(|(_, template)| *template).collect();
             let answers = loop {
                 let permit = self.desk.match_permit().map_err(desk_closed)?;
-                // If the machine was busy for longer than a lease lasts, the desk says again whether the purpose still holds.
-                if let Ok(answers) = known.look(&permit, &asked, DUPLICATE) {
-                    break answers;
+                match known.look(&permit, &asked, DUPLICATE) {
+                    Ok(answers) => break answers,
+                    // If the machine was busy for longer than a lease lasts, the desk says again whether the purpose still holds.
+                    Err(SearchRefused::Ended { .. }) => {}
+                    Err(refused @ SearchRefused::OtherTable) => return Err(refused.into()),
                 }
             };
             for ((place, _), answer) in part.iter().zip(answers) {
@@ -421,6 +465,17 @@ fn show(as_json: bool, purpose: &Purpose, (person, became): &Told) -> Result<(),
         Err(why) => writeln!(out, "refused {} (line {}): {why}", person.name, person.line)?,
     }
     out.flush()?;
+    Ok(())
+}
+
+fn show_done_before(as_json: bool, purpose: &Purpose, people: usize) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", json!({ "outcome": "done-before", "purpose": purpose, "people": people }))?;
+    } else {
+        let all = format!("all {people} people of these files were dealt with by an import before: there is nothing to do");
+        writeln!(out, "{all} (`placard gallery list` shows who is there; --again imports them anew)")?;
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use super::super::owner::hand_over;
 use super::super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::gallery::identities::Identities;
+use crate::gallery::vault::Accepted;
 use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::profile::Library;
 use crate::policy::store::Present;
@@ -44,9 +45,11 @@ pub fn create(context: &Context) -> Outcome {
     Ok(Exit::Success)
 }
 
-pub fn compact(context: &Context) -> Outcome {
-    let (vault, key) = super::open_existing(context)?;
+/// `older_vault`: a vault that was put back is taken as the newest there is.
+pub fn compact(context: &Context, older_vault: bool) -> Outcome {
+    let (mut vault, key) = super::open_existing(context)?;
     let before = bytes(context);
+    let Accepted { deleted, lost } = if older_vault { vault.accept_older()? } else { Accepted::default() };
     if context.state.identities().exists() {
         let (names, kept) = (Identities::open(&context.state, &key)?, vault.subjects()?);
         names.retain(|subject| kept.contains(subject))?;
@@ -58,8 +61,17 @@ pub fn compact(context: &Context) -> Outcome {
     let after = bytes(context);
     let mut out = std::io::stdout().lock();
     if context.json {
-        writeln!(out, "{}", json!({ "outcome": "compacted", "shards": made, "bytes_before": before, "bytes_after": after }))?;
+        let object = json!({
+            "outcome": "compacted", "shards": made, "bytes_before": before, "bytes_after": after, "deleted_again": deleted, "lost": lost,
+        });
+        writeln!(out, "{object}")?;
     } else {
+        for subject in &deleted {
+            writeln!(out, "deleted again: {subject}")?;
+        }
+        for subject in &lost {
+            writeln!(out, "lost, to be enrolled anew: {subject}")?;
+        }
         writeln!(out, "{made} shards made anew, the vault and the file of names written anew: {before} bytes before, {after} now")?;
     }
     Ok(Exit::Success)

@@ -44,7 +44,11 @@ enum Action {
     /// Count: persons, templates, shards, and the room that is left by the regime and the purposes' caps.
     Stats,
     /// Make every shard anew and write the vault's file without what was deleted.
-    Compact,
+    Compact {
+        /// Take a vault that was put back, though a shard is of a later generation: whoever that shard does not have any more is deleted again, and who is lost is named.
+        #[arg(long)]
+        older_vault: bool,
+    },
     /// Look for damage in every file, block and row, and say what to do. Exit status 6 where there is any.
     Check,
     /// Wrap every subject's key under a new key of the gallery's own (keys/gallery.key); no template is opened or sealed again. The site's key stays: signs and register
@@ -64,7 +68,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         Action::Import(args) => import::run(context, &args),
         Action::List { purpose, names } => look::list(context, purpose.as_ref(), names),
         Action::Stats => look::stats(context),
-        Action::Compact => keep::compact(context),
+        Action::Compact { older_vault } => keep::compact(context, older_vault),
         Action::Rekey => keep::rekey(context),
         Action::Check => check::run(context),
         Action::ExportProof { out } => proof::run(context, out.as_deref()),

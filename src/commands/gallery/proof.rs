@@ -1,5 +1,5 @@
 //! `placard gallery export-proof`: what an auditor keeps and compares: for every shard its root hash and counts, signed with a key that only this
-//! site's key leads to. Two proofs with the same root are of the same sealed bytes; no template, key, name or id leaves.
+//! site's key leads to, once every block was found to be what its root says. Two proofs with the same root are of the same sealed bytes; no template, key, name or id leaves.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,8 +7,9 @@ use std::path::Path;
 use aws_lc_rs::signature::KeyPair;
 use serde_json::json;
 
-use super::super::{Context, Exit, Outcome};
+use super::super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock, format_utc};
+use crate::gallery::vault::VaultError;
 use crate::policy::facts::Site;
 use crate::state::replace_file;
 
@@ -19,7 +20,10 @@ fn hex(bytes: &[u8]) -> String {
 pub fn run(context: &Context, out: Option<&Path>) -> Outcome {
     let (vault, key) = super::open_existing(context)?;
     vault.refresh_shards(SystemClock.utc())?;
-    let shards = vault.shards()?;
+    let shards = vault.proven_shards().map_err(|error| match error {
+        damaged @ VaultError::Shard(_) => Failed::new(Exit::Missing, damaged),
+        other => other.into(),
+    })?;
     let site = Site::load(&context.state.site()).ok().map(|site| site.name);
     let statement = json!({
         "format": "placard/1/gallery-proof", "site": site, "at": format_utc(SystemClock.utc()), "persons": vault.subjects()?.len(),

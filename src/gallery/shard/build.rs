@@ -1,8 +1,10 @@
 //! Making a shard's file: what is sealed is copied as it is, so nothing is opened, and no key but the site's own seal on the state is needed.
 //!
-//! Under a temporary name, synced, then renamed, then the directory synced: a power cut leaves the file that was there or the new one, whole.
-//! What it may leave under the temporary name holds keys, so whoever deletes removes it first ([`super::Shards::erase`]).
+//! Under a temporary name, synced; then the keys of the file that was there are overwritten (`wipe.rs`), the new one takes its name, and the directory is synced: a
+//! power cut leaves the file that was there, one that is no shard any more, or the new one, whole. What it may leave under the temporary name holds keys, so
+//! whoever deletes overwrites and removes it first ([`super::Shelf::erase`]).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::ShardError;
@@ -10,6 +12,7 @@ use super::disk::{Disk, write_all_at};
 use super::layout::{
     ENTRY, Header, KEY, KEYS_A_BLOCK, Layout, MAX_STRIDE, PAGE, SLOT_HEAD, SLOTS_A_BLOCK, STATES_AT, State, WRAPPED, entry_of, root_of,
 };
+use super::wipe::wipe;
 use crate::gallery::TemplateModel;
 use crate::gallery::seal::SealingKey;
 
@@ -96,14 +99,31 @@ pub(crate) fn build<E: From<ShardError>>(
 ) -> Result<State, E> {
     let new = temporary(path);
     let failed = |error| ShardError::File { path: new.clone(), error };
-    match disk.remove(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error).into()),
-        _ => {}
-    }
+    discard(disk, &new).map_err(failed)?;
     let state = write(disk, &new, plan, site, fetch)?;
+    overwritten(path, wipe(disk, path));
     let directory = path.parent().unwrap_or(Path::new("."));
     disk.rename(&new, path).and_then(|()| disk.sync_directory(directory)).map_err(failed)?;
     Ok(state)
+}
+
+/// Overwrites a file and removes it; nothing where there is none.
+pub(super) fn discard(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+    overwritten(path, wipe(disk, path));
+    match disk.remove(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What cannot be overwritten goes all the same: the alternative is to keep it.
+fn overwritten(path: &Path, wiped: std::io::Result<()>) {
+    match wiped {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "a file of the gallery could not be overwritten before it went: its blocks may keep wrapped keys");
+        }
+        _ => {}
+    }
 }
 
 fn write<E: From<ShardError>>(disk: &dyn Disk, new: &Path, plan: &Plan, site: &SealingKey, fetch: Fetch<'_, E>) -> Result<State, E> {

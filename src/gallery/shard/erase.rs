@@ -7,9 +7,12 @@
 //! 3  checksums and digests of the blocks, and the other of the two states, with the next mark; sync
 //! ```
 //!
-//! A power cut before the end of 1 leaves a key that is whole, torn or zero, and a deletion that nobody was told of; the vault still has the subject,
-//! and gives it back. One after 1 leaves checksums or counts that do not fit: found at the next opening, and the file is made anew. On any error
-//! the whole file is to be removed ([`super::Shards::erase`] does): it can always be made again.
+//! What is resealed was whole before: the root must be the state's, and each block that changes must be what its entry says. Otherwise what somebody altered
+//! would be signed as if it had been so all the time.
+//!
+//! A power cut before the end of 1 leaves a key that is whole, torn or zero, and a deletion that nobody was told of, and that the vault still owes:
+//! it is ended when the vault is opened next. One after 1 leaves checksums or counts that do not fit: found at the next opening, and the file is made anew. On any error
+//! the whole file is to be removed ([`super::Shelf::erase`] does): it can always be made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +28,9 @@ impl ShardFile {
     pub fn erase(&mut self, subjects: &BTreeSet<[u8; 16]>, next: Option<&Next>, site: &SealingKey) -> Result<usize, ShardError> {
         let path = self.path.clone();
         let failed = |error| ShardError::File { path: path.clone(), error };
+        if root_of(&self.digest, &self.table) != self.state.root {
+            return Err(self.altered("its table of blocks is not what its root says"));
+        }
         let mut changed: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         let erased = self.erase_keys(subjects, &mut changed)?;
         if !erased.is_empty() {
@@ -60,23 +66,25 @@ impl ShardFile {
             let (mut block, fits) = self.block(index).map_err(failed)?;
             // Whom a damaged block names nobody knows.
             if !fits {
-                return Err(ShardError::Malformed { path: self.path.clone(), malformed: Malformed::Header("a block of keys is damaged") });
+                return Err(self.altered("a block of keys is damaged"));
+            }
+            let going = |key: &[u8]| key.first_chunk::<16>().is_some_and(|subject| subjects.contains(subject));
+            let places: Vec<usize> = (0..block.len() / KEY).filter(|place| going(&block[place * KEY..])).collect();
+            if places.is_empty() {
+                continue;
+            }
+            if entry_of(&block)[..] != *self.entry(index) {
+                return Err(self.altered("a block of keys is not what its digest says"));
             }
             let (at, _) = self.layout.block(&self.header, index);
-            for place in 0..block.len() / KEY {
+            for place in places {
                 let key = &mut block[place * KEY..(place + 1) * KEY];
-                if !key.first_chunk::<16>().is_some_and(|subject| subjects.contains(subject)) {
-                    continue;
-                }
                 let first = u32_at(key, KEY - 4).unwrap_or(0);
                 key.fill(0);
                 write_all_at(&*self.file, at + (place * KEY) as u64, &[0; KEY]).map_err(failed)?;
                 erased.insert(index * KEYS_A_BLOCK + u32::try_from(place).unwrap_or(u32::MAX), first);
-                changed.insert(index, Vec::new());
             }
-            if let Some(kept) = changed.get_mut(&index) {
-                *kept = block;
-            }
+            changed.insert(index, block);
         }
         if !erased.is_empty() {
             self.file.sync().map_err(failed)?;
@@ -104,6 +112,9 @@ impl ShardFile {
                 continue;
             }
             let (mut block, _) = self.block(index).map_err(failed)?;
+            if entry_of(&block)[..] != *self.entry(index) {
+                return Err(self.altered("a block of rows is not what its digest says"));
+            }
             let (at, _) = self.layout.block(&self.header, index);
             let last = block.len() / stride - 1;
             for place in 0..=last {
@@ -122,5 +133,9 @@ impl ShardFile {
             changed.insert(index, block);
         }
         Ok(slots)
+    }
+
+    fn altered(&self, what: &'static str) -> ShardError {
+        ShardError::Malformed { path: self.path.clone(), malformed: Malformed::Altered(what) }
     }
 }

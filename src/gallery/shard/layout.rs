@@ -57,6 +57,8 @@ pub enum Malformed {
     Header(&'static str),
     #[error("it has {found} bytes, its header says {want}")]
     Length { found: u64, want: u64 },
+    #[error("{0}, so nothing of it is sealed anew")]
+    Altered(&'static str),
     #[error("neither of its two states is whole and sealed by this site")]
     State,
 }

@@ -11,7 +11,7 @@
 //! is not believed. *What is given out was enrolled*: a row opens under its own key and its own header, or it is left out and
 //! named, and the vault is asked instead.
 //!
-//! Files: `layout` the byte map · `build` · `open` reading and checking · `erase` · `shelf` the directory · `disk` what is needed of a disk · `crc`.
+//! Files: `layout` the byte map · `build` · `open` reading and checking · `erase` · `shelf` the directory · `wipe` before a file goes · `disk` what is needed of a disk · `crc`.
 //! Owner: whoever holds the vault. One process at a time reads or writes these files.
 
 mod build;
@@ -21,6 +21,7 @@ mod erase;
 mod layout;
 mod open;
 mod shelf;
+mod wipe;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub(crate) use build::{Key, Plan, Row};
 pub(crate) use layout::WRAPPED;
 pub use layout::{Header, Malformed, State};
 pub(crate) use open::ShardFile;
-pub(crate) use shelf::Shelf;
+pub(crate) use shelf::{Head, Shelf};
 
 pub(super) use super::seal::SealError;
 use layout::KEYS_A_BLOCK;
@@ -46,11 +47,19 @@ pub enum ShardError {
     RecordTooLong { bytes: u32 },
     #[error("the name of a model or purpose is longer than 126 bytes and fits into no shard")]
     NameTooLong,
+    #[error(
+        "{path}: {finding}; nothing is signed or concluded from it. `placard gallery check` names all of it, `placard gallery compact` makes it anew from the vault"
+    )]
+    Damaged { path: PathBuf, finding: Finding },
+    #[error("{path} is not of the vault as it is and could not be made anew: `placard gallery compact` says why")]
+    Stale { path: PathBuf },
     #[error("more than a shard can hold")]
     TooMany,
 }
 
 /// How the vault's mark of a purpose is about to change.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Next {
     pub from: [u8; 16],
     pub mark: [u8; 16],

@@ -53,6 +53,16 @@ fn table_key(bytes: &[u8]) -> Option<TableKey> {
 impl ShardFile {
     /// `site`: without it a state's seal is not looked at, which is enough to look for damage and not for alterations.
     pub fn open(disk: &dyn Disk, path: &Path, site: Option<&SealingKey>) -> Result<Self, ShardError> {
+        let mut shard = Self::begin(disk, path, site)?;
+        // No longer than the file, which was just measured.
+        shard.table = vec![0; usize::try_from(shard.layout.table_bytes).map_err(|_| ShardError::TooMany)?];
+        read_exact_at(&*shard.file, shard.layout.table_at, &mut shard.table)
+            .map_err(|error| ShardError::File { path: path.to_owned(), error })?;
+        Ok(shard)
+    }
+
+    /// What a shard says of itself, in three reads: its table stays unread, so no block of it fits.
+    pub(super) fn begin(disk: &dyn Disk, path: &Path, site: Option<&SealingKey>) -> Result<Self, ShardError> {
         let failed = |error| ShardError::File { path: path.to_owned(), error };
         let malformed = |malformed| ShardError::Malformed { path: path.to_owned(), malformed };
         let file = disk.open(path).map_err(failed)?;
@@ -75,10 +85,7 @@ impl ShardFile {
             }
         }
         let (current, state) = states.into_iter().max_by_key(|(_, s)| s.sequence).ok_or_else(|| malformed(Malformed::State))?;
-        // No longer than the file, which was just measured.
-        let mut table = vec![0; usize::try_from(layout.table_bytes).map_err(|_| ShardError::TooMany)?];
-        read_exact_at(&*file, layout.table_at, &mut table).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file, header, digest, layout, state, current, table })
+        Ok(Self { path: path.to_owned(), file, header, digest, layout, state, current, table: Vec::new() })
     }
 
     pub fn header(&self) -> &Header {
@@ -169,6 +176,14 @@ impl ShardFile {
     /// Whose keys are in it. Blocks that cannot be read name nobody.
     pub fn subjects(&self) -> Vec<String> {
         self.keys(&mut Vec::new()).into_iter().flatten().map(|key| key.subject).collect()
+    }
+
+    /// Reads all of it; an error where any digest does not fit.
+    pub fn whole(&self) -> Result<(), ShardError> {
+        match self.check(None).into_iter().next() {
+            Some(finding) => Err(ShardError::Damaged { path: self.path.clone(), finding }),
+            None => Ok(()),
+        }
     }
 
     /// Reads all of it and compares every digest, up to the root. With `unwrap` every row is opened too.

@@ -3,6 +3,7 @@
 pub(in crate::gallery) mod faulty;
 pub(in crate::gallery) mod fuzzed;
 mod histories;
+mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use redb::ReadableTable;
 
-use super::{KEYS, MARKS, TEMPLATES, VERSIONS, Vault, VaultError, there};
+use super::{KEYS, TEMPLATES, Vault, VaultError};
 use crate::gallery::record::Record;
 use crate::gallery::shard::{Finding, Problem, ShardFile};
 
 const REBUILD: &str = "`placard gallery compact` makes the shard anew from the vault";
+const ACCEPT: &str = "put the newer vault back; where there is none, `placard gallery compact --older-vault` takes this one";
 const DELETE: &str = "`placard delete` the subject and enrol it anew, or put a backup of the vault back";
 
 /// One thing that is wrong, or worth knowing.
@@ -128,7 +129,10 @@ impl Vault {
                 }
             };
             checked.found.extend(strangers.map(stranger));
-            checked.found.extend(self.compared(&shard)?.map(|(what, damage)| found("state".to_owned(), what, damage)));
+            checked.found.extend(self.compared(&shard)?.map(|(what, damage)| {
+                let remedy = if damage { ACCEPT } else { REBUILD };
+                Found { remedy: remedy.to_owned(), ..found("state".to_owned(), what, damage) }
+            }));
         }
         Ok(())
     }
@@ -136,22 +140,17 @@ impl Vault {
     /// What the shard's version and mark say beside the vault's.
     fn compared(&self, shard: &ShardFile) -> Result<Option<(String, bool)>, VaultError> {
         let purpose = shard.header().purpose.as_str();
-        let (version, mark) = self.read(|read| {
-            let version = read.open_table(VERSIONS)?.get(purpose)?.map_or(0, |v| v.value());
-            let mark = match there(read.open_table(MARKS))? {
-                Some(marks) => marks.get(purpose)?.map(|mark| mark.value().to_vec()),
-                None => None,
-            };
-            Ok((version, mark))
-        })?;
+        let (version, mark) = self.generation(purpose)?;
         let own = shard.state();
-        Ok(if own.version > version {
+        let same = mark == Some(own.mark);
+        Ok(if own.version > version || (own.version == version && !same) {
             let what = format!(
-                "is of version {} of the gallery, the vault of version {version}: the vault was put back, or its disk lost what it said was synced",
-                own.version
+                "is of generation {}, the vault of {}generation {version}: an older vault was put back, or its disk lost what it said was synced",
+                own.version,
+                if own.version == version { "another " } else { "" }
             );
             Some((what, true))
-        } else if mark.as_deref() != Some(&own.mark) {
+        } else if !same {
             Some((format!("is of version {}, the vault of version {version}: it is not used until it is made anew", own.version), false))
         } else {
             None

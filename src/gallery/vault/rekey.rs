@@ -5,7 +5,8 @@
 //! 1 keys/gallery.key.new · 2 names, one transaction · 3 shards erased · 4 keys, one transaction · 5 gallery.key.new → gallery.key · 6 files anew
 //! ```
 //!
-//! Nothing is begun unless every key and every name opens. Cut short anywhere, everything opens, and doing it again ends it. Copies of the files from before open with the key from before, and with no other.
+//! Nothing is begun unless every key and every name opens. Cut short anywhere, everything opens, and doing it again ends it; step 6 is owed from steps 2 and 4
+//! on, and done at the next opening. Copies of the files from before open with the key from before, and with no other.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use redb::ReadableTable;
 
 use super::{KEYS, VERSIONS, Vault, VaultError, bound_to_key, durable_write, random_mark, set_version};
 use crate::clock::{Stamp, Utc};
+use crate::gallery::file::owe_rewrite;
 use crate::gallery::identities::Identities;
 use crate::gallery::keyring;
 use crate::gallery::seal::SiteKey;
@@ -26,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Vault {
     /// Answers how many keys were wrapped anew. `names`: the file of names, where there is one.
     pub fn rekey(self, state: &StateDirectory, site: &SiteKey, names: Option<Identities>, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        self.in_step()?;
         // With the wrong key nothing would be wrapped, and nothing that was open after: looked at before anything is changed.
         self.all_open(names.as_ref())?;
         let next = keyring::next(state, site)?;
@@ -59,6 +62,7 @@ impl Vault {
                 for (purpose, version) in versions {
                     set_version(write, &purpose, version, &mark)?;
                 }
+                owe_rewrite(write)?;
                 keyring::name(write, &id)
             })?;
         }

@@ -6,13 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::{KEYS, MARKS, PurposeTemplates, TEMPLATES, Template, VERSIONS, Vault, VaultError, durable_write, set_version, there};
+use super::{KEYS, PurposeTemplates, TEMPLATES, Template, Vault, VaultError, durable_write, set_version, there};
 use crate::clock::{Stamp, Utc};
+use crate::gallery::TemplateModel;
 use crate::gallery::record::Record;
 use crate::gallery::seal::SealError;
-use crate::gallery::shard::{Finding, Key, Next, Plan, Row, ShardError, ShardFile, State, WRAPPED};
-use crate::gallery::{SubjectId, TemplateModel};
+use crate::gallery::shard::{Finding, Head, Key, Plan, Row, ShardError, ShardFile, State, WRAPPED};
 use crate::purpose::Purpose;
+
+/// Of an import: it is over.
+const ALL_OF_THEM: u64 = 1 << 63;
 
 /// 16 random bytes, others after every change of a purpose.
 pub type Mark = [u8; 16];
@@ -74,7 +77,7 @@ struct Planned {
 }
 
 /// A subject's id as the 16 bytes it stands for; nobody else's is in a shard.
-fn bits(subject: &str) -> Option<[u8; 16]> {
+pub(super) fn bits(subject: &str) -> Option<[u8; 16]> {
     u128::from_str_radix(subject, 16).ok().filter(|_| subject.len() == 32).map(u128::to_be_bytes)
 }
 
@@ -95,6 +98,7 @@ impl Vault {
         model: &TemplateModel,
         now: Stamp<Utc>,
     ) -> Result<(PurposeTemplates, Source), VaultError> {
+        self.in_step()?;
         let source = match self.shelf.open(purpose, model) {
             Ok(Some(shard)) if self.mark(purpose)? == Some(shard.state().mark) => {
                 let (loaded, findings) = self.load_shard(&shard, now);
@@ -124,58 +128,40 @@ impl Vault {
 
     fn other_models(&self, purpose: &Purpose, own: &ShardFile) -> Result<usize, VaultError> {
         let (purpose, mark) = (purpose.to_string(), own.state().mark);
-        let others = self.shelf.all()?.into_iter().filter_map(|(path, shard)| shard.ok().filter(|_| path != own.path()));
-        Ok(others.filter(|s| s.header().purpose == purpose && s.state().mark == mark).map(|s| s.state().live_slots as usize).sum())
+        let heads = self.shelf.heads()?;
+        let others = heads.iter().filter(|h| h.path != own.path() && h.header.purpose == purpose && h.state.mark == mark);
+        Ok(others.map(|h| h.state.live_slots as usize).sum())
     }
 
     /// Unset: the vault never had a subject for it, or is of a version without marks.
     pub fn mark(&self, purpose: &Purpose) -> Result<Option<Mark>, VaultError> {
-        self.read(|read| {
-            let Some(marks) = there(read.open_table(MARKS))? else { return Ok(None) };
-            let mark = marks.get(purpose.to_string().as_str())?;
-            Ok(mark.and_then(|mark| mark.value().try_into().ok()))
-        })
+        Ok(self.generation(&purpose.to_string())?.1)
     }
 
     /// Makes the shards of every purpose that have not the vault's mark, and removes those that nothing is left of. Answers how many were made.
     /// Where one cannot be made, the vault is read instead, so whoever calls may go on.
     pub fn refresh_shards(&self, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        self.in_step()?;
         let mut made = 0;
         let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut fresh: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for head in self.shelf.heads()?.iter().filter(|head| head.state.live_slots > 0) {
+            if self.generation(&head.header.purpose)?.1 == Some(head.state.mark) {
+                fresh.entry(head.header.purpose.clone()).or_default().push(head.path.clone());
+            }
+        }
         for (purpose, _) in self.purposes()? {
-            let mark = self.mark(&purpose)?;
-            let fresh: Vec<PathBuf> = self
-                .shelf
-                .all()?
-                .into_iter()
-                .filter_map(|(path, shard)| shard.ok().filter(|s| s.header().purpose == purpose.to_string()).map(|s| (path, s)))
-                .filter(|(_, shard)| Some(shard.state().mark) == mark && shard.state().live_slots > 0)
-                .map(|(path, _)| path)
-                .collect();
-            if fresh.is_empty() {
-                self.warn_of_later(&purpose)?;
-                let built = self.build_shards(&purpose, now)?;
-                made += built.len();
-                wanted.extend(built.into_iter().map(|(path, _)| path));
-            } else {
-                wanted.extend(fresh);
+            match fresh.remove(&purpose.to_string()) {
+                Some(paths) => wanted.extend(paths),
+                None => {
+                    let built = self.build_shards(&purpose, now)?;
+                    made += built.len();
+                    wanted.extend(built.into_iter().map(|(path, _)| path));
+                }
             }
         }
         self.shelf.retain(&|path| wanted.contains(path))?;
         Ok(made)
-    }
-
-    /// Says aloud that a shard is of a later state than the vault: somebody put an older vault back, or a disk lost what it said it had.
-    fn warn_of_later(&self, purpose: &Purpose) -> Result<(), VaultError> {
-        let version = self.version(purpose)?;
-        for (path, shard) in self.shelf.all()? {
-            let Ok(shard) = shard else { continue };
-            if shard.header().purpose == purpose.to_string() && shard.state().version > version {
-                let (file, later) = (path.display(), shard.state().version);
-                tracing::error!(%file, later, vault = version, %purpose, "the vault is older than this shard: it was put back, or lost what it had acknowledged; who was deleted since may be back");
-            }
-        }
-        Ok(())
     }
 
     /// Makes the shards of `purpose` anew, one a model: without whom was deleted, and without the room they left.
@@ -232,21 +218,30 @@ impl Vault {
         })
     }
 
-    /// How many people an import dealt with before it was cut short.
-    pub fn import_progress(&self, import: &[u8; 32]) -> Result<u64, VaultError> {
+    /// How many people an import has dealt with, and whether these are all.
+    pub fn import_progress(&self, import: &[u8; 32]) -> Result<(u64, bool), VaultError> {
         self.read(|read| {
-            let Some(imports) = there(read.open_table(super::IMPORTS))? else { return Ok(0) };
-            Ok(imports.get(&import[..])?.map_or(0, |done| done.value()))
+            let Some(imports) = there(read.open_table(super::IMPORTS))? else { return Ok((0, false)) };
+            let done = imports.get(&import[..])?.map_or(0, |done| done.value());
+            Ok((done & !ALL_OF_THEM, done & ALL_OF_THEM != 0))
         })
     }
 
-    /// The import is over.
+    /// The import is over: `people` were dealt with.
+    pub fn finish_import(&self, import: &[u8; 32], people: u64) -> Result<(), VaultError> {
+        durable_write(&self.database, &self.path, |write| {
+            Ok(write.open_table(super::IMPORTS)?.insert(&import[..], people | ALL_OF_THEM).map(drop)?)
+        })
+    }
+
+    /// It is as if it had never been begun.
     pub fn forget_import(&self, import: &[u8; 32]) -> Result<(), VaultError> {
         durable_write(&self.database, &self.path, |write| Ok(write.open_table(super::IMPORTS)?.remove(&import[..]).map(drop)?))
     }
 
     /// Makes every shard anew, whether or not it is of use. Answers how many there are.
     pub fn rebuild_shards(&self, now: Stamp<Utc>) -> Result<usize, VaultError> {
+        self.in_step()?;
         let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
         for (purpose, _) in self.purposes()? {
             wanted.extend(self.build_shards(&purpose, now)?.into_iter().map(|(path, _)| path));
@@ -258,10 +253,7 @@ impl Vault {
     /// What every shard that can be opened says of itself.
     pub fn shards(&self) -> Result<Vec<ShardFacts>, VaultError> {
         let mut all = Vec::new();
-        for (file, shard) in self.shelf.all()? {
-            let Ok(shard) = shard else { continue };
-            let (header, state) = (shard.header(), shard.state());
-            let mark = header.purpose.parse().ok().map(|purpose: Purpose| self.mark(&purpose)).transpose()?.flatten();
+        for Head { path, header, state } in self.shelf.heads()?.iter() {
             all.push(ShardFacts {
                 purpose: header.purpose.clone(),
                 model: header.model.clone(),
@@ -270,13 +262,26 @@ impl Vault {
                 keys: state.live_keys,
                 templates: state.live_slots,
                 slots: header.slots,
-                bytes: std::fs::metadata(&file).map_or(0, |m| m.len()),
-                fresh: mark == Some(state.mark),
+                bytes: std::fs::metadata(path).map_or(0, |m| m.len()),
+                fresh: self.generation(&header.purpose)?.1 == Some(state.mark),
                 root: state.root.iter().map(|b| format!("{b:02x}")).collect(),
-                file,
+                file: path.clone(),
             });
         }
         Ok(all)
+    }
+
+    /// [`shards`](Self::shards), once every block of each was found to be what its digest says, up to the root, and each to be of the vault as it is.
+    pub fn proven_shards(&self) -> Result<Vec<ShardFacts>, VaultError> {
+        self.in_step()?;
+        for (_, shard) in self.shelf.all()? {
+            shard?.whole()?;
+        }
+        let all = self.shards()?;
+        match all.iter().find(|shard| !shard.fresh) {
+            Some(stale) => Err(ShardError::Stale { path: stale.file.clone() }.into()),
+            None => Ok(all),
+        }
     }
 
     /// The rows of `purpose` by model, in the order in which they lie in a shard: by subject and ordinal. `None`: a record is damaged.
@@ -330,31 +335,6 @@ impl Vault {
         let version = self.version(purpose)?;
         durable_write(&self.database, &self.path, |write| set_version(write, &purpose.to_string(), version, &mark))?;
         Ok(mark)
-    }
-
-    /// Erases `subjects` from every shard, before they are deleted here. Answers what the versions and marks of `purposes` are to be.
-    pub(super) fn erase_from_shards(
-        &self,
-        subjects: &BTreeSet<SubjectId>,
-        purposes: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Next>, VaultError> {
-        let mut next = BTreeMap::new();
-        for purpose in purposes {
-            let (version, from) = self.read(|read| {
-                let version = read.open_table(VERSIONS)?.get(purpose.as_str())?.map_or(0, |v| v.value());
-                let mark = match there(read.open_table(MARKS))? {
-                    Some(marks) => marks.get(purpose.as_str())?.and_then(|mark| mark.value().try_into().ok()),
-                    None => None,
-                };
-                Ok((version, mark))
-            })?;
-            let mark = random_mark()?;
-            // Without a mark no shard is of this vault.
-            next.insert(purpose.clone(), Next { from: from.unwrap_or(mark), mark, version: version + 1 });
-        }
-        let subjects: BTreeSet<[u8; 16]> = subjects.iter().filter_map(|subject| bits(&subject.0)).collect();
-        self.shelf.erase(&subjects, &next)?;
-        Ok(next)
     }
 
     /// Every shard, with what is wrong with it: all digests, and every row opened. `None`: nothing can be said of it but the error.

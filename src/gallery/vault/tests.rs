@@ -5,6 +5,7 @@ use super::super::purge::purge;
 use super::super::set::GallerySet;
 use super::*;
 use crate::clock::{Clock, Now, SimulatedClock};
+use crate::policy::facts::Register;
 
 struct Site {
     _directory: tempfile::TempDir,
@@ -246,6 +247,10 @@ fn subjects_are_refused_whole() {
     assert!(matches!(vault.enrol(&[new(&fresh, &p, &model, &[])]), Err(VaultError::TemplateCount { count: 0 })));
     let short = [Embedding::normalised(&mut [1.0; 3]).expect("unit")];
     assert!(matches!(vault.enrol(&[new(&fresh, &p, &model, &short)]), Err(VaultError::Dimension { found: 3, dim: 4, .. })));
+    for source in ["", "two\nlines", &"x".repeat(MAX_SOURCE + 1)] {
+        let told = NewSubject { source: Some(source), ..new(&fresh, &p, &model, &one) };
+        assert!(matches!(vault.enrol(&[told]), Err(VaultError::Source { .. })), "{source}");
+    }
     assert_eq!((vault.subjects().expect("reads").len(), vault.version(&p).expect("reads")), (1, 1));
 }
 

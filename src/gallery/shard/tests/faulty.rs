@@ -72,6 +72,7 @@ struct Contents {
     seen: Names,
     synced: Names,
     calls: u64,
+    opened: u64,
     at: u64,
     trouble: Trouble,
     /// Reads and writes are short now and then.
@@ -122,8 +123,17 @@ impl FaultyDisk {
             .map(|(number, (path, bytes))| ((path, number), Platter { synced: bytes.clone(), seen: bytes, unsynced: Vec::new() }))
             .unzip();
         let dice = Dice::new(seed);
-        let contents =
-            Contents { platters, seen: names.clone(), synced: names, calls: 0, at, trouble, short: seed.is_multiple_of(3), dice };
+        let contents = Contents {
+            platters,
+            seen: names.clone(),
+            synced: names,
+            calls: 0,
+            opened: 0,
+            at,
+            trouble,
+            short: seed.is_multiple_of(3),
+            dice,
+        };
         Self(Arc::new(Mutex::new(contents)))
     }
 
@@ -159,6 +169,19 @@ impl FaultyDisk {
             image
         };
         names.into_iter().map(|(path, number)| (path, image(&contents.platters[number], dice))).collect()
+    }
+
+    /// What lies in the blocks of files that have no name any more.
+    pub fn freed(&self) -> Vec<Vec<u8>> {
+        let contents = self.0.lock();
+        let named: Vec<&usize> = contents.seen.values().collect();
+        let freed = contents.platters.iter().enumerate().filter(|(number, _)| !named.contains(&number));
+        freed.map(|(_, platter)| platter.seen.clone()).collect()
+    }
+
+    /// How often a file was opened.
+    pub fn opened(&self) -> u64 {
+        self.0.lock().opened
     }
 
     /// As the programs see it.
@@ -298,6 +321,7 @@ impl Disk for FaultyDisk {
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
         let mut contents = self.0.lock();
         contents.call(false)?;
+        contents.opened += 1;
         let number = *contents.seen.get(path).ok_or(ErrorKind::NotFound)?;
         Ok(Box::new(Handle { disk: self.clone(), number }))
     }
