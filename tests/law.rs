@@ -13,6 +13,8 @@ mod history;
 mod narrowing;
 #[path = "law/oracle.rs"]
 mod oracle;
+#[path = "law/proofs.rs"]
+mod proofs;
 #[path = "law/random.rs"]
 mod random;
 #[path = "support/register.rs"]
