@@ -148,10 +148,39 @@ impl Oracle<'_> {
         let people: BTreeSet<&String> = order.approved_by.iter().filter(|p| !p.trim().is_empty()).collect();
         order.zones.iter().any(|z| z == zone)
             && order.ended.is_none()
-            && order.renewals.len() <= 2
             && people.len() >= 2
-            && last - first <= d.order_hours * HOUR
+            && self.prolonged(order, first, last, d.order_hours * HOUR)
             && spans.iter().any(|(from, until)| *from <= self.utc() && self.utc() < *until)
+    }
+
+    /// Whether the order, and the orders that it follows on, are two renewals and `cap` ns at most. Grown from each order that came before,
+    /// a step at a time: an order that begins while another lasts, or less than a day after, is one emergency with it.
+    fn prolonged(&self, order: &Order, first: i128, last: i128, cap: i128) -> bool {
+        let spans: Vec<(i128, i128, usize, bool)> = self
+            .register
+            .orders
+            .iter()
+            .map(|o| {
+                let mut ends = vec![(i128::from(o.from.at().ns()), i128::from(o.until.at().ns()))];
+                ends.extend(o.renewals.iter().map(|r| (i128::from(r.from.at().ns()), i128::from(r.until.at().ns()))));
+                let begins = ends.iter().map(|e| e.0).min().unwrap_or(0);
+                (begins, ends.iter().map(|e| e.1).max().unwrap_or(0), o.renewals.len(), o.zones.iter().any(|z| order.zones.contains(z)))
+            })
+            .collect();
+        let me = self.register.orders.iter().position(|o| o.id == order.id).unwrap_or(0);
+        let mut joined = vec![me];
+        for _ in &spans {
+            let begins = joined.iter().map(|i| spans[*i].0).min().unwrap_or(first);
+            for (i, (from, until, _, near)) in spans.iter().enumerate() {
+                let before = *from < first || (*from == first && i < me);
+                if *near && before && !joined.contains(&i) && begins - until < DAY {
+                    joined.push(i);
+                }
+            }
+        }
+        let begins = joined.iter().map(|i| spans[*i].0).min().unwrap_or(first);
+        let times: usize = joined.iter().map(|i| spans[*i].2 + 1).sum::<usize>() - 1;
+        times <= 2 && last - begins <= cap
     }
 
     fn authorised(&self, d: &Demands, fact: &PurposeFact, zone: &str) -> bool {

@@ -36,6 +36,7 @@ use super::profile::Library;
 mod areas;
 mod ask;
 pub(in crate::policy) mod law;
+pub(in crate::policy) mod orders;
 mod purposes;
 mod signs;
 mod streams;

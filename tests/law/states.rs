@@ -197,8 +197,9 @@ impl States {
             id: id.to_owned(),
             issuer: "i".to_owned(),
             zones: Self::zones(r),
-            from: self.mostly(r, &[-D, -2 * D, -H]),
-            until: self.mostly(r, &[D, 5 * D, H, 0]),
+            // Some are over when the next begins, by less than a day or by more.
+            from: self.mostly(r, &[-D, -2 * D, -H, -6 * D]),
+            until: self.mostly(r, &[D, 5 * D, H, 0, -D - H, -2 * D]),
             renewals,
             approved_by: approvers.iter().map(|p| (*p).to_owned()).collect(),
             ended: self.ended(r, 20),
@@ -322,8 +323,8 @@ impl States {
         for _ in 0..=r.below(3) {
             register.purposes.push(self.purpose(r));
         }
-        for id in ["o-1", "o-2"] {
-            if !r.one_in(6) {
+        for id in ["o-1", "o-2", "o-3"] {
+            if !r.one_in(3) {
                 register.orders.push(self.order(r, id));
             }
         }

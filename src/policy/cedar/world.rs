@@ -16,7 +16,7 @@ use crate::policy::alternatives::{heartbeat_ns, silent_ns};
 use crate::policy::facts::{Alternative, Authorisation, Governance, Order, PurposeFact, Register, Sign, Zone};
 use crate::policy::observed::Moment;
 use crate::policy::profile::{Regime, Values};
-use crate::policy::rules::{DAY_NS, HOUR_NS, PlaneError, PurposeCase, ZoneCase, area_cap_ppm, law};
+use crate::policy::rules::{DAY_NS, HOUR_NS, PlaneError, PurposeCase, ZoneCase, area_cap_ppm, law, orders};
 use crate::policy::when::When;
 use crate::purpose::PurposeKind;
 
@@ -122,17 +122,18 @@ fn purpose(fact: &PurposeFact, values: &Values) -> Result<Attributes, PlaneError
     Ok(all)
 }
 
-fn order(fact: &Order, now: Stamp<Utc>) -> Result<Attributes, PlaneError> {
-    let (from, until) = law::term_at(fact, now);
+fn order(all: &[Order], fact: &Order, now: Stamp<Utc>) -> Result<Attributes, PlaneError> {
+    let (from, until) = orders::term_at(fact, now);
+    let emergency = orders::emergency_of(all, fact);
     Ok(vec![
         ("number", text(&fact.id)),
         ("zones", zones(&fact.zones)?),
         ("term_from", at(from)),
         ("term_until", at(until)),
-        ("length_ns", long(law::length_ns(fact))),
-        ("renewals", count(fact.renewals.len())),
-        ("numbers_differ", yes(law::numbers_differ(fact))),
-        ("approvers", count(law::approvers(fact))),
+        ("length_ns", long(emergency.length_ns)),
+        ("renewals", count(emergency.renewals)),
+        ("numbers_differ", yes(orders::numbers_differ(fact))),
+        ("approvers", count(orders::approvers(fact))),
         ("ended", yes(fact.ended.is_some())),
     ])
 }
@@ -226,7 +227,7 @@ impl<'a> World<'a> {
         };
         listed(Kind::Sign, register.signs.iter().map(sign).collect())?;
         listed(Kind::Purpose, register.purposes.iter().map(|p| purpose(p, values)).collect())?;
-        listed(Kind::Order, register.orders.iter().map(|o| order(o, now)).collect())?;
+        listed(Kind::Order, register.orders.iter().map(|o| order(&register.orders, o, now)).collect())?;
         listed(Kind::Governance, register.governance.iter().map(governance).collect())?;
         listed(Kind::Authorisation, register.authorisations.iter().map(authorisation).collect())?;
         listed(Kind::Alternative, register.alternatives.iter().map(|a| alternative(a, values, moment)).collect())?;

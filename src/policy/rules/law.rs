@@ -1,13 +1,10 @@
-//! Orders, authorisations, votes and objections: what regimes ask for beside sign and purpose (C25, C26, C38).
-
-use std::collections::BTreeSet;
+//! Authorisations, votes and objections: what regimes ask for beside sign and purpose (C25, C38). Orders: `orders.rs`.
 
 use super::ask::{Held, Refusal};
 use super::{CLOCK_SLACK_NS, HOUR_NS, Rule};
 use crate::clock::{Stamp, Utc, format_utc};
-use crate::policy::facts::{Authorisation, Governance, Objection, Order, Register, Zone};
+use crate::policy::facts::{Authorisation, Governance, Objection, Register, Zone};
 use crate::policy::profile::Values;
-use crate::policy::when::When;
 use crate::purpose::Purpose;
 
 /// The objection that pauses the whole stream, if there is one. One that names neither stream nor purpose pauses everything.
@@ -28,78 +25,8 @@ pub(super) fn paused(objection: &Objection, what: &str) -> Refusal {
     Refusal::new(Rule::NotObjectedTo, fact, "settle the objection (two people), or wait until it is settled")
 }
 
-/// First and last instant of each term: the order's own and each renewal's.
-pub(in crate::policy) fn terms(order: &Order) -> impl Iterator<Item = (&When, &When)> {
-    std::iter::once((&order.from, &order.until)).chain(order.renewals.iter().map(|r| (&r.from, &r.until)))
-}
-
-/// Whether every renewal has a number of its own.
-pub(in crate::policy) fn numbers_differ(order: &Order) -> bool {
-    let mut numbers: BTreeSet<&str> = [order.id.as_str()].into();
-    order.renewals.iter().all(|r| !r.number.trim().is_empty() && numbers.insert(&r.number))
-}
-
-/// From its first instant to its last, ns.
-pub(in crate::policy) fn length_ns(order: &Order) -> i64 {
-    let first = terms(order).map(|(from, _)| from.at().ns()).min().unwrap_or(0);
-    let last = terms(order).map(|(_, until)| until.at().ns()).max().unwrap_or(i64::MAX);
-    last.saturating_sub(first)
-}
-
-/// Different people who approved it.
-pub(in crate::policy) fn approvers(order: &Order) -> usize {
-    order.approved_by.iter().filter(|p| !p.trim().is_empty()).collect::<BTreeSet<_>>().len()
-}
-
-/// The term that `now` lies in; if none, the one that begins next, or the last.
-pub(in crate::policy) fn term_at(order: &Order, now: Stamp<Utc>) -> (&When, &When) {
-    let within = terms(order).filter(|(from, until)| from.at() <= now && now < until.at()).max_by_key(|(_, until)| until.at());
-    let next = || terms(order).filter(|(from, _)| now < from.at()).min_by_key(|(from, _)| from.at());
-    let last = || terms(order).max_by_key(|(_, until)| until.at());
-    within.or_else(next).or_else(last).unwrap_or((&order.from, &order.until))
-}
-
-/// Whether an emergency's order is in force. `zone`: where; none at a desk.
-fn order_holds(order: &Order, values: &Values, zone: Option<&str>, now: Stamp<Utc>) -> Held {
-    let id = &order.id;
-    let no = |fact: String, remedy: &str| Err(Refusal::new(Rule::OrderInForce, fact, remedy));
-    if let Some(zone) = zone
-        && !order.zones.iter().any(|z| z == zone)
-    {
-        return no(format!("order `{id}` does not reach zone `{zone}`"), "obtain an order for this zone and record it");
-    }
-    if let Some(end) = &order.ended {
-        return no(format!("order `{id}` was ended at {} by {}", end.at, end.by), "nothing but a new order changes that");
-    }
-    if order.renewals.len() > values.order_renewals as usize {
-        let fact = format!("order `{id}` was renewed {} times; {} are allowed", order.renewals.len(), values.order_renewals);
-        return no(fact, "an emergency that goes on needs another basis, or a new order");
-    }
-    if !numbers_differ(order) {
-        return no(format!("a renewal of order `{id}` has no number of its own"), "each renewal is a new order: record its number");
-    }
-    if length_ns(order) > i64::from(values.order_max_hours).saturating_mul(HOUR_NS) {
-        let hours = length_ns(order) / HOUR_NS;
-        let fact = format!("order `{id}` lasts {hours} h with its renewals; {} h are allowed", values.order_max_hours);
-        return no(fact, "an emergency that goes on needs another basis, or a new order");
-    }
-    if approvers(order) < values.order_approvers as usize {
-        let fact = format!("order `{id}` was approved by {} people; {} are needed", approvers(order), values.order_approvers);
-        return no(fact, "have it approved (`placard approve`)");
-    }
-    let (from, until) = term_at(order, now);
-    if now < from.at() {
-        let refusal = Refusal::new(Rule::OrderInForce, format!("order `{id}` is in force from {from}"), "wait");
-        return Err(refusal.until(from.at()));
-    }
-    if now >= until.at() {
-        return no(format!("order `{id}` ended at {until}"), "nothing but a renewal or a new order changes that");
-    }
-    Ok(Some(until.at()))
-}
-
 /// The first candidate that holds, or the one that came first and why it does not.
-fn first_held<'a, T>(
+pub(super) fn first_held<'a, T>(
     candidates: impl Iterator<Item = &'a T>,
     holds: impl Fn(&T) -> Held,
     none: impl FnOnce() -> Refusal,
@@ -115,28 +42,6 @@ fn first_held<'a, T>(
         Some((candidate, refusal)) => (Some(candidate), Err(refusal)),
         None => (None, Err(none())),
     }
-}
-
-/// The order that `purpose` rests on: the one that it names, or for a mask check any.
-pub(super) fn order_for<'a>(
-    register: &'a Register,
-    values: &Values,
-    purpose: &Purpose,
-    zone: Option<&str>,
-    now: Stamp<Utc>,
-) -> (Option<&'a Order>, Held) {
-    if !purpose.kind().needs_emergency() {
-        return (None, Ok(None));
-    }
-    let meant = |o: &&Order| purpose.reference().is_none_or(|r| r == o.id);
-    let none = || {
-        let fact = match purpose.reference() {
-            Some(id) => format!("there is no order `{id}`"),
-            None => format!("purpose `{purpose}` rests on an emergency's order, and none is recorded"),
-        };
-        Refusal::new(Rule::OrderInForce, fact, "record it as an [[order]], with its approvals")
-    };
-    first_held(register.orders.iter().filter(meant), |o| order_holds(o, values, zone, now), none)
 }
 
 fn authorisation_holds(a: &Authorisation, hours: u32, zone: Option<&str>, now: Stamp<Utc>) -> Held {

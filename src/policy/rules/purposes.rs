@@ -1,7 +1,8 @@
 //! Purposes: whether one is in force, where, and until when (C04 to C06, C13, C26, C38).
 
 use super::ask::{Ask, Held, PurposeCase, Refusal, ZoneCase};
-use super::law::{against_purpose, authorisation_for, order_for, paused};
+use super::law::{against_purpose, authorisation_for, paused};
+use super::orders::order_for;
 use super::{Rule, sooner};
 use crate::area::{self, Vertex};
 use crate::clock::{Stamp, Utc};

@@ -77,6 +77,53 @@ fn an_emergency_lasts_as_long_as_its_order_and_its_renewals_and_no_longer() {
     expect(&good, beyond, recognise, Rule::Granted);
 }
 
+#[test]
+fn an_order_that_follows_another_is_its_renewal() {
+    let (capture, recognise) = (StreamState::CaptureOnly, StreamState::Recognise);
+    let mut good = emergency();
+    good.rules.profiles = vec!["cn-pipl".to_owned()];
+    good.governance.push(governance());
+    let span = |o: &mut Order, from: &str, until: &str| (o.from, o.until) = (date(from), date(until));
+    span(&mut good.orders[0], "2026-11-20", "2026-11-23");
+    expect(&good, |_| {}, recognise, Rule::Granted);
+    // 168 hours in China, of one emergency: 5 days before, and what was over for 23 hours goes on.
+    let before = |from: &'static str, until: &'static str| {
+        move |r: &mut Register| {
+            let mut other = order("o-0");
+            (other.from, other.until) = (date(from), date(until));
+            r.orders.insert(0, other);
+        }
+    };
+    expect(&good, before("2026-11-16", "2026-11-19T01:00:00Z"), recognise, Rule::Granted);
+    expect(&good, before("2026-11-15T23:59:59Z", "2026-11-19T01:00:00Z"), capture, Rule::OrderInForce);
+    expect(&good, before("2026-11-15T23:59:59Z", "2026-11-19"), recognise, Rule::Granted);
+    // Overlapping, ended early, recorded after it, by whatever name: the same.
+    let too_long = before("2026-11-15", "2026-11-20T12:00:00Z");
+    expect(&good, too_long, capture, Rule::OrderInForce);
+    expect(&good, |r| (too_long(r), r.orders[0].ended = ended()).1, capture, Rule::OrderInForce);
+    expect(&good, |r| (too_long(r), r.orders.reverse()).1, capture, Rule::OrderInForce);
+    // Elsewhere, or later: another emergency, and the one that came first has its full length.
+    expect(&good, |r| (too_long(r), r.orders[0].zones = vec!["yard".to_owned()]).1, recognise, Rule::Granted);
+    expect(&good, before("2026-11-22", "2026-11-29"), recognise, Rule::Granted);
+    // Three that follow each other are two renewals, four are three.
+    let chain = |n: usize| {
+        move |r: &mut Register| {
+            let days = ["2026-11-17", "2026-11-18", "2026-11-19"];
+            for (i, day) in days.iter().enumerate().take(n) {
+                let mut other = order(&format!("p-{i}"));
+                (other.from, other.until) = (date(day), date(&format!("{day}T12:00:00Z")));
+                r.orders.push(other);
+            }
+        }
+    };
+    expect(&good, |r| (chain(3)(r), r.orders.remove(1)).0, recognise, Rule::Granted);
+    expect(&good, chain(3), capture, Rule::OrderInForce);
+    let mut register = good.clone();
+    chain(3)(&mut register);
+    let fact = decide(&register, NOW).reason.fact;
+    assert!(fact.contains("order `o-1`, which prolongs order `p-2` (4 in all), was prolonged 3 times; 2 are allowed"), "{fact}");
+}
+
 fn governance() -> Governance {
     Governance {
         id: "g-1".to_owned(),
