@@ -9,10 +9,14 @@ packages=(
   # running: the elements that cameras and files need
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   gstreamer1.0-plugins-ugly gstreamer1.0-libav
+  # running: cameras over TLS
+  glib-networking
   # fetching ONNX Runtime's library
   python3 python3-pip unzip
   # testing: a real MQTT broker
   mosquitto mosquitto-clients
+  # testing: certificates of cameras
+  openssl
 )
 
 # What else a target of the Makefile asks for.

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::Signal;
@@ -18,6 +19,7 @@ use placard::ingest::paced::{self, Schedule};
 use placard::ingest::{Outlet, SourceState};
 use placard::queue::{Doorbell, Ring};
 use placard::shutdown::Shutdown;
+use sha2::{Digest as _, Sha256};
 use streams::{H264, RtspServer, Watched, make_clip};
 
 const SMALL: (u32, u32) = (160, 120);
@@ -385,6 +387,63 @@ fn credentials_open_the_camera_and_are_never_shown() {
     for text in [shown, command_line] {
         assert!(!text.contains("tr0ub4dor") && !text.contains("warden"), "{text}");
     }
+}
+
+/// A certificate that signs itself, with its key in one PEM file, and the SHA-256 of the certificate.
+fn certificate(folder: &Path, name: &str) -> (String, String) {
+    let (file, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().expect("openssl, which scripts/install-packages.sh installs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let (file_text, key_text) = (file.display().to_string(), key.display().to_string());
+    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=camera"];
+    openssl(&[&["req", "-x509", "-keyout", &key_text, "-out", &file_text], &curve[..]].concat());
+    let der = openssl(&["x509", "-in", &file_text, "-outform", "DER"]);
+    let both = std::fs::read_to_string(&file).expect("a certificate") + &std::fs::read_to_string(&key).expect("a key");
+    std::fs::write(&file, both).expect("write");
+    (file_text, Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[test]
+fn a_camera_s_certificate_is_the_pinned_one_or_one_that_an_authority_vouches_for() {
+    let folder = folder();
+    let clip = make_clip(folder.path(), "h264.mp4", 30, SMALL, &format!("{H264} ! mp4mux"));
+    let ((own, digest), (_, another)) = (certificate(folder.path(), "own"), certificate(folder.path(), "another"));
+    let server = RtspServer::start(0, &["--tls-certificate", &own], &[("door", &clip)]);
+    assert!(server.urls[0].starts_with("rtsps://"), "{:?}", server.urls);
+    let mut stream = rtsp_stream(&server.urls[0]);
+    stream.tls_sha256 = Some(digest.clone());
+    let mut watched = Watched::start(&stream);
+    watched.until_frames(5);
+    assert_eq!(watched.health().tls_sha256.as_ref(), Some(&digest));
+    drop(watched);
+    let refused = |pin: Option<String>, words: &str| {
+        let mut stream = rtsp_stream(&server.urls[0]);
+        stream.tls_sha256 = pin;
+        let mut watched = Watched::start(&stream);
+        assert!(watched.until(|w| w.thread().counters.errors_total.get() >= 2), "{:?}", watched.health());
+        let health = watched.health();
+        assert!(watched.seen.is_empty() && health.tls_sha256.is_none(), "{health:?}");
+        let error = health.last_error.expect("an error");
+        assert!(error.contains(words) && error.contains(&digest), "{error}");
+    };
+    refused(Some(another), "exchanged");
+    refused(None, "no certificate authority of this machine vouches (unknown authority");
+    // A fragment's rtspsrc too; and a pin where nobody shows a certificate is refused.
+    let fragment = |url: &str| {
+        let mut stream = Stream::new("door", "gst");
+        stream.gst = Some(format!("rtspsrc location={url} protocols=tcp ! rtph264depay ! avdec_h264"));
+        stream.tls_sha256 = Some(digest.clone());
+        stream.reconnect_max_ms = 500;
+        stream
+    };
+    Watched::start(&fragment(&server.urls[0])).until_frames(5);
+    let plain = RtspServer::start(0, &[], &[("door", &clip)]);
+    let mut watched = Watched::start(&fragment(&plain.urls[0]));
+    assert!(watched.until(|w| w.thread().counters.errors_total.get() >= 1), "{:?}", watched.health());
+    assert!(watched.health().last_error.expect("an error").contains("does not speak TLS"));
 }
 
 #[test]

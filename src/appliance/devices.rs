@@ -1,5 +1,7 @@
 //! The thread `devices`: asks each camera whose `[[device]]` names an ONVIF service what it does by itself, when its answer is due again.
 //!
+//! It also notes every second which certificate each camera's connection showed, where the register says which it should be.
+//!
 //! It writes observations, the policy thread judges them (`policy/device.rs`); no frame waits for a camera's answer. A device that was found
 //! at fault or did not answer is asked again sooner, so that mending it does not take long. Ends when dropped; what is being asked may
 //! take its five seconds.
@@ -10,7 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::plan::{Plan, StartError};
+use super::plane::StreamRuntime;
 use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::ingest::StreamHealth;
 use crate::ingest::credential::Credential;
 use crate::ingest::onvif;
 use crate::policy::facts::Device;
@@ -29,10 +33,11 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    pub fn start(plan: &Plan, policy: PolicyHandle) -> Result<Self, StartError> {
+    pub fn start(plan: &Plan, policy: PolicyHandle, running: &[StreamRuntime]) -> Result<Self, StartError> {
         let streams = plan.names_in_register().into_iter().zip(&plan.loaded.pipeline.streams);
         let streams = streams.map(|(name, stream)| (name, stream.credential_file.clone())).collect();
-        let round = Round { streams, policy, clock: Arc::clone(&plan.clock), asked: Vec::new() };
+        let connections = running.iter().map(|s| (Arc::clone(&s.name), Arc::clone(&s.health))).collect();
+        let round = Round { streams, connections, policy, clock: Arc::clone(&plan.clock), asked: Vec::new() };
         let stop = Shutdown::new();
         let asked = stop.clone();
         let name = "devices".to_owned();
@@ -58,6 +63,8 @@ struct Asked {
 struct Round {
     /// Names as the register has them, and where each camera's user and password are.
     streams: Vec<(Arc<str>, Option<PathBuf>)>,
+    /// Names as the register has them.
+    connections: Vec<(Arc<str>, Arc<StreamHealth>)>,
     policy: PolicyHandle,
     clock: SharedClock,
     asked: Vec<Asked>,
@@ -70,12 +77,23 @@ impl Round {
                 if stop.is_requested() {
                     return;
                 }
+                // Before each question, which may take its time.
+                self.look();
                 if let Some(url) = device.onvif.as_deref().filter(|_| self.is_due(device)) {
                     self.ask(device, url);
                 }
             }
             if stop.wait(LOOK_EVERY) {
                 return;
+            }
+        }
+    }
+
+    /// Which certificate each camera showed of which the register names one.
+    fn look(&self) {
+        for device in self.policy.devices().iter().filter(|d| d.tls_sha256.is_some()) {
+            if let Some((name, health)) = self.connections.iter().find(|(name, _)| **name == *device.stream) {
+                self.policy.observations().certificate(name, health.certificate(), self.clock.monotonic());
             }
         }
     }

@@ -217,7 +217,8 @@ impl Plane {
         let wired = wiring.connect(detectors, embedders, mask_classifier, key.as_ref()).and_then(|wired| {
             let galleries = wired.galleries.as_ref().filter(|_| matches!(plan.sources, Sources::Configured));
             let purging = galleries.map(|set| Purging::start(plan.clone(), Arc::clone(set))).transpose()?;
-            let asking = matches!(plan.sources, Sources::Configured).then(|| Devices::start(plan, wiring.running.policy.clone()));
+            let asking =
+                matches!(plan.sources, Sources::Configured).then(|| Devices::start(plan, wiring.running.policy.clone(), &wired.streams));
             Ok((wired, purging, asking.transpose()?))
         });
         let Wiring { latencies, counters, running, mut emitter, .. } = wiring;

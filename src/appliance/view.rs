@@ -56,6 +56,7 @@ fn stream_view(plane: &Plane, index: usize, policy: Option<&StreamPolicy>, rates
         width: health.width,
         height: health.height,
         decoder: health.decoder.unwrap_or_default(),
+        tls_sha256: health.tls_sha256.unwrap_or_default(),
         capture_clock: health.capture_clock.unwrap_or_default().to_owned(),
         frames: stream.ingest.frames_total.get(),
         overwritten: stream.ring.overwritten.get(),

@@ -30,6 +30,9 @@ pub struct Args {
     /// File with `user:password` that viewers must present.
     #[arg(long, value_name = "FILE")]
     credential_file: Option<PathBuf>,
+    /// PEM file with a certificate and its key: viewers come by `rtsps://`.
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
     /// End when standard input ends: no server outlives the test that started it.
     #[arg(long)]
     until_stdin_ends: bool,
@@ -52,14 +55,26 @@ pub fn run(_context: &Context, args: Args) -> Outcome {
     for given in &args.clips {
         let (name, file) = given.split_once('=').ok_or_else(|| anyhow!("`{given}`: write NAME=FILE"))?;
         let clip = Arc::new(Clip::load(file.as_ref())?);
-        mounts.add_factory(&format!("/{name}"), factory(clip, credential.is_some()));
+        mounts.add_factory(&format!("/{name}"), factory(clip, credential.is_some() || args.tls_certificate.is_some()));
         names.push(name);
     }
-    if let Some(credential) = &credential {
-        server.set_auth(Some(&authentication(credential)));
+    let certificate = args.tls_certificate.as_ref().map(|file| {
+        gio::TlsCertificate::from_file(file).with_context(|| format!("{} is no PEM file with a certificate and its key", file.display()))
+    });
+    let certificate = certificate.transpose()?;
+    if credential.is_some() || certificate.is_some() {
+        let auth = credential.as_ref().map_or_else(rtsp_server::RTSPAuth::new, authentication);
+        if credential.is_none() {
+            // Encryption alone asks nobody who they are.
+            let mut anybody = rtsp_server::RTSPToken::builder().field(rtsp_server::RTSP_TOKEN_MEDIA_FACTORY_ROLE.as_str(), VIEWER).build();
+            auth.set_default_token(Some(&mut anybody));
+        }
+        auth.set_tls_certificate(certificate.as_ref());
+        server.set_auth(Some(&auth));
     }
     let _attached = server.attach(None).with_context(|| format!("port {} cannot be listened on", args.port))?;
-    let ready: Vec<String> = names.iter().map(|name| format!(" rtsp://127.0.0.1:{}/{name}", server.bound_port())).collect();
+    let scheme = if certificate.is_some() { "rtsps" } else { "rtsp" };
+    let ready: Vec<String> = names.iter().map(|name| format!(" {scheme}://127.0.0.1:{}/{name}", server.bound_port())).collect();
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready{}", ready.concat())?;
     out.flush()?;

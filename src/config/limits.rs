@@ -316,6 +316,14 @@ impl Check<'_> {
         if stream.credential_file.is_some() && !rtsp && !fragment {
             self.fault(key("credential_file"), format!("a `{kind}` source takes no credential"));
         }
+        if let Some(pin) = &stream.tls_sha256 {
+            if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+                self.fault(key("tls_sha256"), "expected 64 lower-case hex digits (`openssl x509 -outform DER | sha256sum`)");
+            }
+            if !fragment && !matches!(source, SourceSpec::Rtsp { url } if url.starts_with("rtsps://")) {
+                self.fault(key("tls_sha256"), format!("a `{kind}` source shows no certificate: only rtsps:// does"));
+            }
+        }
         if stream.transport == Transport::Udp && !rtsp {
             self.fault(key("transport"), format!("a `{kind}` source has no transport: only RTSP has"));
         }

@@ -367,6 +367,10 @@ pub struct Stream {
     /// File with `user:password` on its first line, for RTSP. Mode 0600, or a systemd credential. Never written to a log.
     #[serde(default)]
     pub credential_file: Option<PathBuf>,
+    /// `rtsps://` only: SHA-256 of the camera's certificate (DER), 64 lower-case hex digits. That one and no other is accepted, whoever signed
+    /// it; without it, what the machine's certificate authorities vouch for. An error names the digest of what was shown.
+    #[serde(default)]
+    pub tls_sha256: Option<String>,
     /// RTSP jitter buffer.
     #[serde(default = "default_jitter")]
     pub jitter_ms: u32,
@@ -405,6 +409,7 @@ impl Stream {
             capture: Capture::default(),
             format: None,
             credential_file: None,
+            tls_sha256: None,
             jitter_ms: default_jitter(),
             repeat: false,
             realtime: default_true(),

@@ -78,6 +78,8 @@ pub struct StreamView {
     pub decoder: String,
     /// Which clock stamped the last frame: `driver`, `sender`, `arrival`, `scheduled`; empty before the first frame.
     pub capture_clock: String,
+    /// SHA-256 of the certificate that the camera showed (`rtsps://`), hex digits.
+    pub tls_sha256: String,
     /// Frames that arrived.
     pub frames: u64,
     /// Frames overwritten in the ring because the workers were busy.

@@ -42,6 +42,8 @@ pub enum IngestError {
     Frame { stream: String, reason: FrameError },
     #[error("stream `{stream}`, frame {sequence}: {reason}")]
     Unreadable { stream: String, sequence: u64, reason: String },
+    #[error("stream `{stream}`: {reason}")]
+    Certificate { stream: String, reason: String },
     #[error(transparent)]
     Credential(#[from] CredentialError),
     #[error("stream `{stream}`: {device}: {what}: {reason}")]

@@ -67,6 +67,8 @@ struct Texts {
     last_error: Option<String>,
     caps: Option<String>,
     decoder: Option<String>,
+    /// Of this connection: what was accepted, or why what was shown was not.
+    certificate: Option<Result<String, String>>,
 }
 
 /// A copy for readers.
@@ -86,6 +88,8 @@ pub struct HealthSnapshot {
     /// What the decoder or driver delivers, in GStreamer's notation.
     pub caps: Option<String>,
     pub decoder: Option<String>,
+    /// SHA-256 of the certificate that the camera showed on this connection (`rtsps://`), hex digits.
+    pub tls_sha256: Option<String>,
 }
 
 const CLOCKS: [&str; 5] = ["", "driver", "sender", "arrival", "scheduled"];
@@ -136,6 +140,24 @@ impl StreamHealth {
         self.texts.lock().decoder = Some(decoder);
     }
 
+    /// A connection begins: nobody has shown anything yet.
+    pub(super) fn forget_certificate(&self) {
+        self.texts.lock().certificate = None;
+    }
+    pub(super) fn accepted_certificate(&self, sha256: String) {
+        self.texts.lock().certificate = Some(Ok(sha256));
+    }
+    pub(super) fn refused_certificate(&self, why: String) {
+        self.texts.lock().certificate = Some(Err(why));
+    }
+    pub(super) fn certificate_refused(&self) -> Option<String> {
+        self.texts.lock().certificate.clone().and_then(Result::err)
+    }
+    /// SHA-256 of the certificate that the camera showed and that was accepted.
+    pub fn certificate(&self) -> Option<String> {
+        self.texts.lock().certificate.clone().and_then(Result::ok)
+    }
+
     /// Notes a frame; true if its size differs from the one before.
     pub(super) fn saw_frame(&self, header: &FrameHeader) -> bool {
         self.last_frame_ns.store(header.arrived_at.ns(), Relaxed);
@@ -162,6 +184,7 @@ impl StreamHealth {
             last_error: texts.last_error,
             caps: texts.caps,
             decoder: texts.decoder,
+            tls_sha256: texts.certificate.and_then(Result::ok),
         }
     }
 }

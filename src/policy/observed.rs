@@ -58,6 +58,9 @@ impl Watched {
     }
 }
 
+/// What a camera shows is noted again after this long, though it is the same.
+const RENEW_AFTER_NS: i64 = 20_000_000_000;
+
 /// One observation, and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At<T> {
@@ -74,6 +77,8 @@ pub struct Observed {
     pub heartbeats: BTreeMap<Arc<str>, Stamp<Monotonic>>,
     /// What each stream's camera said of itself.
     pub devices: BTreeMap<Arc<str>, At<DeviceFinding>>,
+    /// SHA-256 of the certificate that each stream's camera showed on the connection that now stands.
+    pub certificates: BTreeMap<Arc<str>, At<String>>,
 }
 
 /// Everything that a decision looks at beside the register.
@@ -90,10 +95,12 @@ impl Observed {
         let at = Stamp::from_ns(0);
         let seen = |v: &View| (v.stream.as_str().into(), At { what: Attested::Seen, at });
         let clean = |d: &Device| (d.stream.as_str().into(), At { what: DeviceFinding::Clean, at });
+        let shown = |d: &Device| Some((d.stream.as_str().into(), At { what: d.tls_sha256.clone()?, at }));
         Self {
             attestations: register.views.iter().map(seen).collect(),
             heartbeats: register.alternatives.iter().map(|a| (a.id.as_str().into(), at)).collect(),
             devices: register.devices.iter().map(clean).collect(),
+            certificates: register.devices.iter().filter_map(shown).collect(),
         }
     }
 
@@ -103,7 +110,8 @@ impl Observed {
     }
 }
 
-static NOTHING: Observed = Observed { attestations: BTreeMap::new(), heartbeats: BTreeMap::new(), devices: BTreeMap::new() };
+static NOTHING: Observed =
+    Observed { attestations: BTreeMap::new(), heartbeats: BTreeMap::new(), devices: BTreeMap::new(), certificates: BTreeMap::new() };
 
 impl Moment<'static> {
     /// For whoever asks what the facts alone would allow: nothing has been observed.
@@ -134,6 +142,22 @@ impl Observations {
     pub fn device(&self, stream: &Arc<str>, what: DeviceFinding, at: Stamp<Monotonic>) {
         self.shared.lock().devices.insert(Arc::clone(stream), At { what, at });
     }
+    /// What the camera of `stream` showed on the connection that stands at `at`; `None`: nothing.
+    pub fn certificate(&self, stream: &Arc<str>, sha256: Option<String>, at: Stamp<Monotonic>) {
+        let certificates = &mut self.shared.lock().certificates;
+        match sha256 {
+            // The instant is renewed now and then only: whatever is written here is decided on anew.
+            Some(what) => match certificates.get(stream) {
+                Some(known) if known.what == what && at.since_ns(known.at) < RENEW_AFTER_NS => {}
+                _ => {
+                    certificates.insert(Arc::clone(stream), At { what, at });
+                }
+            },
+            None => {
+                certificates.remove(stream);
+            }
+        }
+    }
     /// Nothing is known of `stream` any more: its source is another now.
     pub(in crate::policy) fn forget(&self, stream: &str, now: Stamp<Monotonic>) {
         let mut watched = self.watched.lock();
@@ -144,6 +168,7 @@ impl Observations {
         let mut observed = self.shared.lock();
         observed.attestations.remove(stream);
         observed.devices.remove(stream);
+        observed.certificates.remove(stream);
     }
     /// What to look for on `stream`, if anything.
     pub fn watched(&self, stream: &str) -> Option<Arc<Watched>> {

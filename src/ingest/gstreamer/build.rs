@@ -15,7 +15,7 @@ use super::super::redact::Redactor;
 use super::messages::Messages;
 use super::missing::package_of;
 use super::sink::{Origin, Replay, Timing};
-use super::{decoders, formats, fragment};
+use super::{decoders, formats, fragment, tls};
 use crate::config::schema::{Stream, Transport};
 use crate::config::source::SourceSpec;
 
@@ -108,10 +108,13 @@ impl<'a> Plan<'a> {
             decoders::note_present(&pipeline, health);
             let sink = pipeline.by_name(SINK).and_then(|s| s.downcast::<gst_app::AppSink>().ok());
             let sink = sink.ok_or_else(|| self.failed("the fragment has no end to attach to"))?;
+            for element in pipeline.iterate_recurse().into_iter().flatten().filter(is_rtspsrc) {
+                self.watch_certificate(&element, health)?;
+            }
             configure_sink(&sink);
             (sink, origin_of(&pipeline))
         } else {
-            self.assemble(&pipeline)?
+            self.assemble(&pipeline, health)?
         };
         let bus = pipeline.bus().ok_or_else(|| self.failed("the pipeline has no bus"))?;
         let messages = Messages::new(&self.stream.name, self.stream.decoder.as_deref(), self.redactor, bus);
@@ -119,7 +122,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Our own chain: source → decodebin → (still: freeze) → appsink.
-    fn assemble(&self, pipeline: &gst::Pipeline) -> Result<(gst_app::AppSink, Origin), IngestError> {
+    fn assemble(&self, pipeline: &gst::Pipeline, health: &Arc<StreamHealth>) -> Result<(gst_app::AppSink, Origin), IngestError> {
         let decode = self.make("decodebin")?;
         // Only pictures are decoded; audio and metadata tracks are left alone.
         decode.set_property("expose-all-streams", false);
@@ -139,16 +142,16 @@ impl<'a> Plan<'a> {
         } else {
             link_when_ready(&decode, sink.upcast_ref(), refuse_pictures);
         }
-        let origin = self.add_source(pipeline, &decode)?;
+        let origin = self.add_source(pipeline, &decode, health)?;
         Ok((sink, origin))
     }
 
-    fn add_source(&self, pipeline: &gst::Pipeline, decode: &gst::Element) -> Result<Origin, IngestError> {
+    fn add_source(&self, pipeline: &gst::Pipeline, decode: &gst::Element, health: &Arc<StreamHealth>) -> Result<Origin, IngestError> {
         match self.spec {
             SourceSpec::Rtsp { url } => {
                 let source = self.make("rtspsrc")?;
                 source.set_property("location", url);
-                self.configure_rtsp(&source);
+                self.configure_rtsp(&source, health)?;
                 pipeline.add(&source).map_err(|e| self.failed(&e.to_string()))?;
                 link_when_ready(&source, decode, |_, _, _| {});
                 Ok(Origin::Live)
@@ -176,7 +179,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn configure_rtsp(&self, source: &gst::Element) {
+    fn configure_rtsp(&self, source: &gst::Element, health: &Arc<StreamHealth>) -> Result<(), IngestError> {
         source.set_property("latency", self.stream.jitter_ms);
         source.set_property_from_str(
             "protocols",
@@ -189,12 +192,28 @@ impl<'a> Plan<'a> {
         source.set_property("tcp-timeout", self.stream.stall_ms.saturating_mul(1_000));
         source.set_property("add-reference-timestamp-meta", true);
         self.hand_over_credential(source);
+        self.watch_certificate(source, health)?;
         // Sound and metadata tracks are not even asked for.
         source.connect("select-stream", false, |values| {
             let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
             let media = caps.as_ref().and_then(|c| c.structure(0)).and_then(|s| s.get::<&str>("media").ok());
             Some((media == Some("video")).to_value())
         });
+        Ok(())
+    }
+
+    /// Before anything is connected.
+    fn watch_certificate(&self, source: &gst::Element, health: &Arc<StreamHealth>) -> Result<(), IngestError> {
+        let pin = self.stream.tls_sha256.as_deref();
+        if !tls::is_asked_for(source) {
+            // A fragment's, whose address the configuration does not know.
+            return if pin.is_none() {
+                Ok(())
+            } else {
+                Err(self.failed("tls_sha256 is given, and the source does not speak TLS: use rtsps://"))
+            };
+        }
+        tls::watch(source, pin, health).map_err(|reason| self.failed(&reason))
     }
 
     fn hand_over_credential(&self, source: &gst::Element) {
@@ -232,10 +251,8 @@ impl<'a> Plan<'a> {
             return Err(refuse(format!("{way_out}: {advice}")));
         }
         fragment::watch(&pipeline, SINK);
-        for element in pipeline.iterate_recurse().into_iter().flatten() {
-            if element.factory().is_some_and(|f| f.name() == "rtspsrc") {
-                self.hand_over_credential(&element);
-            }
+        for element in pipeline.iterate_recurse().into_iter().flatten().filter(is_rtspsrc) {
+            self.hand_over_credential(&element);
         }
         Ok(pipeline)
     }
@@ -251,6 +268,10 @@ impl<'a> Plan<'a> {
     fn failed(&self, reason: &str) -> IngestError {
         IngestError::Build { stream: self.stream.name.clone(), reason: self.redactor.clean(reason) }
     }
+}
+
+fn is_rtspsrc(element: &gst::Element) -> bool {
+    element.factory().is_some_and(|f| f.name() == "rtspsrc")
 }
 
 /// The appsink's name in fragments.

@@ -19,6 +19,7 @@ mod missing;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use gstreamer as gst;
 
@@ -74,7 +75,11 @@ impl Source for GstSource {
     fn run_once(&mut self, outlet: &Outlet, shutdown: &Shutdown) -> Result<End, IngestError> {
         init(&self.stream.name)?;
         let mut leftovers = Leftovers::default();
-        let outcome = self.connection(outlet, shutdown, &mut leftovers);
+        let outcome = self.connection(outlet, shutdown, &mut leftovers).map_err(|error| match outlet.health.certificate_refused() {
+            // GStreamer says only that it was not accepted.
+            Some(reason) => IngestError::Certificate { stream: self.stream.name.clone(), reason },
+            None => error,
+        });
         outlet.rest();
         leftovers.release(&self.stream.name, shutdown);
         outcome
@@ -85,6 +90,7 @@ impl GstSource {
     /// One pipeline from start to end; it is gone on return.
     fn connection(&self, outlet: &Outlet, shutdown: &Shutdown, leftovers: &mut Leftovers) -> Result<End, IngestError> {
         let plan = Plan { stream: &self.stream, spec: &self.spec, credential: self.credential.as_ref(), redactor: &self.redactor };
+        outlet.health.forget_certificate();
         let running = plan.start(&outlet.health)?;
         let mut unpacker = Unpacker::new(&self.stream.name, running.timing());
         leftovers.note(running.pipeline(), unpacker.lent());

@@ -185,6 +185,9 @@ pub struct Device {
     /// Its ONVIF device service: asked whether the camera's own face analytics and recording are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub onvif: Option<String>,
+    /// SHA-256 of the certificate (DER) that the camera shows, hex digits: the stream counts only while its connection is with that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_sha256: Option<String>,
     /// Seconds between two questions.
     #[serde(default = "default_check_every")]
     pub check_every_s: u32,

@@ -125,6 +125,16 @@ impl Register {
                 flaws.add("person", entry, "roles", "name at least one role, such as \"approver\"".to_owned());
             }
         }
+        for (entry, device) in self.devices.iter().enumerate() {
+            if device.tls_sha256.as_ref().is_some_and(|pin| !is_sha256_hex(pin)) {
+                flaws.add(
+                    "device",
+                    entry,
+                    "tls_sha256",
+                    "must be 64 lower-case hex digits (`placard status --json` shows them)".to_owned(),
+                );
+            }
+        }
         flaws.0
     }
 
