@@ -56,7 +56,7 @@ pub struct State {
 }
 
 /// What facts are dated by, from now: lawful, and on or beside an edge.
-const EDGES: [i64; 33] = [
+const EDGES: [i64; 36] = [
     0,
     -1,
     1,
@@ -90,6 +90,9 @@ const EDGES: [i64; 33] = [
     -400 * D,
     400 * D,
     25 * D,
+    -6 * D,
+    -25 * H,
+    -25 * H + 1,
 ];
 
 impl States {
@@ -199,7 +202,7 @@ impl States {
             zones: Self::zones(r),
             // Some are over when the next begins, by less than a day or by more.
             from: self.mostly(r, &[-D, -2 * D, -H, -6 * D]),
-            until: self.mostly(r, &[D, 5 * D, H, 0, -D - H, -2 * D]),
+            until: self.mostly(r, &[D, 5 * D, H, 0, -25 * H, -25 * H + 1, -2 * D]),
             renewals,
             approved_by: approvers.iter().map(|p| (*p).to_owned()).collect(),
             ended: self.ended(r, 20),
