@@ -9,6 +9,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, RequestEnv, Schema};
@@ -18,6 +19,11 @@ use serde_json::{Value, json};
 
 const REGIMES: [&str; 5] = ["baseline", "cn-pipl", "eu-ai-act", "uk-ico", "us-bipa"];
 const LAWS: &str = include_str!("../../profiles/laws.cedar");
+
+/// Past what the test harness keeps to itself: a skipped test is counted by its line.
+fn say(line: &str) {
+    let _nobody_reads = writeln!(std::io::stdout(), "{line}");
+}
 
 fn on_the_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|directory| directory.join(program)).find(|file| file.is_file())
@@ -33,7 +39,7 @@ struct Prover {
 impl Prover {
     fn new() -> Option<Self> {
         let Some(solver) = std::env::var_os("CVC5").map(PathBuf::from).or_else(|| on_the_path("cvc5")) else {
-            println!("SKIPPED: no solver: install the package cvc5, or name its program in CVC5");
+            say("SKIPPED: no solver: install the package cvc5, or name its program in CVC5");
             return None;
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -202,7 +208,7 @@ fn prove_every_law(prover: &mut Prover) {
             }
         }
     }
-    println!("{proofs} proofs of {} laws", laws.len());
+    say(&format!("{proofs} proofs of {} laws", laws.len()));
     assert!(proofs > 150, "{proofs}: laws that speak of nothing");
 }
 
@@ -367,6 +373,6 @@ fn leave_out_each_condition(prover: &mut Prover) {
             }
         }
     }
-    println!("{tried} conditions left out, each in turn");
+    say(&format!("{tried} conditions left out, each in turn"));
     assert!(idle.is_empty(), "no law notices that these are gone:\n{}", idle.join("\n"));
 }
