@@ -1,10 +1,11 @@
 //! Networks behind one contract.
 //!
 //! A model is an ONNX file and a [`manifest::Manifest`]; an engine makes a [`Network`] of them. Models are part of the program
-//! (`bundled.rs`) or were imported by the operator (`store.rs`). Engines: ONNX Runtime (`onnxruntime.rs`);
-//! the fused CPU executor and CUDA come later behind the same trait and the same test battery.
+//! (`bundled.rs`) or were imported by the operator (`store.rs`). Engines: ONNX Runtime (`onnxruntime.rs`), and
+//! the fused executor for detectors of YuNet's class on a CPU (`fused/`); CUDA comes later behind the same trait.
 
 pub mod bundled;
+pub mod fused;
 pub mod import;
 pub mod known;
 pub mod manifest;
