@@ -133,9 +133,16 @@ impl Plan {
     }
 
     fn network(&self, site: &Site, name: &str, task: Task) -> Result<Box<dyn Network>, StartError> {
+        let engine = &self.loaded.pipeline.engine;
         // What cameras see may be embedded in int8; templates never are.
-        let load = if self.loaded.pipeline.embed.as_ref().is_some_and(|e| e.int8) { store::load_fastest } else { store::load_network };
-        let network = load(&self.state, name, task, &self.loaded.pipeline.engine)?;
+        let load = if task == Task::FaceDetector {
+            store::load_detector
+        } else if self.loaded.pipeline.embed.as_ref().is_some_and(|e| e.int8) {
+            store::load_fastest
+        } else {
+            store::load_network
+        };
+        let network = load(&self.state, name, task, engine)?;
         intended_use::check(network.manifest(), Some(site))?;
         Ok(network)
     }

@@ -2,6 +2,7 @@
 
 mod faces;
 mod int8;
+mod shots;
 #[cfg(test)]
 mod tests;
 
@@ -39,8 +40,8 @@ enum Action {
         /// Describe a model that is not known (`placard model show NAME` prints an example).
         #[arg(long, value_name = "FILE")]
         manifest: Option<PathBuf>,
-        /// Also make an int8 variant of an embedder. Cameras use it if it is measured to be as good and faster on this machine; enrolment and
-        /// search stay fp32.
+        /// Also make an int8 variant of an embedder or of a detector of YuNet's class. Cameras use it if it is measured to be as good and faster
+        /// on this machine; enrolment and search stay fp32.
         #[arg(long)]
         int8: bool,
         /// Calibrate with the faces in this folder's photographs (JPEG, PNG) instead of rendered ones.

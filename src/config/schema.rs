@@ -59,13 +59,15 @@ pub struct Engine {
     /// Threads that search a gallery together, the one that asks among them. They wait beside the others, so more than one pays only from some
     /// 100,000 templates on.
     pub search_threads: usize,
+    /// What runs face detectors of YuNet's class. Other networks run on ONNX Runtime.
+    pub detector: DetectorEngine,
     /// Absolute path of `libonnxruntime.so`. Unset: `PLACARD_ONNXRUNTIME`, then `lib/` beside the program, then `/usr/lib/placard/`.
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { detect_workers: 0, embed_workers: 1, search_threads: 1, onnxruntime: None }
+        Self { detect_workers: 0, embed_workers: 1, search_threads: 1, detector: DetectorEngine::Auto, onnxruntime: None }
     }
 }
 
@@ -436,6 +438,19 @@ fn default_stall() -> u64 {
 }
 fn default_backoff() -> u64 {
     10_000
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectorEngine {
+    /// The fused executor where its answers agree with ONNX Runtime's at start and it is faster; in 8 bits where the model has a table of ranges
+    /// (`placard model add --int8`).
+    #[default]
+    Auto,
+    /// ONNX Runtime, in fp32.
+    Onnxruntime,
+    /// The fused executor, or nothing starts.
+    Fused,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use super::import::{self, Candidate, ImportError, ImportReport, WeightSketch};
 use super::known;
-use super::manifest::{IntendedUse, Manifest, ManifestError};
+use super::manifest::{IntendedUse, Manifest, ManifestError, Task};
 
 /// What is compiled in of a model.
 struct Embedded {
@@ -75,8 +75,10 @@ impl Bundled {
         if described != int8.map(import::sha256_hex) {
             return Err(ManifestError::Value { key: "int8.sha256", reason: "not that of the int8 file beside it".into() }.into());
         }
-        int8.map(|bytes| import::verify(bytes, &manifest)).transpose()?;
-        let int8_weights = int8.map(import::read).transpose()?.map_or_else(Vec::new, |variant| variant.weight_sketches());
+        // A detector's is a table of ranges, which the fused executor checks; an embedder's is a network.
+        let network = int8.filter(|_| manifest.task != Task::FaceDetector);
+        network.map(|bytes| import::verify(bytes, &manifest)).transpose()?;
+        let int8_weights = network.map(import::read).transpose()?.map_or_else(Vec::new, |variant| variant.weight_sketches());
         Ok(Self { manifest, prepared: bytes, report, file, int8, weights, int8_weights })
     }
 }

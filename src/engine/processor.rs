@@ -1,4 +1,4 @@
-//! What a processor is called, and which instructions for small numbers it has: what was measured on one says nothing of another.
+//! What a processor is called, and which instructions for small numbers it has: what was measured on one says nothing of another. And its time.
 
 /// This machine's, from the kernel.
 pub fn processor() -> String {
@@ -14,6 +14,12 @@ fn described(cpuinfo: &str) -> String {
     let known = ["avx2", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"];
     let has = known.into_iter().filter(|flag| flags.split_whitespace().any(|f| f == *flag));
     std::iter::once(field("model name").unwrap_or(std::env::consts::ARCH)).chain(has).collect::<Vec<_>>().join(" ")
+}
+
+/// CPU time of the calling thread, ns.
+pub fn spent_ns() -> i64 {
+    let id = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    id.now().map_or(0, |t| t.tv_sec().saturating_mul(1_000_000_000).saturating_add(t.tv_nsec()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The model store: the bundled models (`bundled.rs`), and `STATE/models/NAME/{model.onnx, manifest.toml}`.
 //!
-//! A model may have an int8 variant beside it (`store/int8.rs`).
+//! A model may have an int8 variant beside it (`store/int8.rs`); a detector's is a table of ranges (`store/detector.rs`).
 //!
 //! A bundled model is found by its name as if it had been added; its name is never anybody else's. Whatever a manifest on the disk says, a
 //! file that is a bundled model is one for commissioning.
@@ -11,6 +11,7 @@
 //!
 //! Owning thread: any. Models are added by commands and opened at start; nothing here runs per frame.
 
+mod detector;
 mod int8;
 
 use std::fs::File;
@@ -28,6 +29,7 @@ use super::{EngineError, Network};
 use crate::config::schema;
 use crate::state::StateDirectory;
 
+pub use detector::{Calibration, Recall, add_int8_detector, export_int8_detector, load_detector};
 pub use int8::{Int8Outcome, Samples, add_int8, export_int8, load_fastest};
 
 const MODEL: &str = "model.onnx";

@@ -6,8 +6,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::faces::{self, Extent, Photographs};
+use super::shots::Shots;
 use crate::commands::exits::store_failed;
 use crate::commands::{Context, Failed};
+use crate::config::schema::Engine;
+use crate::engine::Network;
 use crate::engine::manifest::{Int8, Manifest, Task};
 use crate::engine::processor::processor;
 use crate::engine::store::{self, Added, Int8Outcome};
@@ -22,27 +25,40 @@ pub(super) fn make_int8(
     out: Option<&Path>,
 ) -> Result<Int8Outcome, Failed> {
     let manifest = &added.manifest;
-    if let (None, Some(out)) = (&added.directory, out) {
-        let samples = faces::samples(context, &manifest.input, photographs, Extent::FULL)?;
-        let outcome = store::export_int8(&manifest.name, &samples, out, None).map_err(store_failed);
-        faces::wipe(samples);
-        return outcome;
-    }
-    if added.directory.is_none() {
+    if added.directory.is_none() && out.is_none() {
         return Ok(Int8Outcome::Kept { reason: "it is part of the program, and nothing of it is in the store".to_owned() });
-    }
-    if manifest.task != Task::FaceEmbedder {
-        let reason = "int8 is made of embedders only: a detector gains too little by it in ONNX Runtime".to_owned();
-        return Ok(Int8Outcome::Kept { reason });
     }
     let in_fp32 = |failed: Failed| Failed {
         error: failed.error.context(format!("`{}` is in the store in fp32, its int8 variant was not made", manifest.name)),
         ..failed
     };
-    let samples = faces::samples(context, &manifest.input, photographs, Extent::FULL).map_err(in_fp32)?;
-    let outcome = store::add_int8(&context.state, &manifest.name, &samples, None).map_err(store_failed).map_err(in_fp32);
-    faces::wipe(samples);
-    outcome
+    match manifest.task {
+        Task::FaceDetector if photographs.is_some() => {
+            Ok(Int8Outcome::Kept { reason: "a detector is calibrated with rendered pictures only: leave out --calibrate".to_owned() })
+        }
+        Task::FaceDetector => of_detector(context, manifest, if added.directory.is_none() { out } else { None }).map_err(in_fp32),
+        Task::FaceEmbedder => {
+            let samples = faces::samples(context, &manifest.input, photographs, Extent::FULL).map_err(in_fp32)?;
+            let outcome = match (&added.directory, out) {
+                (None, Some(out)) => store::export_int8(&manifest.name, &samples, out, None),
+                _ => store::add_int8(&context.state, &manifest.name, &samples, None),
+            };
+            faces::wipe(samples);
+            outcome.map_err(store_failed).map_err(in_fp32)
+        }
+        _ => Ok(Int8Outcome::Kept { reason: "int8 is made of embedders and of detectors".to_owned() }),
+    }
+}
+
+fn of_detector(context: &Context, manifest: &Manifest, out: Option<&Path>) -> Result<Int8Outcome, Failed> {
+    let shots = Shots::take(context, manifest)?;
+    let mut judge = |network: &mut dyn Network| shots.judge(network);
+    let engine = Engine::default();
+    let outcome = match out {
+        Some(out) => store::export_int8_detector(&manifest.name, &shots.calibration, &mut judge, out, &engine),
+        None => store::add_int8_detector(&context.state, &manifest.name, &shots.calibration, &mut judge, &engine),
+    };
+    outcome.map_err(store_failed)
 }
 
 /// What cameras run.
@@ -70,6 +86,11 @@ pub(super) fn int8_text(int8: &Int8) -> String {
 pub(super) fn int8_object(outcome: &Int8Outcome) -> serde_json::Value {
     match outcome {
         Int8Outcome::Kept { reason } => json!({ "made": false, "used": false, "reason": reason }),
+        Int8Outcome::Detector { int8, fp32, recall } => {
+            let used = int8.is_faster_on(&processor());
+            json!({ "made": true, "used": used, "times_as_fast": int8.times_as_fast, "processor": int8.processor,
+                "calibrated_with": int8.calibrated_with, "recall_fp32": fp32, "recall_int8": recall })
+        }
         Int8Outcome::Stored { int8, verdict, report } => {
             let used = int8.is_faster_on(&processor());
             json!({ "made": true, "used": used, "times_as_fast": int8.times_as_fast, "processor": int8.processor,
@@ -81,6 +102,13 @@ pub(super) fn int8_object(outcome: &Int8Outcome) -> serde_json::Value {
 pub(super) fn show_int8(out: &mut impl Write, outcome: &Int8Outcome) -> Result<(), Failed> {
     match outcome {
         Int8Outcome::Kept { reason } => writeln!(out, "  int8       kept fp32: {reason}")?,
+        Int8Outcome::Detector { int8, .. } => {
+            writeln!(out, "  int8       {}", int8_text(int8))?;
+            writeln!(out, "             calibrated with {}", int8.calibrated_with)?;
+            for line in &int8.accuracy {
+                writeln!(out, "             {line}")?;
+            }
+        }
         Int8Outcome::Stored { int8, report, .. } => {
             writeln!(out, "  int8       {}", int8_text(int8))?;
             let counts =

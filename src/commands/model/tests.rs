@@ -179,5 +179,5 @@ fn what_is_not_good_enough_stays_fp32_and_says_why() {
 
     let detector = bench.add("yunet_n_320_320.onnx");
     let outcome = store::add_int8(bench.state(), &detector.name, &samples, None).expect("no fault");
-    assert!(matches!(&outcome, Int8Outcome::Kept { reason } if reason.contains("embedders only")), "{outcome:?}");
+    assert!(matches!(&outcome, Int8Outcome::Kept { reason } if reason.contains("made of embedders")), "{outcome:?}");
 }

@@ -13,7 +13,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 
-use super::execute::Arithmetic;
+use super::execute::{Arithmetic, Seen, StemRows, TwoRows};
 use super::floats::{self, Look as HeadLook};
 use super::graph::{HEAD, STEM};
 use super::quantise::{QuantisedNetwork, Rounded};
@@ -142,9 +142,9 @@ pub(super) struct Kernels {
     /// 32-bit values in a vector; 0: none, weights are read as they are.
     pub lanes: usize,
     pub take: unsafe fn(&[f32], &mut [u8]),
-    pub stem: unsafe fn(&Stem, [[&[u8]; 3]; 3], &mut [u8]),
+    pub stem: unsafe fn(&Stem, StemRows<'_, u8>, &mut [u8]),
     pub mix: unsafe fn(&Mix, &[u8], &mut [u8]),
-    pub look: unsafe fn(&Look, [&[u8]; 4], [&mut [u8]; 2]),
+    pub look: unsafe fn(&Look, Seen<'_, u8>, TwoRows<'_, u8>),
     pub pool: unsafe fn(usize, [&[u8]; 2], &mut [u8]),
     pub sum: unsafe fn(usize, &[u8], &[u8], &mut [u8]),
     pub head: unsafe fn(&Mix, &[u8], &mut [f32]),
@@ -234,7 +234,7 @@ impl Arithmetic for Bytes {
         // SAFETY: `tables` hands out a table only on a processor that has its instruction set; the same below.
         unsafe { (self.kernels.take)(row, out) }
     }
-    fn stem(&self, rows: [[&[u8]; 3]; 3], out: &mut [u8]) {
+    fn stem(&self, rows: StemRows<'_, u8>, out: &mut [u8]) {
         // SAFETY: as in `take`.
         unsafe { (self.kernels.stem)(&self.stem, rows, out) }
     }
@@ -245,7 +245,7 @@ impl Arithmetic for Bytes {
         // SAFETY: as in `take`.
         unsafe { (self.kernels.mix)(&self.mixes[unit], pixels, out) }
     }
-    fn look(&self, unit: usize, rows: [&[u8]; 4], out: [&mut [u8]; 2]) {
+    fn look(&self, unit: usize, rows: Seen<'_, u8>, out: TwoRows<'_, u8>) {
         // SAFETY: as in `take`.
         unsafe { (self.kernels.look)(&self.looks[unit], rows, out) }
     }
@@ -261,7 +261,7 @@ impl Arithmetic for Bytes {
         // SAFETY: as in `take`.
         unsafe { (self.kernels.head)(&self.head_mixes[head], pixels, out) }
     }
-    fn head_look(&self, head: usize, rows: [&[f32]; 4], out: [&mut [f32]; 2]) {
+    fn head_look(&self, head: usize, rows: Seen<'_, f32>, out: TwoRows<'_, f32>) {
         // SAFETY: as in `take`: a table's fp32 kernels belong to the same processor.
         unsafe { (self.kernels.floats.look)(&self.head_looks[head], rows, out) }
     }

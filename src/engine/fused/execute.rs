@@ -23,6 +23,13 @@ use super::rows::Rows;
 /// Rows that a ring holds: four that are looked at, and one more where two come at once.
 const RING: usize = 5;
 
+/// Three rows of three planes, for the stem.
+pub type StemRows<'a, T> = [[&'a [T]; 3]; 3];
+/// Four rows to look at.
+pub type Seen<'a, T> = [&'a [T]; 4];
+/// Two rows of output.
+pub type TwoRows<'a, T> = [&'a mut [T]; 2];
+
 /// The sums of one kind of numbers.
 pub trait Arithmetic: Send + Sync {
     type Value: DefaultIsZeroes + Send + Sync;
@@ -32,18 +39,18 @@ pub trait Arithmetic: Send + Sync {
     /// A row of the picture, as it is kept for the stem.
     fn take(&self, row: &[f32], out: &mut [Self::Value]);
     /// `rows[ky][plane]` begin at the column before the first one; `out` holds some pixels, a multiple of eight.
-    fn stem(&self, rows: [[&[Self::Value]; 3]; 3], out: &mut [Self::Value]);
+    fn stem(&self, rows: StemRows<'_, Self::Value>, out: &mut [Self::Value]);
     /// What stands beside a unit's mixed rows, one value a channel.
     fn padding(&self, unit: usize) -> &[Self::Value];
     /// The unit's 1 × 1 convolution of as many pixels as `out` holds.
     fn mix(&self, unit: usize, pixels: &[Self::Value], out: &mut [Self::Value]);
     /// The unit's 3 × 3 convolution and ReLU: two rows from four, which begin one pixel before the first.
-    fn look(&self, unit: usize, rows: [&[Self::Value]; 4], out: [&mut [Self::Value]; 2]);
+    fn look(&self, unit: usize, rows: Seen<'_, Self::Value>, out: TwoRows<'_, Self::Value>);
     fn pool(&self, channels: usize, rows: [&[Self::Value]; 2], out: &mut [Self::Value]);
     /// `kept` and, pixel for two pixels, `enlarged`.
     fn sum(&self, channels: usize, kept: &[Self::Value], enlarged: &[Self::Value], out: &mut [Self::Value]);
     fn head_mix(&self, head: usize, pixels: &[Self::Value], out: &mut [f32]);
-    fn head_look(&self, head: usize, rows: [&[f32]; 4], out: [&mut [f32]; 2]);
+    fn head_look(&self, head: usize, rows: Seen<'_, f32>, out: TwoRows<'_, f32>);
     /// 1 / (1 + e^−x), in place.
     fn squash(&self, values: &mut [f32]);
 }

@@ -4,7 +4,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 
-use super::execute::Arithmetic;
+use super::execute::{Arithmetic, Seen, StemRows, TwoRows};
 use super::graph::{Graph, HEAD};
 use super::squash;
 
@@ -48,9 +48,9 @@ pub(super) struct Stem {
 #[derive(Clone, Copy)]
 pub(super) struct Kernels {
     pub name: &'static str,
-    pub stem: unsafe fn(&Stem, [[&[f32]; 3]; 3], &mut [f32]),
+    pub stem: unsafe fn(&Stem, StemRows<'_, f32>, &mut [f32]),
     pub mix: unsafe fn(&Mix, &[f32], &mut [f32]),
-    pub look: unsafe fn(&Look, [&[f32]; 4], [&mut [f32]; 2]),
+    pub look: unsafe fn(&Look, Seen<'_, f32>, TwoRows<'_, f32>),
     pub squash: unsafe fn(&mut [f32]),
 }
 
@@ -125,7 +125,7 @@ impl Arithmetic for Floats {
     fn take(&self, row: &[f32], out: &mut [f32]) {
         out.copy_from_slice(row);
     }
-    fn stem(&self, rows: [[&[f32]; 3]; 3], out: &mut [f32]) {
+    fn stem(&self, rows: StemRows<'_, f32>, out: &mut [f32]) {
         // SAFETY: `tables` hands out a table only on a processor that has its instruction set; the same below.
         unsafe { (self.kernels.stem)(&self.stem, rows, out) }
     }
@@ -136,7 +136,7 @@ impl Arithmetic for Floats {
         // SAFETY: as in `stem`.
         unsafe { (self.kernels.mix)(&self.mixes[unit], pixels, out) }
     }
-    fn look(&self, unit: usize, rows: [&[f32]; 4], out: [&mut [f32]; 2]) {
+    fn look(&self, unit: usize, rows: Seen<'_, f32>, out: TwoRows<'_, f32>) {
         // SAFETY: as in `stem`.
         unsafe { (self.kernels.look)(&self.looks[unit], rows, out) }
     }
@@ -166,7 +166,7 @@ impl Arithmetic for Floats {
         // SAFETY: as in `stem`.
         unsafe { (self.kernels.mix)(&self.head_mixes[head], pixels, out) }
     }
-    fn head_look(&self, head: usize, rows: [&[f32]; 4], out: [&mut [f32]; 2]) {
+    fn head_look(&self, head: usize, rows: Seen<'_, f32>, out: TwoRows<'_, f32>) {
         // SAFETY: as in `stem`.
         unsafe { (self.kernels.look)(&self.head_looks[head], rows, out) }
     }

@@ -15,6 +15,8 @@ pub const HEAD: usize = 16;
 pub const STEM: usize = 16;
 /// Channels that a unit may have.
 pub const CHANNELS: [usize; 3] = [16, 32, 64];
+/// Answers that a network may have.
+pub const MOST_ANSWERS: usize = 16;
 /// Both sides of a picture are multiples of it.
 pub const SIDES: usize = 32;
 /// The longest side.
@@ -127,6 +129,9 @@ impl Graph {
             }
             let sizes = [(&head.mix, HEAD * head.inputs), (&head.mix_bias, HEAD), (&head.look, HEAD * 9), (&head.look_bias, HEAD)];
             check_numbers(&head.name, sizes)?;
+        }
+        if self.answers.len() > MOST_ANSWERS {
+            return Err(FusedError::Unfit { node: self.stem.name.clone(), reason: format!("more than {MOST_ANSWERS} answers") });
         }
         for answer in &self.answers {
             if answer.head >= self.heads.len() || answer.width == 0 || answer.first + answer.width > HEAD {

@@ -9,7 +9,7 @@
 //!            → floats.rs   fp32; portable code, AVX2 with FMA, AVX-512          ┐
 //!            → quantise.rs → bytes.rs   8 bits; portable, AVX-VNNI, AVX-512 VNNI ├ execute.rs (the plan of one size: rings, order)
 //! plain.rs: layer by layer, for calibration and as the oracle                    ┘
-//! network.rs: all of it behind `engine::Network`
+//! network.rs: all of it behind `engine::Network`; selftest.rs: whether to trust it here; peak.rs: what to measure it by
 //! ```
 //!
 //! `unsafe` is in `simd.rs` (instructions) and in the two `vectors.rs` (kernels), and where `floats.rs` and `bytes.rs` call a kernel that their table holds
@@ -20,10 +20,12 @@ pub mod execute;
 pub mod floats;
 pub mod graph;
 pub mod network;
+pub mod peak;
 pub mod plain;
 pub mod quantise;
 pub mod read;
 mod rows;
+pub mod selftest;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod squash;

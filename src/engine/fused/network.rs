@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::bytes::Bytes;
 use super::execute::{Arithmetic, Executor};
 use super::floats::Floats;
-use super::graph::{Graph, LONGEST, SIDES};
+use super::graph::{Graph, LONGEST, MOST_ANSWERS, SIDES};
 use super::quantise::QuantisedNetwork;
 use super::{FusedError, read};
 use crate::engine::manifest::Manifest;
@@ -112,17 +112,16 @@ impl<A: Arithmetic> Network for FusedNetwork<A> {
         let graph = Arc::clone(&self.graph);
         let plan = Wiped(self.plan(width, height));
         plan.0.run(input);
-        let shapes: Vec<[usize; 3]> = graph
-            .answers
-            .iter()
-            .map(|answer| {
-                let (rows, columns) = graph.cells(answer, width, height);
-                [1, rows * columns, answer.width]
-            })
-            .collect();
-        let answers = graph.answers.iter().zip(plan.0.answers()).zip(&shapes);
-        let outputs: Vec<Output<'_>> = answers.map(|((answer, data), shape)| Output { name: &answer.name, shape, data }).collect();
-        read(&outputs);
+        let mut shapes = [[1; 3]; MOST_ANSWERS];
+        for (shape, answer) in shapes.iter_mut().zip(&graph.answers) {
+            let (rows, columns) = graph.cells(answer, width, height);
+            *shape = [1, rows * columns, answer.width];
+        }
+        let outputs: [Output<'_>; MOST_ANSWERS] = std::array::from_fn(|i| match (graph.answers.get(i), plan.0.answers().get(i)) {
+            (Some(answer), Some(data)) => Output { name: &answer.name, shape: &shapes[i], data },
+            _ => Output { name: "", shape: &[], data: &[] },
+        });
+        read(&outputs[..graph.answers.len()]);
         Ok(())
     }
 }

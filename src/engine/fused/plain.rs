@@ -30,12 +30,12 @@ impl<T: Copy> Layer<T> {
         let mut values = Vec::with_capacity(self.values.len());
         for y in 0..self.height {
             for x in 0..self.width {
-                for c in 0..self.channels {
+                for (c, padding) in padding.iter().enumerate() {
                     values.push(look(
                         c,
                         std::array::from_fn(|tap| {
                             let (from_x, from_y) = ((x + tap % 3).wrapping_sub(1), (y + tap / 3).wrapping_sub(1));
-                            if from_x < self.width && from_y < self.height { self.at(from_x, from_y)[c] } else { padding[c] }
+                            if from_x < self.width && from_y < self.height { self.at(from_x, from_y)[c] } else { *padding }
                         }),
                     ));
                 }

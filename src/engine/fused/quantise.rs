@@ -190,9 +190,9 @@ fn quantise_unit(unit: &Unit, ranges: &UnitRanges, read: &[f64], said: &[f64]) -
     let look: Vec<f64> = unit.look.iter().map(|w| f64::from(*w)).collect();
     let (look, look_by) = round_rows(&look, 9);
     let (mut mixed, mut zeros) = (Vec::new(), Vec::new());
-    for c in 0..unit.outputs {
+    for (c, by) in by.iter().enumerate() {
         let (least, most) = (f64::from(ranges.mixed_least[c].min(0.0) * WIDENED), f64::from(ranges.mixed_most[c].max(0.0) * WIDENED));
-        let bound = (unit.inputs as f64 * 255.0 * 127.0 * by[c] + f64::from(unit.mix_bias[c]).abs()) / LARGEST;
+        let bound = (unit.inputs as f64 * 255.0 * 127.0 * by + f64::from(unit.mix_bias[c]).abs()) / LARGEST;
         let step = ((most - least) / 255.0).max(bound).max(1e-9);
         mixed.push(step);
         zeros.push((-least / step).round_ties_even().clamp(0.0, 255.0));

@@ -8,7 +8,7 @@ const LIMIT: f32 = 87.0;
 const WHOLE: f32 = 12_582_912.0;
 /// ln(2)^i / i!, from the highest.
 const TAYLOR: [f32; 8] =
-    [1.525_273_4e-5, 1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_51, std::f32::consts::LN_2, 1.0];
+    [1.525_273_4e-5, 1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0];
 
 #[inline(always)]
 pub(super) fn squash(values: &mut [f32]) {

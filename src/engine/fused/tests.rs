@@ -249,7 +249,7 @@ fn a_graph_that_does_not_fit_is_refused_by_the_nodes_name() {
     refused(&|g| g.units[4].source = Source::Unit(9), "4");
     refused(&|g| g.units[3].inputs = 24, "3");
     refused(&|g| g.units[10].source = Source::Sum { kept: 7, enlarged: 6 }, "10");
-    refused(&|g| drop(g.units[2].mix.pop()), "2");
+    refused(&|g| g.units[2].mix.truncate(7), "2");
     refused(&|g| g.heads[1].from = 40, "middle");
     refused(&|g| g.answers[3].width = 11, "d");
     refused(&|g| g.stem.bias.clear(), "stem");

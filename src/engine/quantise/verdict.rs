@@ -6,6 +6,7 @@
 use super::super::{EngineError, Network};
 use super::QuantiseError;
 use crate::embedding::Embedding;
+use crate::engine::processor::spent_ns;
 
 /// Least mean cosine between the two embeddings of one picture.
 pub const LEAST_MEAN_COSINE: f32 = 0.98;
@@ -147,12 +148,6 @@ fn embed(network: &mut dyn Network, picture: &[f32]) -> Result<Embedding, Quanti
         Some(Err(error)) => Err(EngineError::Run { model, reason: error.to_string() }.into()),
         None => Err(EngineError::Run { model, reason: "it has no output".into() }.into()),
     }
-}
-
-/// CPU time of the calling thread, ns.
-fn spent_ns() -> i64 {
-    let id = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
-    id.now().map_or(0, |t| t.tv_sec().saturating_mul(1_000_000_000).saturating_add(t.tv_nsec()))
 }
 
 /// How many times as fast `int8` is as `fp32` on this machine: the ratio of medians over `rounds`, in each of which both run on `picture`.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::{MANIFEST, Pinned, StoreError, of_the_program, open, open_for, read_pinned, start};
+use super::{MANIFEST, Pinned, Recall, StoreError, detector, of_the_program, open, open_for, read_pinned, start};
 use crate::config::schema;
 use crate::engine::bundled;
 use crate::engine::import::{self, sha256_hex};
@@ -35,6 +35,8 @@ pub struct Samples {
 pub enum Int8Outcome {
     /// It is in the store; whether it is used is for the processor to say.
     Stored { int8: Int8, verdict: Verdict, report: QuantiseReport },
+    /// A detector's table is in the store, with recall by width in fp32 and in int8.
+    Detector { int8: Int8, fp32: Vec<Recall>, recall: Vec<Recall> },
     /// It is not good enough, or cannot be made: the model stays as it is, in fp32.
     Kept { reason: String },
 }
@@ -42,7 +44,7 @@ pub enum Int8Outcome {
 impl Int8Outcome {
     pub fn int8(&self) -> Option<&Int8> {
         match self {
-            Self::Stored { int8, .. } => Some(int8),
+            Self::Stored { int8, .. } | Self::Detector { int8, .. } => Some(int8),
             Self::Kept { .. } => None,
         }
     }
@@ -70,9 +72,7 @@ pub fn add_int8(state: &StateDirectory, name: &str, samples: &Samples, onnxrunti
 
 fn make(manifest: &Manifest, prepared: &[u8], samples: &Samples) -> Result<(Quantised, Verdict, f64), QuantiseError> {
     if manifest.task != Task::FaceEmbedder {
-        return Err(QuantiseError::Unfit(
-            "int8 is made of embedders only: of a detector it gains too little (docs/measurements.md)".into(),
-        ));
+        return Err(QuantiseError::Unfit("int8 is made of embedders, and of detectors for the fused executor".into()));
     }
     let made = quantise(prepared, manifest, &samples.calibration)?;
     import::verify(&made.bytes, manifest).map_err(|error| QuantiseError::Unfit(error.to_string()))?;
@@ -124,15 +124,20 @@ pub fn export_int8(name: &str, samples: &Samples, out: &Path, onnxruntime: Optio
         return Ok(Int8Outcome::Kept { reason });
     }
     let int8 = describe(&made, &verdict, gain, samples);
+    describe_at_end(name, &int8, &made.bytes, "onnx", out)?;
+    Ok(Int8Outcome::Stored { int8, verdict, report: made.report })
+}
+
+/// Writes `NAME.int8.KIND` into `out` and its description to the end of `NAME.toml` there.
+pub(super) fn describe_at_end(name: &str, int8: &Int8, bytes: &[u8], kind: &str, out: &Path) -> Result<(), StoreError> {
     let manifest = out.join(format!("{name}.toml"));
     let failed = |error| StoreError::File { path: manifest.clone(), error };
     let text = std::fs::read_to_string(&manifest).map_err(failed)?;
     let rest = text.split("\n[int8]\n").next().unwrap_or_default().trim_end();
-    let table = toml::to_string(&int8).map_err(|error| failed(std::io::Error::other(error)))?;
-    let path = out.join(format!("{name}.int8.onnx"));
-    replace_file(&path, &made.bytes, 0o644).map_err(|error| StoreError::File { path: path.clone(), error })?;
-    replace_file(&manifest, format!("{rest}\n\n[int8]\n{table}").as_bytes(), 0o644).map_err(failed)?;
-    Ok(Int8Outcome::Stored { int8, verdict, report: made.report })
+    let table = toml::to_string(int8).map_err(|error| failed(std::io::Error::other(error)))?;
+    let path = out.join(format!("{name}.int8.{kind}"));
+    replace_file(&path, bytes, 0o644).map_err(|error| StoreError::File { path: path.clone(), error })?;
+    replace_file(&manifest, format!("{rest}\n\n[int8]\n{table}").as_bytes(), 0o644).map_err(failed)
 }
 
 fn store(
@@ -145,7 +150,7 @@ fn store(
 ) -> Result<Int8Outcome, StoreError> {
     let int8 = describe(&made, &verdict, gain, samples);
     let name = manifest.name.clone();
-    let path = path_of(state, &name, &int8);
+    let path = path_of(state, &manifest, &int8);
     let failed = |error| StoreError::File { path: path.clone(), error };
     replace_file(&path, &made.bytes, 0o644).map_err(failed)?;
     manifest.int8 = Some(int8.clone());
@@ -154,19 +159,21 @@ fn store(
     Ok(Int8Outcome::Stored { int8, verdict, report: made.report })
 }
 
-fn path_of(state: &StateDirectory, name: &str, int8: &Int8) -> PathBuf {
-    state.models().join(name).join(format!("int8-{}.onnx", &int8.sha256[..16]))
+/// A detector's is a table of ranges.
+pub(super) fn path_of(state: &StateDirectory, manifest: &Manifest, int8: &Int8) -> PathBuf {
+    let kind = if manifest.task == Task::FaceDetector { "json" } else { "onnx" };
+    state.models().join(&manifest.name).join(format!("int8-{}.{kind}", &int8.sha256[..16]))
 }
 
 /// Replaces a model's manifest, whole or not at all.
-fn write_manifest(state: &StateDirectory, manifest: &Manifest) -> Result<(), StoreError> {
+pub(super) fn write_manifest(state: &StateDirectory, manifest: &Manifest) -> Result<(), StoreError> {
     let path = state.models().join(&manifest.name).join(MANIFEST);
     let text = manifest.to_toml().map_err(|error| StoreError::Manifest { path: path.clone(), error })?;
     replace_file(&path, text.as_bytes(), 0o644).map_err(|error| StoreError::File { path, error })
 }
 
 /// Removes int8 files that no manifest names any more.
-fn remove_others(state: &StateDirectory, name: &str, keep: Option<&Path>) {
+pub(super) fn remove_others(state: &StateDirectory, name: &str, keep: Option<&Path>) {
     let Ok(entries) = std::fs::read_dir(state.models().join(name)) else { return };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
         let is_int8 = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("int8-"));
@@ -182,11 +189,14 @@ fn remove_others(state: &StateDirectory, name: &str, keep: Option<&Path>) {
 /// The int8 variant's bytes, if the manifest has one: of the digest that it says, and checked like any model.
 pub(super) fn read(state: &StateDirectory, manifest: &Manifest) -> Result<Option<Pinned>, StoreError> {
     let Some(int8) = &manifest.int8 else { return Ok(None) };
-    read_pinned(manifest, path_of(state, &manifest.name, int8), int8.sha256.clone()).map(Some)
+    if manifest.task == Task::FaceDetector {
+        return detector::read_table(state, manifest, int8).map(|bytes| Some(Pinned { bytes, is_bundled: false }));
+    }
+    read_pinned(manifest, path_of(state, manifest, int8), int8.sha256.clone()).map(Some)
 }
 
 /// The int8 variant of a model of the store, or of the program.
-fn variant(state: &StateDirectory, manifest: &Manifest) -> Result<Option<Cow<'static, [u8]>>, StoreError> {
+pub(super) fn variant(state: &StateDirectory, manifest: &Manifest) -> Result<Option<Cow<'static, [u8]>>, StoreError> {
     match of_the_program(&manifest.name) {
         Some(model) => Ok(model?.int8.map(Cow::Borrowed)),
         None => Ok(read(state, manifest)?.map(|pinned| Cow::Owned(pinned.bytes))),

@@ -272,10 +272,8 @@ unsafe fn half<S: Bytes, const SHARED: usize, const HALF: usize>(
         let (mut scale, mut bias) = ([S::zero(); 2], [S::zero(); 2]);
         for v in 0..2 {
             let vector = block * 4 + HALF * 2 + v;
-            for column in 0..3 {
-                for row in 0..2 {
-                    taps[v][column][row] = S::load_bytes(look.laid.weights.as_ptr().add(((vector * 3 + column) * 2 + row) * bytes).cast());
-                }
+            for (place, taps) in taps[v].as_flattened_mut().iter_mut().enumerate() {
+                *taps = S::load_bytes(look.laid.weights.as_ptr().add((vector * 6 + place) * bytes).cast());
             }
             scale[v] = S::load(look.laid.scale.as_ptr().add(vector * S::LANES));
             bias[v] = S::load(look.laid.bias.as_ptr().add(vector * S::LANES));
