@@ -204,7 +204,7 @@ fn show_known(out: &mut impl Write, as_json: bool, manifest: &Manifest, stored: 
 }
 
 fn show_added(out: &mut impl Write, as_json: bool, added: &Added, int8: Option<&Int8Outcome>) -> Result<(), Failed> {
-    let Added { manifest, report, recognised_by, assumed, already_there, kin_of, trial_ms, directory } = added;
+    let Added { manifest, report, recognised_by, assumed, already_there, kin_of, trial, directory } = added;
     if as_json {
         let recognised_by = match recognised_by {
             Some(By::Digest) => "digest",
@@ -212,7 +212,7 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added, int8: Option<&
             None => "manifest",
         };
         let object = json!({
-            "name": manifest.name, "recognised_by": recognised_by, "digest_known": recognised_by == "digest", "already_there": already_there, "trial_ms": trial_ms,
+            "name": manifest.name, "recognised_by": recognised_by, "digest_known": recognised_by == "digest", "already_there": already_there, "trial_ms": trial.map(|trial| trial.ms), "changed_by": trial.and_then(|trial| trial.changed_by),
             "assumed": assumed, "kin_of": kin_of, "directory": directory, "report": report, "int8": int8.map(int8_object), "manifest": manifest,
         });
         writeln!(out, "{object}")?;
@@ -244,8 +244,11 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added, int8: Option<&
     if let Some(name) = kin_of.as_ref().filter(|_| directory.is_some()) {
         writeln!(out, "  weights    those of the bundled `{name}`, whatever a manifest says")?;
     }
-    if let Some(trial_ms) = trial_ms {
-        writeln!(out, "  tried      {trial_ms:.1} ms for its first picture")?;
+    if let Some(trial) = trial {
+        writeln!(out, "  tried      {:.1} ms for its first picture", trial.ms)?;
+        if let Some(changed_by) = trial.changed_by {
+            writeln!(out, "             preparation changed its outputs by {changed_by:.0e} of the largest at most")?;
+        }
     }
     if let Some(outcome) = int8 {
         show_int8(out, outcome)?;

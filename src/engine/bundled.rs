@@ -67,7 +67,7 @@ impl Bundled {
         manifest.intended_use = IntendedUse::Commissioning;
         let candidate = import::read(file)?;
         let weights = candidate.weight_sketches();
-        let import::Prepared { bytes, report } = candidate.prepare(&manifest)?;
+        let import::Prepared { bytes, report, .. } = candidate.prepare(&manifest)?;
         manifest.prepared_sha256 = Some(report.prepared_sha256.clone());
         // Not described: the model was exported anew, and its variant is still to be made.
         let described = manifest.int8.as_ref().map(|int8| int8.sha256.clone());

@@ -3,7 +3,7 @@
 //! [`read`] decodes a file of bounded size; [`Candidate::prepare`] checks it against a manifest (`import/checks.rs`) and rewrites it
 //! (`import/rewrite.rs`). Everything is refused that the manifest does not account for: another digest, weights in other files, operators of
 //! other domains, subgraphs, functions, outputs of other names or shapes, weights that are not finite. The runtime never sees the published
-//! file, only the prepared one, encoded anew from what was checked.
+//! file, only what was checked, encoded anew.
 //!
 //! The same file and manifest always give the same prepared bytes, so their digest can be stored and checked at every load.
 
@@ -60,6 +60,8 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     pub bytes: Vec<u8>,
+    /// What was checked, before anything was rewritten: what the prepared model must still compute. `None`: nothing was rewritten.
+    pub checked: Option<Vec<u8>>,
     pub report: ImportReport,
 }
 
@@ -155,7 +157,9 @@ impl Candidate {
             return Err(ImportError::WrongDigest { model: manifest.name.clone(), got: self.sha256, want: manifest.sha256.clone() });
         }
         checks::check(&self.model, manifest)?;
+        let checked = self.model.encode_to_vec();
         let counts = rewrite::rewrite(&mut self.model);
+        let is_rewritten = counts.prelu_rewritten + counts.weights_flushed + counts.inputs_fixed > 0;
         let bytes = self.model.encode_to_vec();
         if bytes.len() > MAX_FILE_BYTES {
             return Err(ImportError::TooLarge { bytes: bytes.len() as u64 });
@@ -167,7 +171,7 @@ impl Candidate {
             original_sha256: self.sha256,
             prepared_sha256: sha256_hex(&bytes),
         };
-        Ok(Prepared { bytes, report })
+        Ok(Prepared { bytes, checked: is_rewritten.then_some(checked), report })
     }
 }
 

@@ -13,11 +13,11 @@
 
 mod detector;
 mod int8;
+mod trial;
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use super::bundled::{self, Bundled};
 use super::import::{self, ImportError, ImportReport};
@@ -31,6 +31,7 @@ use crate::state::StateDirectory;
 
 pub use detector::{Calibration, Recall, add_int8_detector, export_int8_detector, load_detector};
 pub use int8::{Int8Outcome, Samples, add_int8, export_int8, load_fastest};
+pub use trial::Trial;
 
 const MODEL: &str = "model.onnx";
 const MANIFEST: &str = "manifest.toml";
@@ -113,8 +114,8 @@ pub struct Added {
     pub already_there: bool,
     /// The bundled model whose weights it has: whatever else it says, it is for commissioning.
     pub kin_of: Option<String>,
-    /// One run on a grey picture; `None`: it is part of the program.
-    pub trial_ms: Option<f64>,
+    /// What trying it showed; `None`: it is part of the program.
+    pub trial: Option<Trial>,
     /// `None`: it is part of the program, nothing of it is on the disk.
     pub directory: Option<PathBuf>,
 }
@@ -129,7 +130,7 @@ impl Added {
             assumed: None,
             already_there: true,
             kin_of: Some(model.manifest.name.clone()),
-            trial_ms: None,
+            trial: None,
             directory: None,
         }
     }
@@ -177,11 +178,20 @@ pub fn add(state: &StateDirectory, file: &Path, options: &AddOptions) -> Result<
     // What somebody else measured of another file is not this one's.
     manifest.int8 = None;
     initialise(&library_path(options.onnxruntime.as_deref()))?;
-    let trial_ms = Some(try_out(&prepared.bytes, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?);
+    let trial = trial::run(&prepared, &manifest).map_err(|error| StoreError::Trial { path: file.into(), error })?;
     let (directory, there) = write(state, &manifest, &prepared.bytes)?;
     let already_there = there.is_some();
     let manifest = there.unwrap_or(manifest);
-    Ok(Added { manifest, report: prepared.report, recognised_by, assumed, already_there, kin_of, trial_ms, directory: Some(directory) })
+    Ok(Added {
+        manifest,
+        report: prepared.report,
+        recognised_by,
+        assumed,
+        already_there,
+        kin_of,
+        trial: Some(trial),
+        directory: Some(directory),
+    })
 }
 
 /// `None`: no bundled model has this name.
@@ -318,33 +328,6 @@ fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, StoreError> {
         });
     }
     Ok(bytes)
-}
-
-/// Runs a model once on a grey picture and compares what really comes out with the layout. Returns milliseconds.
-fn try_out(bytes: &[u8], manifest: &Manifest) -> Result<f64, EngineError> {
-    let mut network = OnnxNetwork::load(bytes, manifest, 1)?;
-    let input = &manifest.input;
-    let free = input.multiple_of * 64u32.div_ceil(input.multiple_of);
-    let (width, height) = (input.width.unwrap_or(free) as usize, input.height.unwrap_or(free) as usize);
-    let grey = |c: usize| std::iter::repeat_n((128.0 - input.mean[c]) * input.scale[c], width * height);
-    let picture: Vec<f32> = (0..3).flat_map(grey).collect();
-    let mut wrong = None;
-    let started = Instant::now();
-    let mut took_ms = 0.0;
-    network.run(&picture, [1, 3, height, width], &mut |outputs| {
-        took_ms = started.elapsed().as_secs_f64() * 1e3;
-        wrong = outputs.iter().zip(manifest.decode.widths(manifest.task)).find_map(|(output, width)| {
-            if output.shape.last() != Some(&width) {
-                return Some(format!("output `{}` came out as {:?}, its last dimension must be {width}", output.name, output.shape));
-            }
-            let bad = output.data.iter().find(|v| !v.is_finite())?;
-            Some(format!("output `{}` holds {bad} for a grey picture", output.name))
-        });
-    })?;
-    match wrong {
-        Some(reason) => Err(EngineError::Run { model: manifest.name.clone(), reason }),
-        None => Ok(took_ms),
-    }
 }
 
 /// Writes a model whole or not at all. The very same that was there already is left as it is, and its manifest returned.

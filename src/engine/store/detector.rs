@@ -198,7 +198,7 @@ fn make(
 /// Why 8 bits lose too much, if they do.
 fn refusal(fp32: &[Recall], int8: &[Recall]) -> Option<String> {
     let wide = fp32.iter().zip(int8).filter(|(fp32, _)| fp32.width_px >= LEAST_PX);
-    let lost = wide.filter(|(fp32, int8)| fp32.share() - int8.share() > LARGEST_LOSS).map(|(fp32, int8)| {
+    let lost = wide.filter(|(fp32, int8)| fp32.share() - int8.share() > LARGEST_LOSS + f64::from(f32::EPSILON)).map(|(fp32, int8)| {
         format!("of faces {} px wide {:.1} % are found in int8, {:.1} % in fp32", fp32.width_px, 100.0 * int8.share(), 100.0 * fp32.share())
     });
     let lost: Vec<String> = lost.collect();
