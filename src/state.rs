@@ -11,7 +11,7 @@
 //!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
 //!         gallery/shards/*.shard  the same templates as the vault, as sealed, a file for each purpose and model: `gallery/shard/mod.rs`
 //!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
-//!         clock.json            how far the wall clock has been believed; see `gallery/leap.rs`
+//!         clock.json            how far the wall clock has been believed; see `policy/leap.rs`
 //!         control.sock          unless the state directory is the default: then /run/placard/control.sock
 //! ```
 

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::config::load::{ConfigError, Loaded};
 use crate::config::schema::Stream;
 use crate::config::source::SourceSpec;
+use crate::emit::record::Record;
 use crate::engine::manifest::Task;
 use crate::engine::store::{self, StoreError};
 use crate::engine::{EngineError, Network};
@@ -40,6 +43,10 @@ pub struct Plan {
     pub state: StateDirectory,
     pub clock: SharedClock,
     pub sources: Sources,
+    /// Of what was refused and erased; one for all plans of a site, so that what could not be recorded yet outlives a reload.
+    pub record: Record,
+    /// Said in the status while as many persons are stored as a filing is near.
+    pub near_filing: Arc<ArcSwapOption<String>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +86,15 @@ pub struct Prepared {
 
 impl Plan {
     pub fn new(pipeline: &Path, state: StateDirectory, clock: SharedClock) -> Result<Self, StartError> {
-        Ok(Self { loaded: crate::config::load::load(pipeline)?, state, clock, sources: Sources::Configured })
+        let record = Record::of(&state);
+        Ok(Self {
+            loaded: crate::config::load::load(pipeline)?,
+            state,
+            clock,
+            sources: Sources::Configured,
+            record,
+            near_filing: Arc::default(),
+        })
     }
 
     /// The same plan with the pipeline file read anew.

@@ -18,7 +18,7 @@ use crate::decide::answers::Answers;
 use crate::decide::worker::DecideCounters;
 use crate::detect::worker::LastLook;
 use crate::emit::emitter::Emitter;
-use crate::emit::record::{Entry, Record};
+use crate::emit::record::Entry;
 use crate::emit::worker::Recent;
 use crate::engine::Network;
 use crate::engine::manifest::Decode;
@@ -31,9 +31,11 @@ use crate::gallery::vault::Vault;
 use crate::ingest::{HealthSnapshot, IngestCounters, Outlet, SourceState, StreamHealth};
 use crate::latency::Latencies;
 use crate::mask_check::MaskCounters;
+use crate::policy::enrolment::Filing;
 use crate::policy::facts::{Register, Site};
 use crate::policy::intended_use::SiteGuard;
 use crate::policy::pending::PendingWithdrawals;
+use crate::policy::profile::Library;
 use crate::policy::worker::PolicyHandle;
 use crate::progress::ProgressRegistry;
 use crate::queue::Ring;
@@ -143,9 +145,13 @@ fn reload(plan: &Plan, set: &GallerySet, key: &SiteKey, stop: &Shutdown) -> Resu
     {
         tracing::warn!(%error, "the gallery's shards could not be made; the vault is read instead, which takes longer");
     }
+    let regime = Library::of_site(&plan.state).regime_of(&register, plan.clock.utc()).ok();
+    let persons = vault.subjects().map_err(|e| failed(&e))?.len();
+    let warning = regime.and_then(|regime| Filing::of(&regime.values)?.warning(persons));
+    plan.near_filing.store(warning.map(Arc::new));
     let reloaded = set.reload(&vault, &register, plan.clock.utc()).map_err(|e| failed(&e))?;
     if erased > 0 {
-        Record::of(&plan.state).note(Entry::subjects_over(erased), plan.clock.utc());
+        plan.record.note(Entry::subjects_over(erased), plan.clock.utc());
         // The keys are gone already; now the freed pages, with what they opened.
         vault.rewrite().map_err(|e| failed(&e))?;
     }

@@ -5,15 +5,18 @@
 //!       └────────────────────────── waits, for a few seconds ◀── answer ── journal, durable ◀────────────────┘
 //! ```
 //!
-//! Whatever goes wrong (no leave, no consent, nobody enrolled, no face, no room in the journal's queue, a thread that hangs) is no match.
+//! Whoever hangs up ends their claim by that. Whatever goes wrong (no leave, no consent, nobody enrolled, no face, no room in the journal's queue, a thread that hangs) is no match.
 
 use std::time::Duration;
 
+use crossbeam::channel::TryRecvError;
+use crossbeam::select;
+
 use super::Appliance;
-use crate::console::ActionError;
 use crate::console::view::VerificationView;
+use crate::console::{ActionError, Gone};
 use crate::decide::answers::Answer;
-use crate::emit::record::{Entry, Record};
+use crate::emit::record::Entry;
 use crate::frame::StreamIndex;
 use crate::policy::claim::Claim;
 use crate::policy::rules::{Reason, Rule};
@@ -38,12 +41,15 @@ impl Appliance {
     fn refuse_claim(&self, stream: &str, reason: &Reason) -> ActionError {
         let purpose = Purpose::access_verification().to_string();
         let entry = Entry { purpose, stream: stream.to_owned(), ..Entry::refused(reason.rule.name(), &reason.fact) };
-        let state = self.plan.lock().state.clone();
-        Record::of(&state).note(entry, self.clock.utc());
+        let record = self.plan.lock().record.clone();
+        record.note(entry, self.clock.utc());
         ActionError::Refused(format!("refused: {reason}"))
     }
 
-    pub(super) fn verify_claim(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
+    pub(super) fn verify_claim(&self, stream: &str, person: &str, within: Duration, gone: &Gone) -> Result<VerificationView, ActionError> {
+        if gone.try_recv() == Err(TryRecvError::Disconnected) {
+            return Err(ActionError::Failed("whoever asked has hung up".to_owned()));
+        }
         let plane = self.running()?;
         let Some(index) = plane.streams.iter().position(|s| *s.name == *stream) else {
             let known: Vec<String> = plane.streams.iter().map(|s| format!("`{}`", s.name)).collect();
@@ -66,12 +72,19 @@ impl Appliance {
         })?;
         let open = Open { policy: &plane.policy, claim };
         if !galleries.knows(&Purpose::access_verification(), &open.claim.subject) {
+            // Before anything that may wait, such as the record's lock.
+            drop(open);
             let fact = format!("`{person}` is not enrolled for `access-verification`");
             let reason = Reason::new(Rule::SubjectEnrolled, fact, "let them in another way; or enrol them (`placard enrol`)");
             return Err(self.refuse_claim(stream, &reason));
         }
         let left_ns = open.claim.until.since_ns(self.clock.monotonic());
-        let answer = expected.receiver.recv_timeout(Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0))).ok();
+        let answer = select! {
+            recv(expected.receiver) -> answer => answer.ok(),
+            // Nobody is measured for whoever has gone.
+            recv(gone) -> _hung_up => None,
+            default(Duration::from_nanos(u64::try_from(left_ns).unwrap_or(0))) => None,
+        };
         let subject = open.claim.subject.to_string();
         drop(open);
         let view = told(answer);

@@ -10,16 +10,16 @@ use crate::console::view::{
     AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
     StreamChange, StreamView, TransitionView, VerificationView,
 };
-use crate::console::{ActionError, Appliance as Console, InspectionNote};
+use crate::console::{ActionError, Appliance as Console, Gone, InspectionNote};
 use crate::counters::{Counters, Reading};
 use crate::frame::StreamIndex;
-use crate::gallery::leap;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
 use crate::policy::alternatives::heartbeat_s;
 use crate::policy::board::{Approvals, StreamPolicy};
-use crate::policy::facts::{Consent, Order, PurposeFact, Register, Site, Withdrawal};
+use crate::policy::facts::{Authorisation, Consent, Order, PurposeFact, Register, Site, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected};
+use crate::policy::leap;
 use crate::policy::lease::MAX_LEASE;
 use crate::policy::profile::Library;
 use crate::policy::store::{Outcome, Request, StoreError};
@@ -139,7 +139,11 @@ impl Appliance {
         for (sign, failure) in plane.policy.unwritten_withdrawals() {
             alarms.push(format!("The withdrawal of sign `{sign}` holds, but is not in the register and ends with a restart: {failure}"));
         }
-        let state = self.plan.lock().state.clone();
+        let (state, near_filing) = {
+            let plan = self.plan.lock();
+            (plan.state.clone(), plan.near_filing.load_full())
+        };
+        alarms.extend(near_filing.map(|warning| format!("{warning}.")));
         if let Err(error) = leap::standing(&state, self.clock.now()) {
             alarms.push(format!("Nothing is erased: {error}."));
         }
@@ -193,9 +197,9 @@ fn action_error(error: PolicyError) -> ActionError {
 }
 
 /// What the templates of whoever is enrolled may rest on. `None`: it cannot be read.
-fn records(plane: &Plane) -> Option<(Vec<Consent>, Vec<Order>, Vec<PurposeFact>)> {
+fn records(plane: &Plane) -> Option<(Vec<Consent>, Vec<Order>, Vec<PurposeFact>, Vec<Authorisation>)> {
     let register = plane.policy.register().ok()?.register().clone();
-    Some((register.consents, register.orders, register.purposes))
+    Some((register.consents, register.orders, register.purposes, register.authorisations))
 }
 
 impl Console for Appliance {
@@ -340,7 +344,7 @@ impl Console for Appliance {
             (!same).then(|| StreamChange { stream: new.name.to_string(), before, after, reason: new.reason.to_string() })
         };
         let streams = before.iter().zip(&plane.policy.snapshot()).filter_map(changed).collect();
-        // Who is enrolled may rest on what is another now: a consent that was withdrawn, an order that was ended.
+        // Who is enrolled may rest on what is another now: a consent that was withdrawn, an order that was ended, an authorisation refused.
         if matches!(outcome, Outcome::InForce { .. }) && (records_before.is_none() || records(&plane) != records_before) {
             let plan = self.plan.lock().clone();
             if let Err(error) = plane.reload_galleries(&plan) {
@@ -367,8 +371,8 @@ impl Console for Appliance {
         Ok(AlternativeView { alternative: alternative.to_owned(), zone: declared.zone.clone(), counts_s })
     }
 
-    fn verify(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
-        self.verify_claim(stream, person, within)
+    fn verify(&self, stream: &str, person: &str, within: Duration, gone: &Gone) -> Result<VerificationView, ActionError> {
+        self.verify_claim(stream, person, within, gone)
     }
 
     fn reload(&self) -> Result<ReloadView, ActionError> {

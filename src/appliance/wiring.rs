@@ -27,11 +27,9 @@ use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
 use crate::emit::emitter::{self, Emitter};
 use crate::emit::journal::retention::Retention;
-use crate::emit::record::Record;
 use crate::emit::{self, StreamNames, Telling};
 use crate::engine::Network;
 use crate::frame::StreamIndex;
-use crate::gallery::leap;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::ingest::{self, Outlet};
@@ -41,6 +39,7 @@ use crate::mask_check::{MaskClassifier, MaskCounters, Tally};
 use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::Register;
 use crate::policy::intended_use::SiteGuard;
+use crate::policy::leap;
 use crate::policy::lease::LeaseTable;
 use crate::policy::profile::Library;
 use crate::policy::worker::PolicyThread;
@@ -183,7 +182,7 @@ impl<'a> Wiring<'a> {
         let config = &self.plan.loaded.pipeline.emit;
         let failed = |e: emitter::StartError| StartError::Step(e.to_string());
         let (sender, tasks) = bounded::<Telling>(config.journal.queue_events);
-        let state = self.plan.state.clone();
+        let (state, policy) = (self.plan.state.clone(), self.running.policy.clone());
         // The zones as they are at the start; a reload reads them anew. A register that cannot be read keeps every stream dark anyway.
         let register = Register::load(&self.plan.state.register()).unwrap_or_default();
         let zone = |name: &str| register.areas.iter().find(|a| a.stream == name).map(|a| a.zone.as_str().into());
@@ -199,6 +198,8 @@ impl<'a> Wiring<'a> {
                     let known = state.clock().exists();
                     leap::believe(&state, now).is_ok() && known
                 }),
+                refused: Box::new(move || policy.refused_uses()),
+                keep_record: Duration::from_secs(u64::from(config.record.retain_days) * 86_400),
             },
             context: emit::Context { streams, table: self.leases.id() },
             sinks: emitter::sinks(config, &self.plan.loaded.pipeline.name).map_err(failed)?,
@@ -210,7 +211,7 @@ impl<'a> Wiring<'a> {
             clock: Arc::clone(&self.clock),
             progress: self.progress.clone(),
             shutdown: self.running.stop_sinks.clone(),
-            record: Some(Record::of(&self.plan.state)),
+            record: Some(self.plan.record.clone()),
         };
         self.emitter = Some(Emitter::start(tasks, settings).map_err(failed)?);
         Ok(sender)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::policy::facts::Register;
-use crate::policy::store::Outcome;
+use crate::policy::store::{Hold, Outcome};
 
 /// The person behind `sudo`, if there is one.
 pub(super) fn login() -> String {
@@ -19,7 +19,10 @@ pub(super) fn outcome_text(outcome: &Outcome, register: &Register) -> String {
         Outcome::InForce { seq, stand_ins: true, .. } => {
             format!("in force (change {seq}), signed by the two stand-ins: nobody approved it, and it counts in no operational site")
         }
-        Outcome::InForce { seq, .. } => format!("in force (change {seq})"),
+        Outcome::InForce { seq, held, .. } => {
+            let held: String = held.iter().map(held_text).collect();
+            format!("in force (change {seq}){held}")
+        }
         Outcome::Pending { proposal, needs, signed } => {
             let who: Vec<&str> =
                 register.people.iter().filter(|p| needs.roles().iter().any(|r| p.roles.contains(r))).map(|p| &*p.id).collect();
@@ -35,12 +38,21 @@ pub(super) fn outcome_text(outcome: &Outcome, register: &Register) -> String {
     }
 }
 
+/// What a stop keeps dark beside what it stops.
+fn held_text(hold: &Hold) -> String {
+    let Hold { stream, objection } = hold;
+    format!(
+        "\n  stream `{stream}` is paused as a whole: without that another zone or purpose of it could be lit by this stop. When two approvers have \
+         looked at that: `placard objection settle {objection}`"
+    )
+}
+
 pub(super) fn outcome_json(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Unchanged => json!({ "state": "unchanged" }),
         Outcome::Rejected { proposal } => json!({ "state": "rejected", "proposal": proposal }),
-        Outcome::InForce { seq, proposal, stand_ins } => {
-            json!({ "state": "in-force", "change": seq, "proposal": proposal, "stand_ins": stand_ins })
+        Outcome::InForce { seq, proposal, stand_ins, held } => {
+            json!({ "state": "in-force", "change": seq, "proposal": proposal, "stand_ins": stand_ins, "held": held })
         }
         Outcome::Pending { proposal, needs, signed } => {
             json!({ "state": "waits", "proposal": proposal, "needs": needs.describe(), "signatures": needs.signatures(), "signed": signed })

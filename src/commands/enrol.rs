@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::list::Entry;
 use super::exits::{key_failed, present};
+use super::gallery::warn_of_filing;
 use super::owner::hand_over;
 use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
 use super::record::erased;
@@ -26,13 +27,13 @@ use crate::console::view::ReloadView;
 use crate::embedding::Embedding;
 use crate::gallery::SubjectId;
 use crate::gallery::identities::Identities;
-use crate::gallery::leap::believe;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
 use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::enrolment::eligible::{Declared, Eligible};
 use crate::policy::facts::{Mode, Site};
+use crate::policy::leap::believe;
 use crate::policy::profile::Library;
 use crate::policy::rules::Reason;
 use crate::policy::store::Present;
@@ -191,6 +192,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
         show::sum(context.json, enrolled, refused)?;
     }
     if enrolled > 0 {
+        warn_of_filing(context)?;
         tell_service(&context.state);
     }
     Ok(if refused == 0 { Exit::Success } else { Exit::Refused })

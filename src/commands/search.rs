@@ -74,7 +74,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     };
     let vault = Vault::open_patiently(&context.state, &key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
     let mut loaded = vault.load_purpose(&args.purpose, &studio.model, clock.utc())?;
-    loaded.keep_standing(&|subject, consent| studio.desk.standing(&subject.0, consent));
+    loaded.keep_standing(&|enrolment| studio.desk.standing(enrolment));
     drop(vault);
     let (version, templates, other_model) = (loaded.version, loaded.templates.len(), loaded.other_model);
     studio.still_intended(&context.state)?;

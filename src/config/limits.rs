@@ -196,6 +196,7 @@ impl Check<'_> {
         self.path("emit.journal.directory", emit.journal.directory.as_mut());
         self.range("emit.journal.rotate_mib", emit.journal.rotate_mib);
         self.range("emit.journal.retain_days", emit.journal.retain_days);
+        self.range("emit.record.retain_days", emit.record.retain_days);
         self.range("emit.journal.queue_events", emit.journal.queue_events);
         if let Some(mqtt) = &mut emit.mqtt {
             self.address("emit.mqtt.url", &mqtt.url, &["mqtt://", "mqtts://"]);

@@ -11,7 +11,7 @@ pub const MAX_WORKERS: usize = 256;
 const _: () = assert!(MAX_STREAMS <= u16::MAX as usize);
 
 /// (key, least, greatest). `stream.x` stands for every stream's `x`.
-const RANGES: [(&str, f64, f64); 42] = [
+const RANGES: [(&str, f64, f64); 43] = [
     ("engine.detect_workers", 0.0, MAX_WORKERS as f64),
     ("engine.embed_workers", 0.0, MAX_WORKERS as f64),
     ("engine.search_threads", 1.0, MAX_WORKERS as f64),
@@ -43,6 +43,7 @@ const RANGES: [(&str, f64, f64); 42] = [
     ("decide.top_k", 1.0, 100.0),
     ("emit.journal.rotate_mib", 1.0, 4_096.0),
     ("emit.journal.retain_days", 2.0, 3_650.0),
+    ("emit.record.retain_days", 1_096.0, 3_653.0),
     ("emit.journal.queue_events", 1.0, 1_048_576.0),
     ("emit.webhook.timeout_ms", 100.0, 60_000.0),
     ("stream.detect_every", 1.0, 30.0),

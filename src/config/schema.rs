@@ -253,6 +253,8 @@ impl Default for Decide {
 pub struct Emit {
     /// The journal on the box: always on, always first.
     pub journal: Journal,
+    /// What was refused and what was erased: `record.jsonl` in the state directory.
+    pub record: Record,
     /// Publish to an MQTT broker.
     pub mqtt: Option<Mqtt>,
     /// POST to an HTTP endpoint.
@@ -276,6 +278,21 @@ pub struct Journal {
 impl Default for Journal {
     fn default() -> Self {
         Self { directory: None, rotate_mib: 64, retain_days: 30, queue_events: 1_024 }
+    }
+}
+
+/// `[emit.record]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Record {
+    /// What was refused and what was erased stays on record for as long, and a day more at most. No less than three years: so long must records of
+    /// processing be kept (PIPL Art. 56); other regimes ask for less. They name people, by opaque ids, so no longer than somebody may ask.
+    pub retain_days: u32,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { retain_days: 1_096 }
     }
 }
 

@@ -69,7 +69,14 @@ pub(super) fn router(appliance: Shared) -> Router {
 }
 
 async fn verify(app: State<Shared>, name: Path<String>, claimed: Query<Claimed>) -> Response {
-    act(app, move |a| a.verify(&name, &claimed.person, claimed.within())).await
+    let length = claimed.person.chars().count();
+    if length > MAX_PERSON_CHARS {
+        let error = format!("`person` has {length} characters; a subject's id, or its consent's, has {MAX_PERSON_CHARS} at most");
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error);
+    }
+    // Goes with this future: when the answer is given, or whoever asked has hung up.
+    let (_listening, gone) = crossbeam::channel::bounded(0);
+    act(app, move |a| a.verify(&name, &claimed.person, claimed.within(), &gone)).await
 }
 
 #[derive(Deserialize)]
@@ -106,6 +113,7 @@ impl Claimed {
     }
 }
 
+const MAX_PERSON_CHARS: usize = 128;
 const MAX_NAME_CHARS: usize = 200;
 const MAX_REASON_CHARS: usize = 1_000;
 

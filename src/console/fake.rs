@@ -13,7 +13,7 @@ use super::view::{
     AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
     StreamView, TransitionView, VerificationView,
 };
-use super::{ActionError, Addresses, Appliance, Console, InspectionNote};
+use super::{ActionError, Addresses, Appliance, Console, Gone, InspectionNote};
 use crate::counters::Counters;
 use crate::latency::{Latencies, StepSnapshot};
 use crate::policy::store::Request;
@@ -212,9 +212,14 @@ impl Appliance for Fake {
         self.said.lock().push(format!("beat {alternative}"));
         Ok(AlternativeView { alternative: alternative.to_owned(), zone: "gate".to_owned(), counts_s: 300 })
     }
-    fn verify(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError> {
+    fn verify(&self, stream: &str, person: &str, within: Duration, gone: &Gone) -> Result<VerificationView, ActionError> {
         self.said.lock().push(format!("verify {person} on {stream} within {} s", within.as_secs()));
         match person {
+            "slow" => {
+                let _disconnected = gone.recv();
+                self.said.lock().push("whoever asked has hung up".to_owned());
+                Ok(VerificationView::default())
+            }
             "anna" => Ok(VerificationView { stream: stream.to_owned(), outcome: "match".to_owned(), ..VerificationView::default() }),
             _ => Err(ActionError::Refused("`ben` has not consented [consent-given]; let them in another way".to_owned())),
         }

@@ -27,6 +27,9 @@ use crate::policy::store::Request;
 use public::PublicView;
 use view::{AlternativeView, ChangeView, Readiness, RegisterView, ReloadView, SignView, StatusView, TransitionView, VerificationView};
 
+/// Of whoever asked: nothing ever comes, and it is disconnected once they have hung up.
+pub type Gone = crossbeam::channel::Receiver<std::convert::Infallible>;
+
 /// What the console needs from the appliance. Reading methods return within milliseconds and take no lock that a worker holds for
 /// longer; the others may write to disk, and one waits for a face.
 pub trait Appliance: Send + Sync + 'static {
@@ -57,8 +60,9 @@ pub trait Appliance: Send + Sync + 'static {
     fn change_register(&self, request: Request) -> Result<ChangeView, ActionError>;
     /// A way in without a face works.
     fn beat_alternative(&self, alternative: &str) -> Result<AlternativeView, ActionError>;
-    /// Somebody in front of the stream's camera says that they are `person`: looks, for `within` at most, whether they are (1:1). Waits for that.
-    fn verify(&self, stream: &str, person: &str, within: Duration) -> Result<VerificationView, ActionError>;
+    /// Somebody in front of the stream's camera says that they are `person`: looks, for `within` at most, whether they are (1:1). Waits for that, and
+    /// no longer than whoever asked.
+    fn verify(&self, stream: &str, person: &str, within: Duration, gone: &Gone) -> Result<VerificationView, ActionError>;
     /// Reads the pipeline file and the register again; on any error everything stays as it was.
     fn reload(&self) -> Result<ReloadView, ActionError>;
     /// Opens the galleries again (after an enrolment or a deletion).

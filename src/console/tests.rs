@@ -299,3 +299,30 @@ fn the_public_page_is_read_only_and_knows_nothing_of_the_control_api() {
     }
     assert!(running.fake.said.lock().is_empty(), "nothing was done");
 }
+
+fn wait_until(what: &str, condition: &dyn Fn() -> bool) {
+    let (begun, pause) = (Instant::now(), crate::shutdown::Shutdown::new());
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited for: {what}");
+        pause.wait(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn whoever_hangs_up_is_not_waited_for_and_nobody_claims_in_long_words() {
+    let running = start();
+    let said = |text: &str| running.fake.said.lock().iter().any(|line| line.contains(text));
+    let mut stream = UnixStream::connect(running.client.socket()).expect("connects");
+    stream.write_all(b"POST /v1/streams/gate/verify?person=slow HTTP/1.1\r\nhost: placard\r\n\r\n").expect("asked");
+    wait_until("the claim is open", &|| said("verify slow"));
+    assert!(!said("hung up"));
+    drop(stream);
+    wait_until("it ends with its caller", &|| said("hung up"));
+    let long = "x".repeat(129);
+    let refused = running.client.post::<VerificationView>(&format!("/v1/streams/gate/verify?person={long}"));
+    assert!(
+        matches!(&refused, Err(ClientError::Declined { kind, message }) if kind == "invalid" && message.contains("128")),
+        "{refused:?}"
+    );
+    assert!(!said(&long));
+}

@@ -103,6 +103,7 @@ pub struct Emitter {
     /// What was found in the journal at the start.
     pub recovery: Recovery,
     head: JournalHead,
+    record: Option<Record>,
     sinks: Vec<SinkThread>,
     worker: Option<JoinHandle<()>>,
 }
@@ -120,6 +121,7 @@ impl Emitter {
         let head = journal.head();
         let source = Journal::source(&settings.directory);
         let (recent, counters) = (settings.recent, Arc::new(EmitCounters::default()));
+        let record = settings.record.clone();
         let worker = EmitWorker {
             tasks,
             journal,
@@ -149,7 +151,7 @@ impl Emitter {
         };
         let sinks = settings.sinks.into_iter().map(start_sink).collect::<Result<_, _>>().map_err(StartError::Thread)?;
         let thread = std::thread::Builder::new().name("emit".to_owned()).spawn(move || worker::run(worker)).map_err(StartError::Thread)?;
-        Ok(Self { recent, counters, recovery, head, sinks, worker: Some(thread) })
+        Ok(Self { recent, counters, recovery, head, record, sinks, worker: Some(thread) })
     }
 
     pub fn status(&self) -> EmitStatus {
@@ -172,7 +174,8 @@ impl Emitter {
         let status = self.status();
         let journal = status.journal_failing.map(|f| format!("The journal takes no events: {f}. Hits are queued, then shed."));
         let sinks = status.sinks.into_iter().filter_map(|s| s.failing.map(|f| format!("Events do not reach {}: {f}.", s.name)));
-        journal.into_iter().chain(sinks).collect()
+        let record = self.record.iter().filter_map(Record::fault);
+        journal.into_iter().chain(sinks).chain(record).collect()
     }
 
     /// Whether the journal takes events: part of `/ready`.
@@ -187,6 +190,7 @@ impl Emitter {
 
     pub fn visit_counters(&self, each: &mut dyn FnMut(&dyn Counters)) {
         each(&*self.counters);
+        self.record.iter().for_each(|record| each(record.counters()));
         self.sinks.iter().for_each(|s| each(&*s.counters));
     }
 

@@ -8,20 +8,54 @@
 //! or changing one, shows at the next. Whoever can write the file can write all of it anew: a witness for its end is the evidence
 //! log's affair. No picture, no embedding, no name; a person by their opaque id, if at all.
 //!
-//! Service and commands write it, one at a time (`flock`), and durably before they go on. What cannot be recorded is refused all the same.
+//! Service and commands write it, one at a time (`flock`), and durably before they go on. Nobody waits for a lock that somebody keeps: after
+//! [`PATIENCE`] it is a fault, which is told (log, alarm) and counted. What is to be erased is then not erased, for it must be on record first
+//! ([`Record::append`]); what is refused is refused all the same, and its lines wait in memory, [`MAX_WAITING`] of them, until the record can be
+//! written ([`Record::note`], [`Record::catch_up`]).
+//!
+//! Lines go when they are as old as `[emit.record] retain_days` (three years at least, which records of processing must be kept): the file is
+//! written anew beside the old one and renamed, and its first line says how many went, and holds the digest of the last of them, so that the rest still
+//! follows. Reading takes the lock where it can be had, and goes without where not: an end without a line break is being written, or was when the
+//! power went, and is no fault.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::journal::line::{self, MAX_LINE_BYTES};
 use crate::clock::{Stamp, Utc, format_utc};
-use crate::state::StateDirectory;
+use crate::policy::when::When;
+use crate::shutdown::Shutdown;
+use crate::state::{StateDirectory, replace_file};
+
+/// How long somebody else's lock is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(5);
+/// Lines that wait in memory; more are lost, and counted.
+const MAX_WAITING: usize = 256;
+/// Of one member of a line. Longer ones end in `…`.
+const MAX_CHARS: usize = 1_000;
+/// What begins a file whose older lines went.
+const RETIRED: &str = "retired";
+/// A line that is over goes when the oldest is so by this: the file is written anew once a day, not once a minute.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+crate::counters! {
+    pub struct RecordCounters for "record" {
+        faults: "Attempts to write record.jsonl that failed: what was refused waits to be written, what was to be erased stays.",
+        lost: "Lines that were never written, because too many waited.",
+    }
+}
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +63,7 @@ pub struct Entry {
     /// RFC 3339, UTC.
     #[serde(default)]
     pub at: String,
-    /// `refused` or `erased`.
+    /// `refused` or `erased`; `retired` in the first line of a file whose older lines went.
     pub what: String,
     /// Which rule said no; of what is erased, the reason.
     pub rule: String,
@@ -42,7 +76,7 @@ pub struct Entry {
     /// Who asked, as the system knows them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
-    /// SHA-256 of the line before this one, its end not counted; empty in the first.
+    /// SHA-256 of the line before this one, its end not counted; empty in the first; of a `retired` line, of the last one that went.
     #[serde(default)]
     pub previous: String,
 }
@@ -70,35 +104,115 @@ pub struct Broken {
     pub fault: String,
 }
 
+/// Cloneable; all clones share what waits to be written.
 #[derive(Clone, Debug)]
 pub struct Record {
     path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    counters: RecordCounters,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Dated already.
+    lines: VecDeque<Entry>,
+    why: String,
 }
 
 impl Record {
     pub fn of(state: &StateDirectory) -> Self {
-        Self { path: state.record() }
+        Self { path: state.record(), shared: Arc::default() }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Durable when it returns.
+    pub fn counters(&self) -> &RecordCounters {
+        &self.shared.counters
+    }
+
+    /// What waits to be recorded, and why; one sentence for an alarm.
+    pub fn fault(&self) -> Option<String> {
+        let waiting = self.shared.waiting.lock();
+        let (count, path) = (waiting.lines.len(), self.path.display());
+        (count > 0).then(|| format!("{count} refusals and erasures are not on record yet: {path}: {}.", waiting.why))
+    }
+
+    /// Durable when it returns, after everything that waited; on an error it is not on record, and nothing of it waits.
     pub fn append(&self, entry: Entry, now: Stamp<Utc>) -> io::Result<()> {
+        let mut waiting = self.shared.waiting.lock();
+        waiting.lines.push_back(dated(entry, now));
+        self.write_all(&mut waiting, PATIENCE).inspect_err(|_| drop(waiting.lines.pop_back()))
+    }
+
+    /// As [`append`](Self::append), for whoever refuses in any case: what cannot be written now waits, and that is said aloud.
+    pub fn note(&self, entry: Entry, now: Stamp<Utc>) {
+        let mut waiting = self.shared.waiting.lock();
+        // Whoever waited in vain a moment ago does not wait again.
+        let patience = if waiting.lines.is_empty() { PATIENCE } else { Duration::ZERO };
+        if waiting.lines.len() == MAX_WAITING {
+            let lost = waiting.lines.pop_front();
+            self.shared.counters.lost.increment();
+            tracing::error!(path = %self.path.display(), ?lost, "never recorded: too much waits");
+        }
+        waiting.lines.push_back(dated(entry.clone(), now));
+        if let Err(error) = self.write_all(&mut waiting, patience) {
+            tracing::error!(path = %self.path.display(), %error, rule = entry.rule, fact = entry.fact, "not recorded yet");
+        }
+    }
+
+    /// Writes what waits, if that can be done without waiting for anybody.
+    pub fn catch_up(&self) {
+        let mut waiting = self.shared.waiting.lock();
+        let count = waiting.lines.len();
+        if count > 0 && self.write_all(&mut waiting, Duration::ZERO).is_ok() {
+            tracing::info!(lines = count, "what waited is on record");
+        }
+    }
+
+    /// All that waits, durably, or nothing.
+    fn write_all(&self, waiting: &mut Waiting, patience: Duration) -> io::Result<()> {
+        let written = self.write(waiting.lines.make_contiguous(), patience);
+        match &written {
+            Ok(()) => waiting.lines.clear(),
+            Err(error) => {
+                self.shared.counters.faults.increment();
+                waiting.why = error.to_string();
+            }
+        }
+        written
+    }
+
+    fn write(&self, entries: &[Entry], patience: Duration) -> io::Result<()> {
         let new = !self.path.exists();
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
-        let mut file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?;
-        let (previous, torn) = last_line(&mut file)?;
-        let entry = Entry { at: format_utc(now), previous, ..entry };
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let mut file = self.locked(&options, FlockArg::LockExclusiveNonblock, patience)?;
+        let (mut previous, torn) = last_line(&mut file)?;
+        let end = file.seek(SeekFrom::End(0))?;
         let mut out = Vec::new();
         if torn {
             // A line that a power cut left half written stays, as a line of its own that does not hold.
             out.push(b'\n');
         }
-        line::seal(&serde_json::to_vec(&entry).map_err(io::Error::other)?, &mut out);
-        file.write_all(&out)?;
-        file.sync_data()?;
+        for entry in entries {
+            let from = out.len();
+            let entry = Entry { previous, ..entry.clone() };
+            line::seal(&serde_json::to_vec(&entry).map_err(io::Error::other)?, &mut out);
+            previous = digest(&out[from..out.len() - 1]);
+        }
+        let written = file.write_all(&out).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // So that another attempt does not find half of this one.
+            let _as_torn = file.set_len(end);
+            return Err(error);
+        }
         if new && let Some(directory) = self.path.parent() {
             // Made by root, it is the service's all the same.
             let owner = std::fs::metadata(directory)?;
@@ -110,28 +224,88 @@ impl Record {
         Ok(())
     }
 
-    /// As [`append`](Self::append), for whoever refuses in any case: a record that cannot be written is said aloud.
-    pub fn note(&self, entry: Entry, now: Stamp<Utc>) {
-        if let Err(error) = self.append(entry.clone(), now) {
-            tracing::error!(path = %self.path.display(), %error, rule = entry.rule, fact = entry.fact, "could not be recorded");
+    /// The file as it is now, locked: never one that was replaced while it was waited for.
+    fn locked(&self, options: &OpenOptions, how: FlockArg, patience: Duration) -> io::Result<Flock<File>> {
+        let (pause, mut left) = (Shutdown::new(), patience.as_millis() / PAUSE.as_millis());
+        loop {
+            let file = options.open(&self.path)?;
+            let inode = file.metadata()?.ino();
+            let taken = Flock::lock(file, how);
+            let replaced = || std::fs::metadata(&self.path).map_or(true, |now| now.ino() != inode);
+            match taken {
+                Ok(file) if !replaced() => return Ok(file),
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) if left > 0 => {
+                    left -= 1;
+                    pause.wait(PAUSE);
+                }
+                Ok(_) | Err((_, Errno::EWOULDBLOCK)) => {
+                    let who = "another process holds its lock (`fuser` says which): end it, or let it go on";
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, who));
+                }
+                Err((_, errno)) => return Err(errno.into()),
+            }
         }
+    }
+
+    /// Takes out the lines that are older than `keep`, once the oldest is so by a day: how many. The clock must be believed.
+    pub fn retire(&self, now: Stamp<Utc>, keep: Duration) -> io::Result<usize> {
+        // Looked at often, so nothing but its beginning is read.
+        let oldest = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            file => first_dated(&file?)?,
+        };
+        if oldest.is_none_or(|at| at.plus(keep).plus(DAY) > now) {
+            return Ok(0);
+        }
+        let mut file = self.locked(OpenOptions::new().read(true), FlockArg::LockExclusiveNonblock, PATIENCE)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let (mut going, mut from, mut last) = (0, 0, &bytes[..0]);
+        let (mut at, mut passed) = (0, 0);
+        for text in bytes.split_inclusive(|b| *b == b'\n') {
+            let stays = parsed(text).is_ok_and(|entry| entry.what != RETIRED && entry.date().is_none_or(|at| at.plus(keep) > now));
+            if stays {
+                break;
+            }
+            (at, passed) = (at + text.len(), passed + 1);
+            if parsed(text).is_ok() {
+                // What is damaged goes with what comes after it.
+                (going, from, last) = (passed, at, text);
+            }
+        }
+        if going == 0 {
+            return Ok(0);
+        }
+        let previous = digest(last.strip_suffix(b"\n").unwrap_or(last));
+        let fact = format!("{going} lines of this record that were older than {} days", keep.as_secs() / DAY.as_secs());
+        let entry = Entry { what: RETIRED.to_owned(), rule: "retention".to_owned(), fact, previous, ..Entry::default() };
+        let mut anew = Vec::new();
+        line::seal(&serde_json::to_vec(&dated(entry, now)).map_err(io::Error::other)?, &mut anew);
+        anew.extend_from_slice(&bytes[from..]);
+        replace_file(&self.path, &anew, 0o600)?;
+        Ok(going)
     }
 
     /// Every line that holds, oldest first, and what does not. No file: nothing was ever recorded.
     pub fn read(&self) -> io::Result<(Vec<Entry>, Vec<Broken>)> {
+        // Held while it is read, so that nobody writes meanwhile; who must not wait for it reads what is there.
+        let locked = self.locked(OpenOptions::new().read(true), FlockArg::LockSharedNonblock, PATIENCE);
         let bytes = match std::fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
             other => other?,
         };
+        drop(locked);
         let (mut entries, mut broken, mut previous) = (Vec::new(), Vec::new(), String::new());
-        let mut lines: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
-        if lines.last().is_some_and(|l| l.is_empty()) {
-            lines.pop();
-        }
-        for (index, text) in lines.into_iter().enumerate() {
+        for (index, text) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
+            // Without an end it is being written, or was when the power went: nobody was told that it is there.
+            let Some(text) = text.strip_suffix(b"\n") else { break };
             let mut fault = |fault: String| broken.push(Broken { file: self.path.display().to_string(), line: index + 1, fault });
-            let opened = line::open(text).map_err(|e| e.to_string());
-            match opened.and_then(|json| serde_json::from_slice::<Entry>(&json).map_err(|e| e.to_string())) {
+            match parsed(text) {
+                Ok(entry) if index == 0 && entry.what == RETIRED => {
+                    previous.clone_from(&entry.previous);
+                    entries.push(entry);
+                    continue;
+                }
                 Ok(entry) => {
                     if entry.previous != previous {
                         fault("it does not follow the line before it: something was taken out, put in or changed".to_owned());
@@ -144,6 +318,36 @@ impl Record {
         }
         Ok((entries, broken))
     }
+}
+
+impl Entry {
+    fn date(&self) -> Option<Stamp<Utc>> {
+        self.at.parse::<When>().ok().map(|when| when.at())
+    }
+}
+
+/// As it is written: with its date, and no longer than need be.
+fn dated(entry: Entry, now: Stamp<Utc>) -> Entry {
+    let short = |text: String| match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    };
+    let Entry { what, rule, fact, purpose, stream, by, previous, .. } = entry;
+    let [fact, purpose, stream, by] = [fact, purpose, stream, by].map(short);
+    Entry { at: format_utc(now), what, rule, fact, purpose, stream, by, previous }
+}
+
+fn parsed(text: &[u8]) -> Result<Entry, String> {
+    let json = line::open(text.strip_suffix(b"\n").unwrap_or(text)).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&json).map_err(|e| e.to_string())
+}
+
+/// When the oldest line that says so was written.
+fn first_dated(file: &File) -> io::Result<Option<Stamp<Utc>>> {
+    let mut start = Vec::new();
+    file.take(MAX_LINE_BYTES as u64).read_to_end(&mut start)?;
+    let mut dates = start.split_inclusive(|b| *b == b'\n').filter_map(|text| parsed(text).ok());
+    Ok(dates.find(|entry| entry.what != RETIRED).and_then(|entry| entry.date()))
 }
 
 fn digest(line: &[u8]) -> String {
@@ -165,40 +369,4 @@ fn last_line(file: &mut File) -> io::Result<(String, bool)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Stamp<Utc> = Stamp::from_ns(1_795_292_218_123_000_000);
-
-    #[test]
-    fn lines_follow_each_other_and_what_was_touched_shows() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let record = Record { path: directory.path().join("record.jsonl") };
-        assert_eq!(record.read().expect("nothing yet"), (vec![], vec![]));
-        for i in 0..4 {
-            let entry = Entry { purpose: "access-verification".to_owned(), ..Entry::refused("verification-only", format!("n {i}")) };
-            record.append(entry, NOW).expect("writes");
-        }
-        record.append(Entry::erased("retention", "events-00000001.jsonl"), NOW).expect("writes");
-        let (entries, broken) = record.read().expect("reads");
-        assert!(broken.is_empty() && entries.len() == 5 && entries[4].what == "erased", "{broken:?}");
-        assert_eq!((&*entries[0].previous, &*entries[2].fact, &*entries[3].at), ("", "n 2", "2026-11-21T20:16:58.123Z"));
-
-        let whole = std::fs::read_to_string(record.path()).expect("text");
-        let without_third: String = whole.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| format!("{l}\n")).collect();
-        std::fs::write(record.path(), without_third).expect("written");
-        assert_eq!(record.read().expect("reads").1.iter().map(|b| b.line).collect::<Vec<_>>(), [3]);
-        std::fs::write(record.path(), whole.replace("n 1", "n 9")).expect("written");
-        assert_eq!(
-            record.read().expect("reads").1.iter().map(|b| b.line).collect::<Vec<_>>(),
-            [2, 3],
-            "neither it nor the one after it holds"
-        );
-
-        // A power cut in the middle of a line: the next is written, and says what it follows.
-        std::fs::write(record.path(), &whole[..whole.len() - 9]).expect("written");
-        record.append(Entry::refused("purpose-named", "after"), NOW).expect("writes");
-        let (entries, broken) = record.read().expect("reads");
-        assert_eq!((entries.len(), broken.len(), &*entries[4].fact, broken[0].line), (5, 1, "after", 5));
-    }
-}
+mod tests;

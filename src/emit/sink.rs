@@ -146,6 +146,12 @@ impl SinkThread {
     }
 }
 
+enum Delivered {
+    Yes,
+    No,
+    PerhapsErased,
+}
+
 struct Saved {
     /// Delivered since the cursor was saved.
     events: u32,
@@ -167,19 +173,27 @@ struct Runner {
 impl Runner {
     fn run(&mut self) {
         let Some(mut reader) = self.open_reader() else { return };
+        let mut erasures = self.settings.head.erasures();
         while !self.settings.shutdown.is_requested() {
-            *self.cursor.lock() = reader.position();
+            let place = reader.position();
+            *self.cursor.lock() = place;
+            let so_far = self.settings.head.erasures();
+            if std::mem::replace(&mut erasures, so_far) != so_far {
+                reader.read_again(place);
+            }
             let end = self.settings.head.end();
             match reader.next(end) {
-                Ok(Some(Item::Record(record))) => {
-                    if !self.deliver(&record) {
-                        // Shutdown before it was delivered: the cursor stays before it.
-                        break;
+                Ok(Some(Item::Record(record))) => match self.deliver(&record, erasures) {
+                    // Shutdown before it was delivered: the cursor stays before it.
+                    Delivered::No => break,
+                    Delivered::PerhapsErased => reader.read_again(place),
+                    Delivered::Yes => {
+                        *self.cursor.lock() = record.end;
+                        self.saved.events += 1;
+                        self.save_if_due();
                     }
-                    *self.cursor.lock() = record.end;
-                    self.saved.events += 1;
-                    self.save_if_due();
-                }
+                },
+                Ok(Some(Item::Erased(_))) => {}
                 Ok(Some(Item::Corrupt(corrupt))) => {
                     self.counters.corrupt_lines.increment();
                     tracing::warn!(sink = self.sink.name(), %corrupt, "damaged journal line skipped");
@@ -234,15 +248,15 @@ impl Runner {
         }
     }
 
-    /// Tries until it is delivered (true) or shutdown is requested (false).
-    fn deliver(&mut self, record: &Record) -> bool {
+    /// Tries until it is delivered, or shutdown is requested, or events were erased since `erasures`: perhaps it is one of them.
+    fn deliver(&mut self, record: &Record, erasures: u64) -> Delivered {
         let name = self.sink.name();
         loop {
             match self.sink.deliver(record) {
                 Ok(()) => {
                     self.recovered();
                     self.counters.delivered.increment();
-                    return true;
+                    return Delivered::Yes;
                 }
                 Err(error) => {
                     // Once per outage, and once per event that is refused: a broker that is down for a day makes one line.
@@ -251,7 +265,10 @@ impl Runner {
                     }
                     self.counters.errors.increment();
                     if self.pause(&error.to_string()) {
-                        return false;
+                        return Delivered::No;
+                    }
+                    if self.settings.head.erasures() != erasures {
+                        return Delivered::PerhapsErased;
                     }
                 }
             }

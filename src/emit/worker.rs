@@ -7,24 +7,29 @@
 //!
 //! It ends when the sender hangs up, after one last attempt to write what it holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 use super::backoff::{Backoff, Pauses};
 use super::event::Event;
 use super::journal::Journal;
-use super::journal::retention::Retention;
+use super::journal::erasure::Erased;
+use super::journal::retention::{Retention, Retired};
 use super::record::{Entry, Record};
 use super::{Context, EmitError, Permitted, Telling, emit_group};
-use crate::clock::{Monotonic, SharedClock, Stamp};
+use crate::clock::{Monotonic, SharedClock, Stamp, Utc};
 use crate::decide::Verified;
 use crate::decide::answers::{Answer, Answers};
 use crate::latency::StepRecorder;
 use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, TellVerified, Verify, Withheld};
+use crate::policy::refused::RefusedUse;
+use crate::policy::when::When;
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 
@@ -43,6 +48,7 @@ crate::counters! {
         groups: "Groups of events made durable together.",
         withheld: "Hits and mask checks' answers told to nobody because no permit to tell them was live at that moment, or another than they were found under.",
         rejected: "Hits and answers that could not be written as an event: always a fault in this program.",
+        events_erased: "Events that were erased before their time, because the use that they came of was refused.",
         files_retired: "Files of the journal that were removed because their events were as old as events may become.",
         journal_errors: "Attempts to write the journal that failed; the events stayed queued.",
         abandoned: "Events not acknowledged when the service stopped while the journal failed.",
@@ -50,9 +56,10 @@ crate::counters! {
 }
 
 /// The newest events, for whoever looks. Lossy and bounded on purpose: the journal is the record.
+/// No event is here for longer than the journal keeps it, by the monotonic clock.
 #[derive(Debug, Default)]
 pub struct Recent {
-    events: Mutex<VecDeque<Arc<Event>>>,
+    events: Mutex<VecDeque<(Stamp<Monotonic>, Arc<Event>)>>,
     subscribers: Mutex<Vec<Sender<Arc<Event>>>>,
 }
 
@@ -60,7 +67,16 @@ impl Recent {
     /// The newest `limit` events, newest last.
     pub fn newest(&self, limit: usize) -> Vec<Arc<Event>> {
         let events = self.events.lock();
-        events.iter().skip(events.len().saturating_sub(limit)).cloned().collect()
+        events.iter().skip(events.len().saturating_sub(limit)).map(|(_, event)| Arc::clone(event)).collect()
+    }
+    /// Forgets what is as old as events may become.
+    fn retire(&self, now: Stamp<Monotonic>, keep: Duration) {
+        let mut events = self.events.lock();
+        while events.pop_front_if(|(at, _)| at.plus(keep) <= now).is_some() {}
+    }
+    /// Forgets what `chosen` picks.
+    fn forget(&self, chosen: impl Fn(&Event) -> bool) {
+        self.events.lock().retain(|(_, event)| !chosen(event));
     }
     /// Every event from now on; one who does not keep up misses some.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Arc<Event>> {
@@ -72,12 +88,12 @@ impl Recent {
     pub fn close(&self) {
         self.subscribers.lock().clear();
     }
-    fn publish(&self, event: &Arc<Event>) {
+    fn publish(&self, event: &Arc<Event>, now: Stamp<Monotonic>) {
         let mut events = self.events.lock();
         if events.len() == RECENT_EVENTS {
             events.pop_front();
         }
-        events.push_back(Arc::clone(event));
+        events.push_back((now, Arc::clone(event)));
         drop(events);
         self.subscribers.lock().retain(|s| !matches!(s.try_send(Arc::clone(event)), Err(e) if e.is_disconnected()));
     }
@@ -107,7 +123,15 @@ pub struct EmitWorker<T> {
 
 /// Runs until the sender hangs up.
 pub fn run<T: Into<Telling>>(worker: EmitWorker<T>) {
-    let mut runner = Runner { worker, pending: VecDeque::new(), backoff: Backoff::new(JOURNAL_PAUSES), retired_at: None };
+    let mut runner = Runner {
+        worker,
+        pending: VecDeque::new(),
+        backoff: Backoff::new(JOURNAL_PAUSES),
+        retired_at: None,
+        noted: BTreeSet::new(),
+        erased_for: Arc::default(),
+        erase_failed_at: None,
+    };
     while runner.gather() {
         if runner.commit_all() {
             continue;
@@ -161,6 +185,12 @@ struct Runner<T> {
     backoff: Backoff,
     /// When it was last looked for events that are over.
     retired_at: Option<Stamp<Monotonic>>,
+    /// What was noted as about to be removed, so that what cannot be removed is noted once.
+    noted: BTreeSet<String>,
+    /// The refused uses of which nothing is left in the journal.
+    erased_for: Arc<Vec<RefusedUse>>,
+    /// When something of one could last not be erased.
+    erase_failed_at: Option<Stamp<Monotonic>>,
 }
 
 impl<T: Into<Telling>> Runner<T> {
@@ -184,26 +214,70 @@ impl<T: Into<Telling>> Runner<T> {
         true
     }
 
-    /// Removes what is over, once in a while.
+    /// Removes what is over, once in a while, and at once what came of a use that was refused.
     fn retire(&mut self) {
-        let EmitWorker { journal, retention, record, clock, counters, .. } = &mut self.worker;
+        self.erase_refused();
+        let EmitWorker { journal, retention, record, clock, counters, recent, .. } = &mut self.worker;
         let now = clock.now();
+        recent.retire(now.monotonic, retention.keep);
+        record.iter().for_each(|record| record.catch_up());
         if self.retired_at.is_some_and(|at| now.monotonic < at.plus(RETENTION_CHECK)) || !(retention.may_erase)(now) {
             return;
         }
         self.retired_at = Some(now.monotonic);
-        match journal.retire(now.utc, retention.keep) {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => {
+        if let Some(record) = record
+            && let Err(error) = record.retire(now.utc, retention.keep_record)
+        {
+            tracing::error!(path = %record.path().display(), %error, "what is over could not be taken out of the record; tried again");
+        }
+        let noted = &mut self.noted;
+        let mut note = |file: &str| noted_once(noted, record.as_ref(), Entry::erased("retention", file), now.utc);
+        match journal.retire(now.utc, retention.keep, &mut note) {
+            Ok(Retired { removed, failed }) => {
                 counters.files_retired.add(removed.len() as u64);
                 let days = retention.keep.as_secs() / 86_400;
-                for number in &removed {
-                    let entry = Entry::erased("retention", journal.name(*number));
-                    record.iter().for_each(|record| record.note(entry.clone(), now.utc));
+                if !removed.is_empty() {
+                    tracing::info!(files = ?removed, days, "events as old as events may become were removed from the journal");
                 }
-                tracing::info!(files = ?removed, days, "events as old as events may become were removed from the journal");
+                for (number, error) in failed {
+                    let file = journal.name(number);
+                    tracing::error!(file, %error, "a file of the journal, perhaps over, could not be dealt with; it is tried again");
+                }
             }
             Err(error) => tracing::error!(%error, "events that are over could not be removed from the journal"),
+        }
+    }
+
+    /// Erases what came of a use that was refused: once for each list of them, and again after a minute where something could not be.
+    fn erase_refused(&mut self) {
+        let EmitWorker { journal, retention, record, clock, counters, recent, .. } = &mut self.worker;
+        let (refused, now) = ((retention.refused)(), clock.now());
+        let waits = self.erase_failed_at.is_some_and(|at| now.monotonic < at.plus(RETENTION_CHECK));
+        if refused == self.erased_for || waits {
+            return;
+        }
+        recent.forget(|event| serde_json::to_vec(event).is_ok_and(|json| came_of(&json, &refused)));
+        let noted = &mut self.noted;
+        let mut note = |file: &str, events: u64| {
+            let entry = Entry::erased("authorisation-refused", format!("{events} events in {file}, which came of a use that was refused"));
+            noted_once(noted, record.as_ref(), entry, now.utc)
+        };
+        let done =
+            journal.erase(&|json| came_of(json, &refused), &mut note).unwrap_or_else(|error| vec![Erased { file: 0, events: Err(error) }]);
+        self.erase_failed_at = done.iter().any(|d| d.events.is_err()).then_some(now.monotonic);
+        for Erased { file, events } in done {
+            match events {
+                Ok(events) => {
+                    counters.events_erased.add(events);
+                    tracing::warn!(file = journal.name(file), events, "events were erased that came of a use that was refused");
+                }
+                Err(error) => {
+                    tracing::error!(file = journal.name(file), %error, "events of a refused use could not be erased; it is tried again");
+                }
+            }
+        }
+        if self.erase_failed_at.is_none() {
+            self.erased_for = refused;
         }
     }
 
@@ -256,7 +330,7 @@ impl<T: Into<Telling>> Runner<T> {
                     self.worker.counters.events.increment();
                     self.worker.recorder.record_ns(acknowledged.at.monotonic.since_ns(decided_at.monotonic));
                     self.worker.journey_recorder.record_ns(captured_at.latency_ns(acknowledged.at));
-                    self.worker.recent.publish(&acknowledged.event);
+                    self.worker.recent.publish(&acknowledged.event, acknowledged.at.monotonic);
                     // Recorded in any case; told only while the claim stands.
                     if let Telling::Verified(v) = &telling
                         && is_open(&self.worker.leases, v, acknowledged.at.monotonic)
@@ -315,6 +389,26 @@ impl<T: Into<Telling>> Runner<T> {
         });
         permits
     }
+}
+
+/// Puts on record, durably, what is about to be removed, unless that was done before.
+fn noted_once(noted: &mut BTreeSet<String>, record: Option<&Record>, entry: Entry, now: Stamp<Utc>) -> io::Result<()> {
+    let Some(record) = record.filter(|_| !noted.contains(&entry.fact)) else { return Ok(()) };
+    record.append(entry.clone(), now)?;
+    noted.insert(entry.fact);
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Made {
+    purpose: String,
+    decided_at: When,
+}
+
+/// Whether an event came of one of these uses.
+fn came_of(json: &[u8], refused: &[RefusedUse]) -> bool {
+    let Ok(Made { purpose, decided_at }) = serde_json::from_slice(json) else { return false };
+    purpose.parse().is_ok_and(|purpose| refused.iter().any(|r| r.covers(&purpose, decided_at.at())))
 }
 
 /// Whether the claim that it was compared for is still a part of its stream's lease.

@@ -14,7 +14,6 @@ pub mod exact;
 mod file;
 pub mod identities;
 mod keyring;
-pub mod leap;
 pub mod npy;
 pub mod purge;
 mod record;

@@ -4,17 +4,17 @@
 //! First the subject's key is destroyed, durably, and with it everything that was sealed under it; then its rows go. The file of names is
 //! written anew here, the vault by whoever holds it ([`Vault::rewrite`]), so that no freed page keeps either.
 //!
-//! Nothing is erased by a clock that cannot be believed (`gallery/leap.rs`): what it takes for expired is not searched either way, and an
+//! Nothing is erased by a clock that cannot be believed (`policy/leap.rs`): what it takes for expired is not searched either way, and an
 //! erasure cannot be taken back.
 //!
 //! Whoever calls holds the vault, and so does whoever enrols: no name is swept whose template is about to be written.
 
 use super::identities::Identities;
-use super::leap::{Disbelief, believe};
 use super::seal::SiteKey;
 use super::vault::{Vault, VaultError};
 use crate::clock::Now;
 use crate::policy::facts::Register;
+use crate::policy::leap::{Disbelief, believe};
 use crate::state::StateDirectory;
 
 /// Why nothing was erased.

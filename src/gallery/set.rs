@@ -21,7 +21,7 @@ use super::{Candidate, Scan, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
 use crate::frame::TableId;
-use crate::policy::enrolment::eligible::{rests_on_records, standing};
+use crate::policy::enrolment::eligible::{enrolment_stands, rests_on_records};
 use crate::policy::facts::Register;
 use crate::policy::lease::{Match, Permit, Verify};
 use crate::purpose::Purpose;
@@ -198,7 +198,7 @@ impl GallerySet {
                 continue;
             }
             let mut loaded = vault.load_purpose(&purpose, &self.model, now)?;
-            loaded.keep_standing(&|subject, consent| standing(register, &purpose, (&subject.0, consent), now));
+            loaded.keep_standing(&|enrolment| enrolment_stands(register, &purpose, enrolment, now));
             done.expired += loaded.expired;
             done.unfounded += loaded.unfounded;
             done.other_model += loaded.other_model;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
@@ -14,6 +15,7 @@ use crate::purpose::Purpose;
 
 use super::facts::Device;
 use super::lease::StreamState;
+use super::refused::RefusedUse;
 use super::rules::{Decision, Reason, Rule};
 
 /// Changes kept for the timeline; older ones are forgotten (the evidence log is what remembers).
@@ -44,6 +46,8 @@ pub struct StreamPolicy {
     pub state: StreamState,
     pub reason: Reason,
     pub purposes: Vec<Purpose>,
+    /// What its lease shows: the zones whose areas, or a part of them, are looked at. Others of the stream are dark.
+    pub zones: Vec<String>,
     /// When time alone will change it.
     #[serde(serialize_with = "optional_utc")]
     pub next_expiry: Option<Stamp<Utc>>,
@@ -95,6 +99,7 @@ pub struct Approvals {
 
 pub(in crate::policy) struct Board {
     contents: Mutex<Contents>,
+    refused: ArcSwap<Vec<RefusedUse>>,
     heartbeat: AtomicU64,
     last_beat_ns: AtomicI64,
     pub counters: Arc<PolicyCounters>,
@@ -108,6 +113,7 @@ impl Board {
             state: StreamState::Off,
             reason: unknown.clone(),
             purposes: Vec::new(),
+            zones: Vec::new(),
             next_expiry: None,
             epoch: 0,
             revoked_at: None,
@@ -119,11 +125,25 @@ impl Board {
             approvals: Approvals::default(),
             devices: Arc::default(),
         };
-        Self { contents: Mutex::new(contents), heartbeat: AtomicU64::new(0), last_beat_ns: AtomicI64::new(0), counters: Arc::default() }
+        Self {
+            contents: Mutex::new(contents),
+            refused: ArcSwap::default(),
+            heartbeat: AtomicU64::new(0),
+            last_beat_ns: AtomicI64::new(0),
+            counters: Arc::default(),
+        }
     }
 
-    /// Records `decision` for stream `index`; true if its state changed, or if nothing was decided before.
-    pub fn record(&self, index: usize, decision: &Decision, epoch: u64, revoked_at: Option<Stamp<Monotonic>>, now: Now) -> bool {
+    /// Records `decision` for stream `index`; true if its state changed, or if nothing was decided before. With the epoch come the zones that the
+    /// lease shows, where these may be others than before.
+    pub fn record(
+        &self,
+        index: usize,
+        decision: &Decision,
+        (epoch, zones): (u64, Option<Vec<String>>),
+        revoked_at: Option<Stamp<Monotonic>>,
+        now: Now,
+    ) -> bool {
         let mut contents = self.contents.lock();
         let Some(stream) = contents.streams.get_mut(index) else { return false };
         let (from, to) = (stream.state, decision.state);
@@ -132,6 +152,7 @@ impl Board {
         stream.purposes = decision.grants.iter().map(|g| g.purpose.clone()).collect();
         stream.next_expiry = decision.next_change;
         stream.epoch = epoch;
+        stream.zones = zones.unwrap_or_else(|| std::mem::take(&mut stream.zones));
         stream.revoked_at = revoked_at.or(stream.revoked_at);
         if stream.reason != decision.reason {
             stream.reason = decision.reason.clone();
@@ -170,6 +191,16 @@ impl Board {
     }
     pub fn devices(&self) -> Arc<[Device]> {
         Arc::clone(&self.contents.lock().devices)
+    }
+    /// As the register has them; a register that cannot be read takes nothing back.
+    pub fn set_refused(&self, refused: Vec<RefusedUse>) {
+        if **self.refused.load() != refused {
+            self.refused.store(Arc::new(refused));
+        }
+    }
+    /// Waits for nobody: a worker asks.
+    pub fn refused(&self) -> Arc<Vec<RefusedUse>> {
+        self.refused.load_full()
     }
     pub fn register_hash(&self) -> Option<[u8; 32]> {
         self.contents.lock().register_hash

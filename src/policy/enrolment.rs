@@ -24,7 +24,7 @@ use super::profile::values::Values;
 use super::rules::{Reason, Rule, grant_of, purpose_stands};
 use super::store::Present;
 use super::wall_clock::{WallClockGuard, not_before};
-use eligible::{Declared, Eligible, Standing};
+use eligible::{Declared, Eligible, Enrolment, Standing};
 
 const DESK: StreamIndex = StreamIndex::DESK;
 
@@ -58,6 +58,17 @@ impl Filing {
     /// `None`: no regime asks.
     pub fn of(values: &Values) -> Option<Self> {
         values.filing_persons.map(|persons| Self { persons, warn_pct: values.filing_warn_pct.min(100) })
+    }
+
+    /// What to say of `stored` persons, all purposes together, once the limit is near; and by which rule.
+    pub fn warning(self, stored: usize) -> Option<String> {
+        let (persons, rule) = (self.persons, Rule::GalleryCapped.name());
+        (stored >= self.warn_at() as usize).then(|| {
+            format!(
+                "{stored} of {persons} persons that may be stored before the site's regime asks for a filing (`count.distinct_persons_filing` of its \
+                 profile): at {persons} nobody more is enrolled [{rule}]; delete whoever need not be stored"
+            )
+        })
     }
 
     pub fn warn_at(self) -> u32 {
@@ -181,13 +192,12 @@ impl EnrolmentDesk {
             );
             return Err(Reason::new(Rule::GalleryCapped, fact, "delete whoever need not be stored: no filing can be recorded here yet"));
         }
-        let near = stored >= filing.warn_at() as usize;
-        Ok(near.then(|| format!("{stored} of {} persons that may be stored without a filing", filing.persons)))
+        Ok(filing.warning(stored))
     }
 
-    /// What has become of what `subject` is enrolled on.
-    pub fn standing(&self, subject: &str, consent: Option<&str>) -> Standing {
-        eligible::standing(&self.register, &self.purpose, (subject, consent), self.clock.utc())
+    /// What has become of what an enrolment rests on.
+    pub fn standing(&self, enrolment: Enrolment<'_>) -> Standing {
+        eligible::enrolment_stands(&self.register, &self.purpose, enrolment, self.clock.utc())
     }
 
     /// Leave to read the pixels of one image file.
@@ -294,7 +304,9 @@ mod tests {
         assert_eq!(desk.eligible(&fifteen).expect("of age").ends, None, "nothing but the basis bounds it");
         assert_eq!(desk.may_store(1_000_000), Ok(None), "no regime of the example asks for a filing");
         desk.filing = Some(Filing { persons: 100, warn_pct: 80 });
-        assert_eq!((desk.may_store(79), desk.may_store(80).map(|w| w.is_some())), (Ok(None), Ok(true)));
+        assert_eq!(desk.may_store(79), Ok(None));
+        let near = desk.may_store(80).expect("there is room").expect("said");
+        assert!(near.starts_with("80 of 100 persons") && near.contains("[gallery-capped]"), "{near}");
         assert!(desk.may_store(99).is_ok() && desk.may_store(100).is_err());
         (desk.minor_age, desk.templates_max_days) = (16, Some(90));
         assert_eq!(desk.eligible(&fifteen).err().map(|r| r.rule), Some(Rule::GuardianConsents));

@@ -95,7 +95,9 @@ mod tests {
         let path = directory.path().join("site.toml");
         assert_eq!(photographs(&path), Ok(()), "no site");
         for (mode, allowed) in [(Mode::Commissioning, true), (Mode::Demo, true), (Mode::Operational, false)] {
-            Site { name: "east".into(), mode, controller: "c".into(), contact: "c".into() }.store(&path).expect("written");
+            Site { name: "east".into(), mode, controller: "c".into(), contact: "c".into(), status_page: None }
+                .store(&path)
+                .expect("written");
             assert_eq!(photographs(&path).is_ok(), allowed, "{mode:?}");
         }
         std::fs::write(&path, "[site]").expect("written");

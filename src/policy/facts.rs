@@ -338,6 +338,9 @@ pub struct Site {
     pub controller: String,
     /// Where people turn to.
     pub contact: String,
+    /// Where the public status page is reached from outside (`[http] public`, behind whatever stands in front of it): printed on signs, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_page: Option<String>,
 }
 
 /// How serious this is. Commissioning models never recognise real people, so an operational site refuses them.

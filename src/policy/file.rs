@@ -215,6 +215,7 @@ mod tests {
             mode: super::super::facts::Mode::Demo,
             controller: "Transit".to_owned(),
             contact: "12345".to_owned(),
+            status_page: Some("https://station.example".to_owned()),
         };
         site.store(&path).expect("store");
         assert_eq!(Site::load(&path).expect("load"), site);

@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn site(mode: Mode) -> Site {
-        Site { name: "east".into(), mode, controller: "c".into(), contact: "c".into() }
+        Site { name: "east".into(), mode, controller: "c".into(), contact: "c".into(), status_page: None }
     }
 
     #[test]

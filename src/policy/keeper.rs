@@ -2,7 +2,7 @@
 //!
 //! Invariants: decisions for *all* streams are made before any lease is touched, so an error or a panic half-way opens nothing; what
 //! narrows is applied before what widens; dropping the keeper, also by unwinding, ends every lease. A withdrawal holds from
-//! the moment it is told, whatever the file says, until the file says it too.
+//! the moment it is told, whatever the file says, until the file says it too; what it could light is held back as long (`store/lighting.rs`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -11,21 +11,22 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::area::Area;
+use crate::area::{Area, overlap};
 use crate::clock::{Monotonic, Now, SharedClock, Stamp, Utc};
 use crate::frame::StreamIndex;
 
 use super::attestation::may_look;
 use super::board::{Approvals, Board};
 use super::claim::Claim;
-use super::facts::{Register, Withdrawal};
+use super::facts::{AreaFact, Register, Withdrawal};
 use super::file::FileStamp;
 use super::intended_use::SiteGuard;
 use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, StreamState};
 use super::observed::{Moment, Observations};
-use super::pending::PendingWithdrawals;
+use super::pending::{PendingWithdrawals, UNWRITTEN};
+use super::refused::refused_uses;
 use super::rules::{Decision, DecisionPlane, Reason, Rule};
-use super::store::{Reader, StoreError};
+use super::store::{Reader, StoreError, hold_back};
 use super::wall_clock::{WallClockGuard, not_before};
 
 mod claims;
@@ -165,11 +166,13 @@ impl Keeper {
             self.pending.insert(id, withdrawal.clone());
             CannotWithdraw::Unreadable(reason.clone())
         })?;
+        let before = loaded.register.clone();
         let Some(sign) = loaded.register.sign_mut(id) else {
             let nearest = loaded.register.nearest_sign(id).map(str::to_owned);
             return Err(CannotWithdraw::Unknown { nearest });
         };
         sign.withdrawn.get_or_insert_with(|| withdrawal.clone());
+        hold_back(&before, &mut loaded.register, UNWRITTEN, &withdrawal.at);
         self.pending.insert(id, withdrawal);
         loaded.hashes = self.streams.iter().map(|s| loaded.register.hash_for(s)).collect();
         let before = self.in_force.clone();
@@ -240,6 +243,9 @@ impl Keeper {
         // A change in the same tick of the file system's clock would not show: such a file is read again.
         self.seen = stamp.filter(|s| s.is_settled() && !passing);
         self.board.set_register_hash(self.loaded.as_ref().ok().map(|l| l.register.hash()));
+        if let Ok(loaded) = &self.loaded {
+            self.board.set_refused(refused_uses(&loaded.register));
+        }
         self.board.set_devices(self.loaded.as_ref().map_or(&[], |l| &l.register.devices));
     }
 
@@ -363,7 +369,10 @@ impl Keeper {
         }
         // Read after the lease was ended: whoever asks for a permit from here on gets none.
         let revoked_at = narrowed.then(|| self.clock.monotonic());
-        if self.board.record(index, decision, epoch, revoked_at, now) {
+        let may_differ = epoch != epoch_before || in_force == StreamState::Off;
+        let zones =
+            may_differ.then(|| self.loaded.as_ref().map_or_else(|_| Vec::new(), |l| shown(&l.register, &self.streams[index], decision)));
+        if self.board.record(index, decision, (epoch, zones), revoked_at, now) {
             let (name, from, to) = (&*self.streams[index], was.name(), decision.state.name());
             if from == to {
                 tracing::warn!(stream = name, state = to, reason = %decision.reason, "stream starts dark");
@@ -372,6 +381,16 @@ impl Keeper {
             }
         }
     }
+}
+
+/// The zones of which `decision` lets something be looked at. One that shares pixels with a zone that leads is looked at there, and not dark.
+fn shown(register: &Register, stream: &str, decision: &Decision) -> Vec<String> {
+    let Some(area) = decision.area.as_ref().filter(|_| decision.state > StreamState::Off) else { return Vec::new() };
+    let is_lit = |fact: &&AreaFact| area.polygons().iter().any(|lit| *lit == fact.polygon || overlap(lit, &fact.polygon));
+    let mut zones: Vec<String> = register.areas.iter().filter(|a| a.stream == stream).filter(is_lit).map(|a| a.zone.clone()).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    zones
 }
 
 /// Lit, or dark for want of the sign and of nothing else.

@@ -14,10 +14,13 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::facts::{Register, Withdrawal};
+use super::facts::{Register, Sign, Withdrawal};
+use super::store::hold_back;
 use super::worker::{PolicyError, record_withdrawal};
 use crate::shutdown::Shutdown;
 
+/// What pauses a stream until the withdrawal is in the file is called by this.
+pub(in crate::policy) const UNWRITTEN: &str = "unwritten";
 /// Between two attempts to write what could not be written.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -58,8 +61,12 @@ impl PendingWithdrawals {
         self.shared.list.lock().get(id).map(|p| p.withdrawal.clone())
     }
 
-    /// Adds what `register` does not show, and forgets what it does.
+    /// Adds what `register` does not show, with what it holds back, and forgets what it does.
     pub(in crate::policy) fn apply(&self, register: &mut Register) {
+        if self.shared.list.lock().is_empty() {
+            return;
+        }
+        let before = register.clone();
         self.shared.list.lock().retain(|id, pending| match register.sign_mut(id) {
             Some(sign) if sign.withdrawn.is_none() => {
                 sign.withdrawn = Some(pending.withdrawal.clone());
@@ -68,6 +75,11 @@ impl PendingWithdrawals {
             Some(_) => false,
             None => true,
         });
+        let withdrawn = |sign: &&Sign| sign.withdrawn.is_some() && before.sign(&sign.id).is_some_and(|s| s.withdrawn.is_none());
+        let at = register.signs.iter().find(withdrawn).and_then(|s| s.withdrawn.as_ref()).map(|w| w.at.clone());
+        if let Some(at) = at {
+            hold_back(&before, register, UNWRITTEN, &at);
+        }
     }
 
     /// Held while a sign is posted again, so that no attempt to write its withdrawal comes in between.

@@ -2,7 +2,7 @@
 //! acknowledged.
 //!
 //! ```text
-//! proposal (edits of facts) ── narrows, opens nothing else: nobody need sign ───────────┐
+//! proposal (edits of facts) ── stops, or narrows and opens nothing else: nobody need sign ┐
 //!     └─ widens ──▶ pending ── two approvers sign its digest (Ed25519) ──▶ judged ──▶ change ──▶ hash chain ──▶ Register
 //!                        └─ rejected ──▶ change: never again                 (chain.rs)        (ledger.rs, redb)
 //! ```
@@ -40,14 +40,17 @@ pub use chain::{Chain, Disbelief, MAX_PENDING_DAYS};
 pub use change::{Approval, Change, Edit, Event, Founding, Pending, Proposal, Rejection, Table};
 pub use digest::{Digest, NotADigest};
 pub use direction::{Direction, Fact, Needs};
-pub use fold::{DoesNotApply, difference};
+pub use fold::{Applied, DoesNotApply, difference};
 pub use keys::{KeyError, PersonKey, verifies};
+pub use lighting::Hold;
+pub(in crate::policy) use lighting::hold_back;
 pub use reader::{Present, Reader};
 pub use site::{NoIdentity, SiteIdentity};
 pub use stand_in::people as stand_ins;
 
 use super::facts::{Mode, Person, Register, Site};
 use super::file::{FileError, WriterTurn};
+use super::leap;
 use super::when::When;
 use crate::clock::{Stamp, Utc};
 use crate::state::StateDirectory;
@@ -99,6 +102,8 @@ pub enum StoreError {
     Exists(PathBuf),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error("nothing that takes two people's signatures is recorded by a clock that is not believed; stopping and narrowing work. {0}")]
+    Clock(#[from] leap::Disbelief),
 }
 
 impl StoreError {
@@ -123,8 +128,14 @@ impl StoreError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Durably. `stand_ins`: those signed who are nobody.
-    InForce { seq: u64, proposal: Digest, stand_ins: bool },
+    /// Durably. `stand_ins`: those signed who are nobody. `held`: streams that it paused beside what it stops.
+    InForce {
+        seq: u64,
+        proposal: Digest,
+        stand_ins: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        held: Vec<Hold>,
+    },
     /// Durably kept until as many have signed as `needs` asks for.
     Pending { proposal: Digest, needs: Needs, signed: Vec<String> },
     /// It never will be.
@@ -229,10 +240,15 @@ impl Store {
     /// Takes a proposal and the signatures that it has: in force if they suffice, kept for others to sign if not. A signature that does not
     /// count is refused, and nothing is kept.
     pub fn submit(&mut self, proposal: Proposal, mut approvals: Vec<Approval>, at: Stamp<Utc>) -> Result<Outcome, StoreError> {
-        let (_, needs) = self.chain.would_be(&proposal).map_err(StoreError::refused)?;
-        let stand_ins = approvals.is_empty() && needs > Needs::Nobody && self.chain.mode() != Mode::Operational;
+        let Applied { needs, held, .. } = self.chain.would_be(&proposal).map_err(StoreError::refused)?;
+        self.clock_allows(needs, at)?;
+        let wanted = needs > Needs::Nobody || !held.is_empty();
+        let stand_ins = approvals.is_empty() && wanted && self.chain.mode() != Mode::Operational;
         let signed =
             stand_ins.then(|| stand_in::approvals(&self.path, &self.site.id(), &proposal, &When::to_the_millisecond(at))).flatten();
+        // A stop does without, rather than wait for a signature that does not count.
+        let counts = |signed: &Vec<Approval>| needs > Needs::Nobody || self.chain.judge(&proposal, signed, at).is_ok();
+        let signed = signed.filter(counts);
         let stand_ins = signed.is_some();
         approvals.extend(signed.into_iter().flatten());
         self.take(Pending { proposal, approvals }, needs, stand_ins, at)
@@ -241,7 +257,8 @@ impl Store {
     /// Adds somebody's signature to a proposal that waits.
     pub fn approve(&mut self, proposal: &Digest, approval: Approval, at: Stamp<Utc>) -> Result<Outcome, StoreError> {
         let mut pending = self.waiting(proposal)?.clone();
-        let (_, needs) = self.chain.would_be(&pending.proposal).map_err(StoreError::refused)?;
+        let Applied { needs, .. } = self.chain.would_be(&pending.proposal).map_err(StoreError::refused)?;
+        self.clock_allows(needs, at)?;
         self.chain.sift(&mut pending, at);
         pending.approvals.push(approval);
         self.take(pending, needs, false, at)
@@ -259,6 +276,15 @@ impl Store {
         }
     }
 
+    /// Whether what needs that many may be recorded at `at`: not while the wall clock has leapt ahead, which could neither be taken back nor
+    /// undone until that time has come.
+    fn clock_allows(&self, needs: Needs, at: Stamp<Utc>) -> Result<(), StoreError> {
+        if needs <= Needs::OneApprover {
+            return Ok(());
+        }
+        Ok(leap::standing_at(&StateDirectory::new(self.path.parent().unwrap_or(Path::new("."))), at)?)
+    }
+
     fn waiting(&self, proposal: &Digest) -> Result<&Pending, StoreError> {
         let found = self.pending.iter().find(|p| p.proposal.digest() == *proposal);
         found.ok_or_else(|| StoreError::NoProposal(proposal.to_string()))
@@ -267,10 +293,10 @@ impl Store {
     fn take(&mut self, pending: Pending, needs: Needs, stand_ins: bool, at: Stamp<Utc>) -> Result<Outcome, StoreError> {
         let digest = pending.proposal.digest();
         match self.chain.judge(&pending.proposal, &pending.approvals, at) {
-            Ok(_register) => {
+            Ok(Applied { held, .. }) => {
                 let event = Event::Changed { proposal: pending.proposal, approvals: pending.approvals };
                 let seq = self.append(event, at, Some(digest))?;
-                Ok(Outcome::InForce { seq, proposal: digest, stand_ins })
+                Ok(Outcome::InForce { seq, proposal: digest, stand_ins, held })
             }
             Err(Disbelief::TooFewSignatures { .. }) => self.keep(pending, needs),
             Err(why) => Err(StoreError::refused(why)),

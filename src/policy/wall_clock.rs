@@ -2,10 +2,10 @@
 //! an aged inspection back to life (C06, C14, C26).
 //!
 //! Three tests, on every evaluation: the time is not before the software was made; it is not before the last change of the register that
-//! somebody signed ([`not_before`]); and it has not fallen behind what the monotonic clock has counted since the service started by more than
+//! took two people ([`not_before`]); and it has not fallen behind what the monotonic clock has counted since the service started by more than
 //! [`TOLERANCE`]. Once it falls behind, everything is off until the clock catches up or the service is started anew. Steps forward
 //! are believed: they make facts older (and what is dated ahead begin). A clock that is set back while the service is stopped is found out
-//! as far as the register reaches: to its last signed change, and no further.
+//! as far as the register reaches: to its last change that took two people, and no further.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ pub fn earliest() -> Stamp<Utc> {
     Stamp::from_ns(built_s.max(SOURCE_WRITTEN_S).saturating_mul(1_000_000_000))
 }
 
-/// Either that `now` is not before `signed_at`, when the register was last changed by somebody's signature, or the reason why everything is
+/// Either that `now` is not before `signed_at`, when two people last signed a change of the register, or the reason why everything is
 /// off: a clock that says less is wrong, or was wrong then.
 pub fn not_before(now: Stamp<Utc>, signed_at: Option<Stamp<Utc>>) -> Result<(), Reason> {
     let Some(signed_at) = signed_at.filter(|signed| *signed > now.plus(TOLERANCE)) else { return Ok(()) };
     let fact = format!(
-        "the wall clock says {}, which is before {}, when the register's last signed change was recorded",
+        "the wall clock says {}, which is before {}, when two people last signed a change of the register",
         format_utc(now),
         format_utc(signed_at)
     );
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(not_before(NOW, after(60_000_000_000)), Ok(()), "two readings of one clock");
         let reason = not_before(NOW, after(60_000_000_001)).expect_err("before");
         assert!(
-            reason.rule == Rule::ClockBelievable && reason.fact.contains("last signed change") && reason.remedy.contains("NTP"),
+            reason.rule == Rule::ClockBelievable && reason.fact.contains("two people last signed") && reason.remedy.contains("NTP"),
             "{reason}"
         );
     }

@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use super::keeper::{CannotWithdraw, Darkened, Keeper};
 use super::lease::{LeaseTable, StreamState};
 use super::observed::Observations;
 use super::pending::PendingWithdrawals;
+use super::refused::RefusedUse;
 use super::rules::{DecisionPlane, Reason, Rule};
 use super::store::{Outcome, Present, Request, Store, StoreError};
 use super::when::When;
@@ -78,12 +80,21 @@ enum Message {
     Withdraw { id: String, withdrawal: Withdrawal, reply: Sender<Result<Darkened, CannotWithdraw>> },
     Posted { id: String, reply: Sender<()> },
     EndLease { stream: StreamIndex, reply: Sender<()> },
-    OpenClaim { stream: StreamIndex, id: u64, person: String, within: Duration, reply: Sender<Result<Claim, Reason>> },
+    OpenClaim { asked: ClaimAsked, reply: Sender<Result<Claim, Reason>> },
     CloseClaim { id: u64, reply: Sender<()> },
     Freeze { reply: Sender<()> },
     Hang { reply: Sender<()> },
     BreakDown,
     Stop,
+}
+
+struct ClaimAsked {
+    stream: StreamIndex,
+    id: u64,
+    person: String,
+    within: Duration,
+    /// Whoever asked has stopped waiting: nothing is opened for them, nor stays open.
+    gone: Arc<AtomicBool>,
 }
 
 /// The thread itself. See [`PolicyThread::start`].
@@ -194,15 +205,20 @@ impl PolicyThread {
                 self.keeper.step();
                 let _asker_gone = reply.try_send(());
             }
-            Message::OpenClaim { stream, id, person, within, reply } => {
+            Message::OpenClaim { asked, .. } if asked.gone.load(SeqCst) => {
+                tracing::warn!(claim = asked.id, "whoever claimed something has stopped waiting: nothing was opened");
+                self.keeper.board.counters.claims_refused_total.increment();
+            }
+            Message::OpenClaim { asked: ClaimAsked { stream, id, person, within, gone }, reply } => {
                 let opened = self.keeper.open_claim(stream, id, &person, within);
                 let counters = &self.keeper.board.counters;
                 match opened {
                     Ok(_) => counters.claims_total.increment(),
                     Err(_) => counters.claims_refused_total.increment(),
                 }
-                // A claim that nobody waits for any more is none.
-                if reply.try_send(opened).is_err() {
+                // A claim that nobody waits for any more is none. Looked at after the answer was given: whoever gave up
+                // before that is seen here, whoever does after it asks for the claim's end.
+                if reply.try_send(opened).is_err() || gone.load(SeqCst) {
                     self.keeper.close_claim(id);
                 }
             }
@@ -326,8 +342,16 @@ impl PolicyHandle {
     /// Opens a claim on `stream`: somebody in front of its camera says that they are `person` (a subject, or the id of its consent). `id`: by
     /// which whoever asks knows the answer. It ends by itself after `within`, or [`MAX_CLAIM`](super::claim::MAX_CLAIM).
     pub fn open_claim(&self, stream: StreamIndex, id: u64, person: &str, within: Duration) -> Result<Claim, PolicyError> {
-        let person = person.to_owned();
-        self.ask(|reply| Message::OpenClaim { stream, id, person, within, reply })?.map_err(PolicyError::ClaimRefused)
+        let gone = Arc::new(AtomicBool::new(false));
+        let asked = ClaimAsked { stream, id, person: person.to_owned(), within, gone: Arc::clone(&gone) };
+        let told = self.ask(|reply| Message::OpenClaim { asked, reply });
+        if told.is_err() {
+            gone.store(true, SeqCst);
+            // Whatever of it was opened a moment ago is ended.
+            let (reply, _answer) = bounded(1);
+            let _stopped = self.inner.sender.send_timeout(Message::CloseClaim { id, reply }, ANSWER);
+        }
+        told?.map_err(PolicyError::ClaimRefused)
     }
 
     /// Ends claim `id`; when this returns nobody is compared for it any more.
@@ -347,6 +371,7 @@ impl PolicyHandle {
                 stream.reason = Reason::new(Rule::LeaseRenewed, fact, "the watchdog restarts the service");
                 stream.next_expiry = None;
                 stream.purposes.clear();
+                stream.zones.clear();
             }
         }
         streams
@@ -359,6 +384,10 @@ impl PolicyHandle {
     /// Where cameras and gates say what they see; it counts from the next evaluation on.
     pub fn observations(&self) -> &Observations {
         &self.inner.observations
+    }
+    /// Uses that an authority refused: what came of them is erased.
+    pub fn refused_uses(&self) -> Arc<Vec<RefusedUse>> {
+        self.inner.board.refused()
     }
     /// The devices that the register names.
     pub fn devices(&self) -> Arc<[Device]> {

@@ -39,6 +39,8 @@ pub struct Notice {
     pub site: String,
     pub controller: String,
     pub contact: String,
+    /// Where the public status page is, if the site says so.
+    pub status_page: Option<String>,
     /// First language first; at least one.
     pub parts: Vec<Part>,
 }
@@ -85,6 +87,7 @@ impl Notice {
             site: site.name.clone(),
             controller: site.controller.clone(),
             contact: site.contact.clone(),
+            status_page: site.status_page.clone(),
             parts: languages.into_iter().map(part).collect(),
         })
     }
@@ -111,6 +114,7 @@ impl Notice {
             lines.push(format!("{}{ends}{}", w.basis_label, part.said.basis));
             lines.push(format!("{}{ends}{}", w.controller_label, self.controller));
             lines.push(format!("{}{ends}{}", w.contact_label, self.contact));
+            lines.extend(self.status_page.iter().map(|page| format!("{}{ends}{page}", w.status_label)));
             lines.extend(w.rights.iter().map(|r| format!("{}{ends}{r}", w.rights_label)));
         }
         lines.join("\n")
@@ -129,6 +133,7 @@ pub(crate) mod testing {
             mode: Mode::Operational,
             controller: "East Station Transit Police".to_owned(),
             contact: "police desk, hall 1 · +86 10 5555 0110".to_owned(),
+            status_page: None,
         }
     }
 
@@ -153,6 +158,10 @@ mod tests {
             assert!(text.contains(said), "{text}");
         }
         assert!(!text.contains("mp-7") && !text.contains("criminal"), "{text}");
+        assert!(!text.contains("What is done now"), "a page that there is not is not named: {text}");
+        let site = Site { status_page: Some("https://station.example/cameras".to_owned()), ..site() };
+        let text = Notice::compose(&register, &site, &register.signs[0], None, None).expect("a notice").text();
+        assert!(text.contains("What is done now: https://station.example/cameras"), "{text}");
     }
 
     #[test]

@@ -199,6 +199,9 @@ impl Page<'_> {
         let mut y = self.field(&label(|p| p.wording.purpose_label), &each(&joined), strong, (x, y), width);
         y = self.field(&label(|p| p.wording.controller_label), &once(&notice.controller), strong, (x, y), width);
         y = self.field(&label(|p| p.wording.contact_label), &once(&notice.contact), strong, (x, y), width);
+        if let Some(page) = &notice.status_page {
+            y = self.field(&label(|p| p.wording.status_label), &once(page), strong, (x, y), width);
+        }
         self.field(&label(|p| p.wording.basis_label), &each(&|p: &Part| p.said.basis.to_owned()), fine, (x, y), width)
     }
 

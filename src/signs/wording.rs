@@ -95,6 +95,8 @@ pub struct Wording {
     pub basis_label: &'static str,
     pub controller_label: &'static str,
     pub contact_label: &'static str,
+    /// Of the public status page's address, where there is one.
+    pub status_label: &'static str,
     pub rights_label: &'static str,
     pub rights: &'static [&'static str],
     /// Under the code: where a camera reads it, and where none does.
@@ -111,8 +113,8 @@ pub struct Said {
     pub basis: &'static str,
 }
 
-const ZH_LABELS: [&str; 5] = ["目的", "法律依据", "个人信息处理者", "联系方式", "您的权利"];
-const EN_LABELS: [&str; 5] = ["Purpose", "Legal basis", "Controller", "Contact", "Your rights"];
+const ZH_LABELS: [&str; 6] = ["目的", "法律依据", "个人信息处理者", "联系方式", "您的权利", "运行状态"];
+const EN_LABELS: [&str; 6] = ["Purpose", "Legal basis", "Controller", "Contact", "Your rights", "What is done now"];
 const ZH_CODES: [&str; 2] = ["摄像机核对此码，标志缺失即停用", "此码证明标志由本站签发"];
 const EN_CODES: [&str; 2] = ["Cameras check this code: no sign, no recognition.", "This code proves that the sign is this site's own."];
 
@@ -125,13 +127,13 @@ const fn en(heading: &'static str, lead: &'static str, basis: &'static str, righ
 }
 
 const fn worded(
-    [purpose_label, basis_label, controller_label, contact_label, rights_label]: [&'static str; 5],
+    [purpose_label, basis_label, controller_label, contact_label, rights_label, status_label]: [&'static str; 6],
     [attested, genuine]: [&'static str; 2],
     [heading, lead, basis]: [&'static str; 3],
     rights: &'static [&'static str],
 ) -> Wording {
     let search = Said { heading, lead, basis };
-    Wording { search, purpose_label, basis_label, controller_label, contact_label, rights_label, rights, attested, genuine }
+    Wording { search, purpose_label, basis_label, controller_label, contact_label, status_label, rights_label, rights, attested, genuine }
 }
 
 const CN_ZH: Wording = zh(
@@ -277,7 +279,8 @@ mod tests {
                     [PurposeKind::Emergency, PurposeKind::AccessVerification, PurposeKind::MaskCheck].map(|k| said(regime, language, &[k]));
                 assert!(said[0] == w.search && said[1].lead != said[0].lead && said[2].lead != said[1].lead);
                 let all = said.into_iter().flat_map(|s| [s.heading, s.lead, s.basis]);
-                let all = all.chain([w.purpose_label, w.contact_label, w.attested, w.genuine]).chain(w.rights.iter().copied());
+                let all =
+                    all.chain([w.purpose_label, w.contact_label, w.status_label, w.attested, w.genuine]).chain(w.rights.iter().copied());
                 let chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..'\u{9fff}').contains(&c));
                 for text in all.filter(|t| !t.starts_with("740")) {
                     assert_eq!(chinese(text), language == Language::Chinese, "{regime} {language}: {text}");

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use placard::clock::{Clock, Stamp, Utc};
-use placard::policy::facts::{Basis, BasisKind, Objection, Order, PurposeFact, Register, Renewal, Withdrawal};
+use placard::policy::facts::{
+    Alternative, AlternativeKind, Basis, BasisKind, Objection, Order, PurposeFact, Register, Renewal, View, Withdrawal, ZoneKind,
+};
 use placard::policy::inspection::Inspection;
 use placard::policy::lease::MAX_LEASE;
+use placard::policy::observed::Attested;
 use placard::policy::when::When;
 use placard::policy::worker::PolicyError;
 
@@ -22,6 +25,7 @@ use crate::register_text;
 use crate::states::Random;
 
 const SIGNS: [&str; 2] = ["hall-1", "yard-1"];
+const CARD: &str = "card-1";
 const S: i64 = 1_000_000_000;
 const D: i64 = 86_400 * S;
 const CENTURY: i64 = 36_525 * D;
@@ -108,6 +112,65 @@ impl History {
                 "photograph altered"
             }
         }
+    }
+
+    /// What else a stream hangs on: a gate's other way in, a sign that is read in the picture, a share of the picture.
+    fn conditions_change(&mut self, r: &mut Random) -> &'static str {
+        let nth = usize::try_from(r.below(2)).expect("small");
+        match r.below(6) {
+            0 => {
+                let gate = r.of(&[ZoneKind::Access, ZoneKind::Access, ZoneKind::Public]);
+                let heartbeat_s = r.of(&[1, 60, 300, 900]);
+                self.edit(|register, _| {
+                    register.zones.iter_mut().filter(|z| z.id == "hall").for_each(|z| z.kind = gate);
+                    let (id, zone) = (CARD.to_owned(), "hall".to_owned());
+                    register.alternatives = vec![Alternative { id, zone, kind: AlternativeKind::Card, heartbeat_s }];
+                });
+                "gate"
+            }
+            1 => {
+                self.edit(|register, _| register.alternatives.clear());
+                "way in removed"
+            }
+            2 | 3 => {
+                let (watched, attest_every_s) = (!r.one_in(3), r.of(&[1, 1, 60, 3_600]));
+                self.edit(|register, _| {
+                    let code = [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2], [0.1, 0.2]];
+                    let (stream, sign) = (NAMES[nth].to_owned(), SIGNS[nth].to_owned());
+                    register.views.retain(|v| v.stream != stream);
+                    let view = View { stream, sign, code, tolerance: 0.01, attest_every_s, fingerprint: None };
+                    register.views.extend(watched.then_some(view));
+                });
+                "view"
+            }
+            4 => {
+                let cap = r.of(&[None, Some(0.0), Some(0.49), Some(0.5), Some(1.0)]);
+                self.edit(|register, _| register.purposes.iter_mut().skip(nth).take(1).for_each(|p| p.area_cap = cap));
+                "cap"
+            }
+            _ => {
+                let width = r.of(&[0.4, 0.5, 1.0]);
+                self.edit(|register, _| {
+                    let shown = register.areas.iter_mut().filter(|a| a.stream == NAMES[nth]);
+                    shown.for_each(|a| a.polygon = vec![[0.0, 0.0], [width, 0.0], [width, 1.0], [0.0, 1.0]]);
+                });
+                "area drawn anew"
+            }
+        }
+    }
+
+    /// A card reader is heard, or a camera reads its sign, now or a moment ago.
+    fn something_is_observed(&mut self, r: &mut Random) -> &'static str {
+        let now = self.clock.monotonic().ns();
+        let at = Stamp::from_ns(now - r.of(&[0, 0, 0, S, 59 * S, 299 * S, -S / 2]));
+        if r.one_in(3) {
+            self.beat(CARD, at);
+            return "heartbeat";
+        }
+        let others = [Attested::Missing, Attested::Foreign, Attested::Moved, Attested::Drifted];
+        let what = if r.one_in(4) { r.of(&others) } else { Attested::Seen };
+        self.attest(r.of(&NAMES), what, at);
+        "sign looked for"
     }
 
     fn register_changes(&mut self, r: &mut Random) -> &'static str {
@@ -214,7 +277,9 @@ impl History {
 
     fn event(&mut self, r: &mut Random) -> Result<&'static str, String> {
         let sign = r.of(&SIGNS);
-        Ok(match r.below(20) {
+        Ok(match r.below(28) {
+            20..=23 => self.conditions_change(r),
+            24..=27 => self.something_is_observed(r),
             0..=9 => self.register_changes(r),
             10..=13 => self.thread_suffers(r),
             14 => {
@@ -320,6 +385,9 @@ fn run(seeds: std::ops::Range<u64>, events: u32) -> Tally {
         all.looks += history.tally.looks;
         all.embeddings += history.tally.embeddings;
         all.dark += history.tally.dark;
+        all.by_heartbeat += history.tally.by_heartbeat;
+        all.by_sign += history.tally.by_sign;
+        all.by_cap += history.tally.by_cap;
     }
     all
 }
@@ -331,7 +399,12 @@ fn whatever_happens_nobody_is_embedded_whom_the_oracle_does_not_permit() {
     let tally = run(FIRST_SEED..FIRST_SEED + 8, 60);
     // A history in the dark would prove nothing.
     assert!(tally.embeddings > 100 && tally.dark > 100, "{} embeddings, {} dark", tally.embeddings, tally.dark);
-    assert!(tally.events.len() >= 20, "{:?}", tally.events);
+    assert!(tally.events.len() >= 26, "{:?}", tally.events);
+    let (heartbeat, sign, cap) = (tally.by_heartbeat, tally.by_sign, tally.by_cap);
+    assert!(
+        heartbeat > 5 && sign > 5 && cap > 20,
+        "lit by a heartbeat {heartbeat} times, by a sign that was read {sign}, under a cap {cap}"
+    );
 }
 
 #[test]
@@ -363,7 +436,10 @@ fn one() {
 #[ignore = "minutes: the full run"]
 fn full() {
     let count = number("PLACARD_HISTORIES").unwrap_or(1_000);
-    let Tally { events, looks, embeddings, dark } = run(FIRST_SEED..FIRST_SEED + count, 60);
-    let _nobody_reads =
-        writeln!(std::io::stderr(), "{count} histories: {looks} looks, {embeddings} streams lit, {dark} dark, no fault; {events:?}");
+    let Tally { events, looks, embeddings, dark, by_heartbeat, by_sign, by_cap } = run(FIRST_SEED..FIRST_SEED + count, 60);
+    let _nobody_reads = writeln!(
+        std::io::stderr(),
+        "{count} histories: {looks} looks, {embeddings} streams lit ({by_heartbeat} by a heartbeat, {by_sign} by a sign that was read, \
+             {by_cap} under a cap), {dark} dark, no fault; {events:?}"
+    );
 }

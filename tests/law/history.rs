@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use placard::clock::{Clock, SimulatedClock, Stamp};
+use placard::clock::{Clock, Monotonic, SimulatedClock, Stamp};
 use placard::policy::cedar::CedarPlane;
-use placard::policy::facts::{Mode, Register};
+use placard::policy::facts::{Mode, PurposeFact, Register, ZoneKind};
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, StreamState};
+use placard::policy::observed::{At, Attested};
 use placard::policy::oracle::Oracle;
 use placard::policy::store::{Chain, Present, Store, put_as_stand_ins, stand_ins_of};
 use placard::policy::when::When;
@@ -22,7 +23,13 @@ pub struct Truth {
     from_ns: i64,
     utc_less_monotonic_ns: i64,
     register: Option<Arc<Register>>,
+    heard: Arc<Heard>,
+    seen: Arc<Seen>,
 }
+
+/// When each way in was last heard, and what each camera last said of its sign: as it was told, whether or not a policy thread kept it.
+pub type Heard = BTreeMap<Arc<str>, Stamp<Monotonic>>;
+pub type Seen = BTreeMap<Arc<str>, At<Attested>>;
 
 pub struct History {
     _directory: tempfile::TempDir,
@@ -33,6 +40,8 @@ pub struct History {
     pub table: LeaseTable,
     pub frozen: bool,
     pub truths: Vec<Truth>,
+    heard: Arc<Heard>,
+    seen: Arc<Seen>,
     pub tally: Tally,
 }
 
@@ -42,6 +51,10 @@ pub struct Tally {
     pub looks: u64,
     pub embeddings: u64,
     pub dark: u64,
+    /// Embeddings that hung on a way in that was heard, on a sign that was read, on a cap.
+    pub by_heartbeat: u64,
+    pub by_sign: u64,
+    pub by_cap: u64,
 }
 
 impl History {
@@ -59,6 +72,8 @@ impl History {
             table,
             frozen: false,
             truths: Vec::new(),
+            heard: Arc::default(),
+            seen: Arc::default(),
             tally: Tally::default(),
         };
         history.learn();
@@ -79,7 +94,27 @@ impl History {
     pub fn learn_as(&mut self, register: Option<Arc<Register>>) {
         let now = self.clock.now();
         let utc_less_monotonic_ns = now.utc.ns() - now.monotonic.ns();
-        self.truths.push(Truth { from_ns: now.monotonic.ns(), utc_less_monotonic_ns, register });
+        let (heard, seen) = (Arc::clone(&self.heard), Arc::clone(&self.seen));
+        self.truths.push(Truth { from_ns: now.monotonic.ns(), utc_less_monotonic_ns, register, heard, seen });
+    }
+
+    /// A way in sends a heartbeat.
+    pub fn beat(&mut self, alternative: &str, at: Stamp<Monotonic>) {
+        let Some(policy) = &self.policy else { return };
+        policy.observations().heartbeat(alternative, at);
+        Arc::make_mut(&mut self.heard).insert(alternative.into(), at);
+        let register = self.known().map(Arc::new);
+        self.learn_as(register);
+    }
+
+    /// A camera says what it saw of its sign, if it is to look for one.
+    pub fn attest(&mut self, stream: &str, what: Attested, at: Stamp<Monotonic>) {
+        let Some(policy) = &self.policy else { return };
+        let Some(watched) = policy.observations().watched(stream) else { return };
+        policy.observations().attested(&stream.into(), &watched, what, at);
+        Arc::make_mut(&mut self.seen).insert(stream.into(), At { what, at });
+        let register = self.known().map(Arc::new);
+        self.learn_as(register);
     }
 
     pub fn known(&self) -> Option<Register> {
@@ -132,8 +167,7 @@ impl History {
             let Some(register) = &truth.register else { return false };
             [truth.from_ns.max(now_ns - lease_ns), end].into_iter().any(|instant| {
                 let utc_ns = instant + truth.utc_less_monotonic_ns;
-                let verdict =
-                    Oracle { register, utc_ns, monotonic_ns: instant, heard: &BTreeMap::new(), seen: &BTreeMap::new() }.permits(stream);
+                let verdict = Oracle { register, utc_ns, monotonic_ns: instant, heard: &truth.heard, seen: &truth.seen }.permits(stream);
                 verdict.state == StreamState::Recognise && verdict.purposes.contains(purpose)
             })
         })
@@ -154,6 +188,14 @@ impl History {
             // Ended between the two questions: then nothing is searched.
             let purposes = self.table.match_permits(stream, now).unwrap_or_default();
             self.tally.embeddings += 1;
+            if let Some(register) = self.known() {
+                let zones: Vec<&str> = register.areas.iter().filter(|a| a.stream == name).map(|a| a.zone.as_str()).collect();
+                let access = |z: &&str| register.zone(z).is_some_and(|zone| zone.kind == ZoneKind::Access);
+                self.tally.by_heartbeat += u64::from(zones.iter().any(access));
+                self.tally.by_sign += u64::from(register.views.iter().any(|v| v.stream == name));
+                let capped = |p: &PurposeFact| p.area_cap.is_some() && p.zones.iter().any(|z| zones.contains(&z.as_str()));
+                self.tally.by_cap += u64::from(register.purposes.iter().any(capped));
+            }
             for purpose in purposes.iter().map(|p| p.purpose().to_string()) {
                 if !self.was_permitted(name, &purpose, now.ns()) {
                     let said = self.truths.last().map(|t| format!("{:#?}", t.register));

@@ -1,14 +1,14 @@
 //! Nobody lights a stream by taking something away: whatever one person may change alone is held against the decision plane, register before
 //! and register after, under every regime, at several moments, with everything observed as it should be and as it happens to be.
 //!
-//! The registers are random, their areas overlap, share zones and are capped (`states.rs`). What stops at once (a sign withdrawn, an objection,
-//! a private zone, an end, a refusal) is not made here: it must work whatever it does elsewhere (`policy/store/lighting.rs`).
+//! The registers are random, their areas overlap, share zones and are capped (`states.rs`). The same is asked of what stops at once (a sign
+//! withdrawn, an objection, a private zone, an end, a refusal), with what the register holds back beside it (`policy/store/lighting.rs`).
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use placard::clock::{Now, Stamp};
-use placard::policy::facts::{PurposeFact, Register};
+use placard::policy::facts::{AreaFact, Objection, PurposeFact, Register, Withdrawal, ZoneKind};
 use placard::policy::lease::StreamState;
 use placard::policy::observed::{Moment, Observed};
 use placard::policy::oracle::cells;
@@ -65,6 +65,41 @@ fn cut(r: &mut Random, fact: &mut PurposeFact, soon: &When) -> &'static str {
 fn earlier(at: &mut When, soon: &When) {
     if at.at() > soon.at() {
         *at = soon.clone();
+    }
+}
+
+/// Something is stopped at once; what.
+fn stop(r: &mut Random, register: &mut Register, soon: &When) -> &'static str {
+    let by = || Withdrawal { at: soon.clone(), by: "anybody".to_owned(), reason: String::new() };
+    match r.below(10) {
+        0..=2 => {
+            one(r, &mut register.signs).into_iter().for_each(|s| s.withdrawn = s.withdrawn.take().or_else(|| Some(by())));
+            "sign withdrawn"
+        }
+        3 => {
+            one(r, &mut register.zones).into_iter().for_each(|z| z.kind = ZoneKind::Private);
+            "zone private"
+        }
+        4 => {
+            let private = register.zones.iter().find(|z| z.kind == ZoneKind::Private).map(|z| z.id.clone());
+            let from = one(r, &mut register.areas).cloned();
+            register.areas.extend(private.zip(from).map(|(zone, area)| AreaFact { zone, ..area }));
+            "private area"
+        }
+        5 => {
+            one(r, &mut register.orders).into_iter().for_each(|o| o.ended = o.ended.take().or_else(|| Some(by())));
+            "order ended"
+        }
+        6 => {
+            one(r, &mut register.authorisations).into_iter().for_each(|a| a.refused = a.refused.take().or_else(|| Some(by())));
+            "authorisation refused"
+        }
+        of => {
+            let purpose = one(r, &mut register.purposes).map(|p| p.purpose.clone()).filter(|_| of < 9);
+            let stream = (purpose.is_none() || r.one_in(2)).then(|| r.of(&STREAMS).to_owned());
+            register.objections.push(Objection { id: "now".to_owned(), stream, purpose, at: soon.clone(), settled: None });
+            "objection"
+        }
     }
 }
 
@@ -168,7 +203,9 @@ fn what_one_person_may_take_away_alone_never_lights_anything() {
             }
             let proposal = Proposal::new(edits, "anybody", "", soon.clone()).expect("random bytes");
             let (as_judged, needs) = proposal.applied_to(&before).expect("applies");
-            assert_eq!(difference(&as_judged, &after), [], "{what:?}");
+            // An order that was ended and now ends sooner is a stop: it may hold a stream back.
+            let plain = Register { objections: after.objections.clone(), ..as_judged.clone() };
+            assert_eq!(difference(&plain, &after), [], "{what:?}");
             let lit = lights(&state, &before, &as_judged);
             match needs.signatures() {
                 0 | 1 => {
@@ -192,4 +229,41 @@ fn what_one_person_may_take_away_alone_never_lights_anything() {
     let _nobody_reads = writeln!(std::io::stderr(), "{tally}");
     // If everything took two people, or nothing could light, this would say nothing.
     assert!(alone > 1_000 && would_have_lit > 20, "{tally}");
+}
+
+#[test]
+fn what_stops_at_once_never_lights_anything() {
+    let (states, mut r) = (States::new(), Random(0x0001_5701_0007));
+    let (mut stops, mut held_back, mut would_have_lit) = (0_u32, 0_u32, 0_u32);
+    for number in 0..400 {
+        let mut state = states.state(&mut r);
+        state.register.purposes.retain(|p| !p.zones.is_empty());
+        let before = state.register.clone();
+        let soon = When::from_stamp(state.now.utc);
+        for _ in 0..8 {
+            let mut after = before.clone();
+            let mut what = vec![stop(&mut r, &mut after, &soon)];
+            if r.one_in(4) {
+                what.push(stop(&mut r, &mut after, &soon));
+            }
+            let edits = difference(&before, &after);
+            if edits.is_empty() {
+                continue;
+            }
+            let proposal = Proposal::new(edits, "anybody", "", soon.clone()).expect("random bytes");
+            let (as_judged, needs) = proposal.applied_to(&before).expect("applies");
+            assert_eq!(needs, Needs::Nobody, "{what:?}: {proposal:?}");
+            let held = as_judged.objections.len() > after.objections.len();
+            if let Some(lit) = lights(&state, &before, &as_judged) {
+                panic!("state {number}: {what:?} (held back: {held}) lights {lit}\n{}\n→ {:#?}", before.to_toml(), proposal.edits);
+            }
+            stops += 1;
+            held_back += u32::from(held);
+            would_have_lit += u32::from(held && lights(&state, &before, &after).is_some());
+        }
+    }
+    let tally = format!("{stops} stops; {held_back} of them paused a stream, {would_have_lit} of which would have lit something there");
+    let _nobody_reads = writeln!(std::io::stderr(), "{tally}");
+    // If each paused everything, or nothing could light, this would say nothing.
+    assert!(stops > 2_000 && stops - held_back > 500 && would_have_lit > 10, "{tally}");
 }

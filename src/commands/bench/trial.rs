@@ -22,6 +22,7 @@ use crate::commands::{Exit, Failed};
 use crate::config::limits;
 use crate::config::load::Loaded;
 use crate::config::source::SourceSpec;
+use crate::emit::record::Record;
 use crate::frame::StreamIndex;
 use crate::latency::{CAPTURE_TO_DONE, PercentilesMs, StepSnapshot};
 use crate::shutdown::Shutdown;
@@ -154,6 +155,8 @@ impl BenchSite {
             state: self.state.clone(),
             clock: SystemClock::shared(),
             sources: Sources::Paced { fps: load.fps, frames, stands_for },
+            record: Record::of(&self.state),
+            near_filing: Arc::default(),
         };
         let appliance = Appliance::start(plan).map_err(start_failed)?;
         let plane = appliance.plane().context("the appliance stopped at once")?;

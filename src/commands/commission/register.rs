@@ -91,7 +91,7 @@ impl Intended {
 /// The proposal of these very edits that waits already.
 fn waiting(store: &Store, edits: &[Edit]) -> Option<Outcome> {
     let same = store.pending().iter().find(|p| !edits.is_empty() && p.proposal.edits == edits)?;
-    let (_, needs) = store.chain().would_be(&same.proposal).ok()?;
+    let needs = store.chain().would_be(&same.proposal).ok()?.needs;
     let signed = same.approvals.iter().map(|a| a.person.clone()).collect();
     Some(Outcome::Pending { proposal: same.proposal.digest(), needs, signed })
 }

@@ -23,6 +23,7 @@ use super::super::exits::{present, store_failed};
 use super::super::portrait::{ModelNames, desk_closed, intended, only_model};
 use super::super::record::erased;
 use super::super::{Context, Exit, Failed, Outcome};
+use super::look::warn_of_filing;
 use super::people::{self, Person};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
 use crate::embedding::Embedding;
@@ -30,7 +31,6 @@ use crate::engine::manifest::{Manifest, Task};
 use crate::engine::store;
 use crate::gallery::duplicates::{AT_ONCE, Known};
 use crate::gallery::identities::Identities;
-use crate::gallery::leap::believe;
 use crate::gallery::npy::Rows;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::SearchRefused;
@@ -39,6 +39,7 @@ use crate::gallery::{SubjectId, TemplateModel};
 use crate::matching::template_model;
 use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::enrolment::eligible::Eligible;
+use crate::policy::leap::believe;
 use crate::policy::profile::Library;
 use crate::policy::store::Present;
 use crate::purpose::Purpose;
@@ -132,6 +133,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     bar.finish_and_clear();
     import.finish(people.len())?;
     show_sum(context.json, enrolled, refused, done)?;
+    warn_of_filing(context)?;
     tell_service(&context.state);
     Ok(if refused == 0 { Exit::Success } else { Exit::Refused })
 }

@@ -50,6 +50,23 @@ struct Row {
     cap: Option<u32>,
 }
 
+/// What the site's regimes let anybody store without a filing.
+fn filing(context: &Context, register: &Register) -> Option<Filing> {
+    let regime = Library::of_site(&context.state).regime_of(register, SystemClock.utc()).ok();
+    regime.and_then(|regime| Filing::of(&regime.values))
+}
+
+/// After somebody was enrolled: says it where a filing is near.
+pub(in crate::commands) fn warn_of_filing(context: &Context) -> Result<(), Failed> {
+    let register = Register::load(&context.state.register()).unwrap_or_default();
+    let Some(filing) = filing(context, &register) else { return Ok(()) };
+    let (vault, _) = super::open_existing(context)?;
+    if let Some(warning) = filing.warning(vault.subjects()?.len()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
 pub fn stats(context: &Context) -> Outcome {
     let (vault, _) = super::open_existing(context)?;
     let register = Register::load(&context.state.register()).unwrap_or_default();
@@ -62,8 +79,7 @@ pub fn stats(context: &Context) -> Outcome {
     let persons = vault.subjects()?.len();
     let shards = vault.shards()?;
     drop(vault);
-    let regime = Library::of_site(&context.state).regime_of(&register, SystemClock.utc()).ok();
-    let filing = regime.and_then(|regime| Filing::of(&regime.values));
+    let filing = filing(context, &register);
     show(context.json, persons, filing, &rows, &shards)?;
     Ok(Exit::Success)
 }
@@ -80,7 +96,7 @@ fn show(
         let row =
             |r: &Row| json!({ "purpose": r.purpose, "subjects": r.subjects, "templates": r.templates, "version": r.version, "cap": r.cap });
         let filing =
-            filing.map(|f| json!({ "persons": f.persons, "warn_at": f.warn_at(), "left": (f.persons as usize).saturating_sub(persons) }));
+            filing.map(|f| json!({ "persons": f.persons, "warn_at": f.warn_at(), "left": (f.persons as usize).saturating_sub(persons), "warning": f.warning(persons) }));
         let object = json!({
             "outcome": "counted", "persons": persons, "filing": filing,
             "purposes": rows.iter().map(row).collect::<Vec<Value>>(), "shards": shards,
@@ -90,6 +106,9 @@ fn show(
     }
     let limit = filing.map_or("no limit by the site's regimes".to_owned(), |f| format!("{} before a filing is needed", f.persons));
     writeln!(out, "{persons} persons stored; {limit}")?;
+    if let Some(warning) = filing.and_then(|f| f.warning(persons)) {
+        writeln!(out, "NEAR THE LIMIT: {warning}")?;
+    }
     for Row { purpose, subjects, templates, version, cap } in rows {
         let cap = cap.map_or_else(String::new, |cap| format!(", room for {cap}"));
         writeln!(out, "  {purpose}: {subjects} subjects, {templates} templates, version {version}{cap}")?;

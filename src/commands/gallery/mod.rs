@@ -11,6 +11,8 @@ mod proof;
 
 use std::path::PathBuf;
 
+pub(in crate::commands) use look::warn_of_filing;
+
 use super::enrol::{PATIENCE, site_key, vault_failed};
 use super::exits::key_failed;
 use super::{Context, Exit, Failed, Outcome};

@@ -232,7 +232,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let context = Context { state: StateDirectory::new(directory.path()), json: true };
         put_as_stand_ins(&context.state.register(), &good(), SystemClock.utc()).expect("stored");
-        let site = Site { name: "east".into(), mode: Mode::Demo, controller: "Police".into(), contact: "desk 1".into() };
+        let site = Site { name: "east".into(), mode: Mode::Demo, controller: "Police".into(), contact: "desk 1".into(), status_page: None };
         site.store(&context.state.site()).expect("stored");
         SiteKey::load_or_create(&context.state).expect("a key");
         let out = directory.path().join("out");

@@ -38,6 +38,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
     let template = |name: &str, values: [f32; 2]| Template {
         subject: SubjectId(name.into()),
         consent: None,
+        enrolled_at: Stamp::from_ns(0),
         expires_at: Stamp::from_ns(EXPIRES_NS),
         values: Zeroizing::new(values.to_vec()),
     };

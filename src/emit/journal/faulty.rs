@@ -103,6 +103,7 @@ struct Disk {
     dice: Dice,
     faults: Faults,
     dead: bool,
+    unreadable: Option<u64>,
 }
 
 impl Disk {
@@ -124,7 +125,7 @@ pub(in crate::emit) struct FaultyDisk(Arc<Mutex<Disk>>);
 impl FaultyDisk {
     pub(in crate::emit) fn new(seed: u64, faults: Faults) -> Self {
         let dice = Dice::new(seed);
-        Self(Arc::new(Mutex::new(Disk { files: BTreeMap::new(), set_aside: BTreeMap::new(), dice, faults, dead: false })))
+        Self(Arc::new(Mutex::new(Disk { files: BTreeMap::new(), set_aside: BTreeMap::new(), dice, faults, dead: false, unreadable: None })))
     }
     pub(in crate::emit) fn set_faults(&self, faults: Faults) {
         self.0.lock().faults = faults;
@@ -153,6 +154,10 @@ impl FaultyDisk {
         let image = Image { cache: bytes.to_vec(), durable: bytes.to_vec(), lost: Vec::new() };
         self.0.lock().files.insert(number, image);
     }
+    /// Reading file `number` fails, or works again.
+    pub(in crate::emit) fn set_unreadable(&self, number: Option<u64>) {
+        self.0.lock().unreadable = number;
+    }
     pub(in crate::emit) fn set_aside_bytes(&self, number: u64) -> Vec<u8> {
         self.0.lock().set_aside.get(&number).cloned().unwrap_or_default()
     }
@@ -164,6 +169,9 @@ impl JournalSource for FaultyDisk {
     }
     fn read(&self, number: u64, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut disk = self.0.lock();
+        if disk.unreadable == Some(number) {
+            return Err(io::Error::other("injected failure to read"));
+        }
         let cache = &disk.image(number)?.cache;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(cache.len());
         let count = into.len().min(cache.len() - from);
@@ -191,6 +199,23 @@ impl JournalDirectory for FaultyDisk {
         disk.alive()?;
         disk.image(number)?;
         Ok(Box::new(FaultyFile { disk: self.clone(), number }))
+    }
+    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)]) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.alive()?;
+        let every = disk.faults.create_error;
+        if disk.dice.once_in(every) {
+            return Err(io::Error::from(ErrorKind::StorageFull));
+        }
+        let Image { cache, durable, .. } = disk.image(number)?;
+        for (offset, bytes) in patches {
+            let at = usize::try_from(*offset).expect("small");
+            cache[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        // Written beside, synced, renamed.
+        *durable = cache.clone();
+        disk.set_aside.remove(&number);
+        Ok(())
     }
     fn remove(&mut self, number: u64) -> io::Result<()> {
         let mut disk = self.0.lock();

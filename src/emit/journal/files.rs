@@ -3,6 +3,7 @@
 //! ```text
 //! journal/  events-00000001.jsonl     0600; numbers grow, a file is never reopened once a later one exists
 //!           events-00000001.torn      what was cut off its end at start-up, for inspection
+//!           events-00000001.anew      for a moment: the same without events that are erased (`erasure.rs`)
 //!           <sink>.cursor             where a sink stands
 //!           lock                      held by the one process that writes
 //! ```
@@ -32,6 +33,9 @@ pub trait JournalDirectory: JournalSource {
     fn create(&mut self, number: u64) -> io::Result<Box<dyn JournalFile>>;
     /// Opens an existing file for appending at its end.
     fn reopen(&mut self, number: u64) -> io::Result<Box<dyn JournalFile>>;
+    /// Puts bytes in the place of as many, at the offsets given, of a file that nobody has open; all of it, durably, or nothing. What was cut off
+    /// that file's end goes.
+    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)]) -> io::Result<()>;
     /// Removes file `number`, and what was cut off it; durable when it returns.
     fn remove(&mut self, number: u64) -> io::Result<()>;
     /// Keeps bytes that are about to be cut off file `number`.
@@ -67,6 +71,13 @@ impl RealDirectory {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
+        // What a power cut left of an erasure holds what was to be erased; it is begun anew.
+        for entry in std::fs::read_dir(path)? {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with("events-") && name.ends_with(".anew")) {
+                std::fs::remove_file(path.join(name))?;
+            }
+        }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
     pub fn source(&self) -> RealSource {
@@ -134,11 +145,27 @@ impl JournalDirectory for RealDirectory {
         let file = OpenOptions::new().append(true).open(self.source().file(number))?;
         Ok(Box::new(RealFile { file }))
     }
-    fn remove(&mut self, number: u64) -> io::Result<()> {
-        match std::fs::remove_file(self.path.join(format!("events-{number:08}.torn"))) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)]) -> io::Result<()> {
+        let (path, beside) = (self.source().file(number), self.path.join(format!("events-{number:08}.anew")));
+        let written = (|| {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            io::copy(&mut File::open(&path)?, &mut file)?;
+            for (offset, bytes) in patches {
+                file.write_all_at(bytes, *offset)?;
+            }
+            file.sync_all()?;
+            self.remove_torn(number)?;
+            std::fs::rename(&beside, &path)?;
+            sync_directory(&self.path)
+        })();
+        if written.is_err() {
+            // It holds what was to be erased; where it cannot be removed either the next attempt begins it anew.
+            let _leftover = std::fs::remove_file(&beside);
         }
+        written
+    }
+    fn remove(&mut self, number: u64) -> io::Result<()> {
+        self.remove_torn(number)?;
         std::fs::remove_file(self.source().file(number))?;
         sync_directory(&self.path)
     }
@@ -148,6 +175,15 @@ impl JournalDirectory for RealDirectory {
         file.write_all(bytes)?;
         file.sync_all()?;
         sync_directory(&self.path)
+    }
+}
+
+impl RealDirectory {
+    fn remove_torn(&self, number: u64) -> io::Result<()> {
+        match std::fs::remove_file(self.path.join(format!("events-{number:08}.torn"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -273,6 +273,7 @@ fn the_reader_survives_anything_and_keeps_every_intact_line() {
                     covered = record.end.offset;
                     ids.push(record.id);
                 }
+                Item::Erased(end) => panic!("seed {seed}: nothing was erased, {end:?}"),
                 Item::Corrupt(corrupt) => {
                     assert_eq!(corrupt.byte, covered, "seed {seed}: skipped stretches follow on");
                     covered = corrupt.byte + corrupt.length;
@@ -300,6 +301,7 @@ fn a_line_without_end_does_not_fill_the_memory() {
     while let Some(item) = reader.next(limit).expect("reads do not fail") {
         seen.push(match item {
             Item::Record(record) => record.id,
+            Item::Erased(end) => format!("{end:?}"),
             Item::Corrupt(c) => format!("{} {} {} {}", c.line, c.byte, c.length, c.fault),
         });
     }

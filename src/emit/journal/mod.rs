@@ -8,9 +8,12 @@
 //! - A file whose fdatasync or write failed with anything but "no space" is *latched*: after the cut it is never written again, and
 //!   the next group begins a new file. (After a failed fdatasync the kernel calls the lost pages clean, and a second fdatasync of the
 //!   same file would report a success that never happened.) "No space" says nothing about written pages, so there the same file goes on.
+//! - A file's number is never used again, also when its events are over: the newest file stays, empty, when all others go. So a place in the
+//!   journal means one event for ever.
 //! - At start-up what follows the last intact line of the newest file was never acknowledged, or is damaged: it is kept in a `.torn` file and
 //!   cut off. Where it cannot be kept it stays, and a new file is begun: nothing is destroyed.
 
+pub mod erasure;
 pub mod files;
 pub mod line;
 pub mod reader;
@@ -58,6 +61,7 @@ fn is_full(error: &io::Error) -> bool {
 struct HeadState {
     end: Option<Position>,
     failing: Option<Arc<str>>,
+    erasures: u64,
 }
 
 /// Where the journal ends, and how it is. Cloneable; sinks wait on it, status pages look at it.
@@ -75,6 +79,13 @@ impl JournalHead {
     pub fn failing(&self) -> Option<Arc<str>> {
         self.shared.0.lock().failing.clone()
     }
+    /// Grows when events were erased: whoever holds some of before, read and not told yet, reads them again.
+    pub fn erasures(&self) -> u64 {
+        self.shared.0.lock().erasures
+    }
+    fn erased(&self) {
+        self.shared.0.lock().erasures += 1;
+    }
     /// Waits until the journal ends beyond `position`, at most `timeout`.
     pub fn wait_beyond(&self, position: Position, timeout: Duration) -> bool {
         let mut state = self.shared.0.lock();
@@ -83,7 +94,7 @@ impl JournalHead {
     }
     fn advance(&self, end: Position) {
         let mut state = self.shared.0.lock();
-        *state = HeadState { end: Some(end), failing: None };
+        (state.end, state.failing) = (Some(end), None);
         drop(state);
         self.shared.1.notify_all();
     }
@@ -269,6 +280,10 @@ fn scan(source: Arc<dyn JournalSource>, number: u64, recovery: &mut Recovery) ->
                 recovery.intact += 1;
                 recovery.corrupt.append(&mut since_good);
                 good = record.end;
+            }
+            Item::Erased(end) => {
+                recovery.corrupt.append(&mut since_good);
+                good = end;
             }
             Item::Corrupt(corrupt) => since_good.push(corrupt),
         }

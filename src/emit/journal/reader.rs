@@ -1,6 +1,6 @@
 //! Reads journal files line by line, up to a limit that the writer has acknowledged.
 //!
-//! Invariants: every intact line before the limit is returned exactly once, in order; what is not an intact line is skipped as one
+//! Invariants: every intact line before the limit is returned exactly once, in order, unless what it held was erased; what is not an intact line is skipped as one
 //! [`Corrupt`] item that names file, line and byte; memory stays below twice [`MAX_LINE_BYTES`] whatever the files hold; no input
 //! panics. Used by sink threads and at start-up.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::erasure;
 use super::files::JournalSource;
 use super::line::{self, LineFault, MAX_LINE_BYTES};
 
@@ -55,6 +56,8 @@ pub struct Corrupt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     Record(Record),
+    /// An event stood here and was erased ([`erasure`](super::erasure)); the place after it.
+    Erased(Position),
     Corrupt(Corrupt),
 }
 
@@ -74,6 +77,21 @@ pub struct JournalReader {
 struct Routing {
     id: String,
     stream: String,
+}
+
+/// What a line holds.
+enum Content {
+    Event { routing: Routing, json: Vec<u8> },
+    Erased,
+}
+
+fn content_of(line: &[u8]) -> Result<Content, LineFault> {
+    let json = line::open(line)?;
+    match serde_json::from_slice::<Routing>(&json) {
+        Ok(routing) => Ok(Content::Event { routing, json }),
+        Err(_) if erasure::is_erased(&json) => Ok(Content::Erased),
+        Err(_) => Err(LineFault::NotAnEvent),
+    }
 }
 
 impl JournalReader {
@@ -109,6 +127,12 @@ impl JournalReader {
     /// The place after the last item.
     pub fn position(&self) -> Position {
         self.at
+    }
+
+    /// Goes back to `at`, a place that it has passed, and reads the files anew from there: what it holds of them may have been erased meanwhile.
+    pub fn read_again(&mut self, at: Position) {
+        (self.at, self.dropped) = (at, 0);
+        self.buffer.clear();
     }
 
     /// The next item before `limit`, which must be a place the writer gave out; `None` when everything before it was read. After an
@@ -167,20 +191,16 @@ impl JournalReader {
     fn take_line(&mut self, end: usize) -> Item {
         let line: Vec<u8> = self.buffer.drain(..=end).collect();
         let content = &line[..end];
-        let opened = if self.dropped > 0 || content.len() > MAX_LINE_BYTES {
-            Err(LineFault::TooLong)
-        } else {
-            line::open(content).and_then(|json| match serde_json::from_slice::<Routing>(&json) {
-                Ok(Routing { id, stream }) => Ok((id, stream, json)),
-                Err(_) => Err(LineFault::NotAnEvent),
-            })
-        };
+        let opened = if self.dropped > 0 || content.len() > MAX_LINE_BYTES { Err(LineFault::TooLong) } else { content_of(content) };
         let length = line.len() as u64;
         match opened {
-            Ok((id, stream, json)) => {
+            Ok(content) => {
                 self.at.offset += length;
                 self.at.line += 1;
-                Item::Record(Record { id, stream, json, end: self.at })
+                match content {
+                    Content::Event { routing: Routing { id, stream }, json } => Item::Record(Record { id, stream, json, end: self.at }),
+                    Content::Erased => Item::Erased(self.at),
+                }
             }
             Err(fault) => Item::Corrupt(self.corrupt(length, fault)),
         }

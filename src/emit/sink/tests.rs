@@ -72,3 +72,60 @@ fn an_idle_sink_is_called_failing_only_while_it_fails() {
     shutdown.request();
     thread.join();
 }
+
+/// Says what it is given, and takes it over or not, as it is told.
+struct Told {
+    given: crossbeam::channel::Sender<String>,
+    takes: crossbeam::channel::Receiver<bool>,
+}
+
+impl Sink for Told {
+    fn name(&self) -> &'static str {
+        "told"
+    }
+    fn deliver(&mut self, record: &Record) -> Result<(), SinkError> {
+        self.given.send(record.id.clone()).expect("somebody listens");
+        match self.takes.recv() {
+            Ok(true) => Ok(()),
+            _ => Err(SinkError::Unavailable("not now".to_owned())),
+        }
+    }
+}
+
+#[test]
+fn an_event_that_was_read_and_not_told_yet_is_told_to_nobody_once_it_is_erased() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (mut journal, _) = Journal::open(directory.path(), 1).expect("journal");
+    let mut lines = Vec::new();
+    for id in ["first", "second", "third"] {
+        let json = format!(r#"{{"id":"{id}","stream":"gate","more":"long enough to be an event"}}"#);
+        crate::emit::journal::line::seal(json.as_bytes(), &mut lines);
+    }
+    journal.append(&lines).expect("writes");
+    let ((given, asked), (take, takes)) = (crossbeam::channel::unbounded(), crossbeam::channel::unbounded());
+    let shutdown = Shutdown::new();
+    let settings = SinkSettings {
+        directory: directory.path().to_owned(),
+        source: Journal::source(directory.path()),
+        head: journal.head(),
+        pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(5) },
+        clock: SystemClock::shared(),
+        shutdown: shutdown.clone(),
+    };
+    let mut thread = SinkThread::start(Box::new(Told { given, takes }), settings).expect("a thread");
+    let next = || asked.recv_timeout(Duration::from_secs(30)).expect("asked");
+    assert_eq!(next(), "first");
+    take.send(false).expect("listens");
+    assert_eq!(next(), "first", "tried again");
+    // Read into memory long ago, all of them.
+    let chosen = |json: &[u8]| ["first", "second"].iter().any(|id| String::from_utf8_lossy(json).contains(id));
+    journal.erase(&chosen, &mut |_, _| Ok(())).expect("erased");
+    take.send(false).expect("listens");
+    assert_eq!(next(), "third");
+    take.send(true).expect("listens");
+    wait_until("it is delivered", || thread.counters.delivered.get() == 1);
+    shutdown.request();
+    drop(take);
+    thread.join();
+    assert_eq!(thread.counters.corrupt_lines.get(), 0);
+}

@@ -16,7 +16,7 @@ fn subject(number: usize) -> SubjectId {
 }
 
 fn template(number: usize, values: Vec<f32>) -> Template {
-    Template { subject: subject(number), expires_at: FAR, consent: None, values: Zeroizing::new(values) }
+    Template { subject: subject(number), enrolled_at: Stamp::from_ns(0), expires_at: FAR, consent: None, values: Zeroizing::new(values) }
 }
 
 /// Sort everything by an f64 dot product; best template per subject; ties by the subject's first place.
@@ -131,6 +131,7 @@ fn a_comparison_with_one_subject_scores_as_a_search_does_and_looks_at_no_other()
 #[test]
 fn expired_templates_leave_and_the_rest_keep_their_scores() {
     let at = |n, expires_ns, sign: f32| Template {
+        enrolled_at: Stamp::from_ns(0),
         subject: subject(n),
         consent: None,
         expires_at: Stamp::from_ns(expires_ns),

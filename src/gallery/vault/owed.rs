@@ -21,7 +21,7 @@ use crate::clock::{Stamp, Utc};
 use crate::gallery::SubjectId;
 use crate::gallery::file::owe_rewrite;
 use crate::gallery::shard::Next;
-use crate::policy::enrolment::eligible::{Standing, standing};
+use crate::policy::enrolment::eligible::{Standing, enrolment_stands};
 use crate::policy::facts::Register;
 
 const ERASE: &str = "erase";
@@ -67,7 +67,7 @@ impl Vault {
     /// them.
     pub fn purge_over(&self, register: &Register, now: Stamp<Utc>) -> Result<BTreeSet<SubjectId>, VaultError> {
         let all = self.list(None)?;
-        let over = |e: &Enrolled| standing(register, &e.purpose, (&e.subject.0, e.consent.as_deref()), now) == Standing::Over;
+        let over = |e: &Enrolled| enrolment_stands(register, &e.purpose, e.enrolment(), now) == Standing::Over;
         let (past, live): (Vec<_>, Vec<_>) = all.into_iter().partition(|e| e.expires_at <= now || over(e));
         let live: BTreeSet<SubjectId> = live.into_iter().map(|e| e.subject).collect();
         let past: BTreeSet<SubjectId> = past.into_iter().map(|e| e.subject).filter(|s| !live.contains(s)).collect();

@@ -8,7 +8,7 @@ use super::super::record::{Channel, Header};
 use super::super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
-use crate::policy::enrolment::eligible::Standing;
+use crate::policy::enrolment::eligible::{Enrolment, Standing};
 use crate::purpose::Purpose;
 
 /// A subject to enrol for one purpose.
@@ -40,9 +40,16 @@ pub struct Enrolled {
     pub expires_at: Stamp<Utc>,
 }
 
+impl Enrolled {
+    pub fn enrolment(&self) -> Enrolment<'_> {
+        Enrolment { subject: &self.subject.0, consent: self.consent.as_deref(), at: self.enrolled_at }
+    }
+}
+
 /// An opened template. Wiped on drop.
 pub struct Template {
     pub subject: SubjectId,
+    pub enrolled_at: Stamp<Utc>,
     pub expires_at: Stamp<Utc>,
     /// Id of the consent that it rests on, if it rests on one.
     pub consent: Option<Box<str>>,
@@ -52,7 +59,8 @@ pub struct Template {
 
 impl Template {
     pub(in crate::gallery) fn opened(header: Header, values: Zeroizing<Vec<f32>>) -> Self {
-        Self { subject: header.subject, expires_at: Stamp::from_ns(header.expires_at_ns), consent: header.consent.map(Into::into), values }
+        let (enrolled_at, expires_at) = (Stamp::from_ns(header.enrolled_at_ns), Stamp::from_ns(header.expires_at_ns));
+        Self { subject: header.subject, enrolled_at, expires_at, consent: header.consent.map(Into::into), values }
     }
 }
 
@@ -74,9 +82,11 @@ pub struct PurposeTemplates {
 
 impl PurposeTemplates {
     /// Leaves out whatever does not stand.
-    pub fn keep_standing(&mut self, standing: &dyn Fn(&SubjectId, Option<&str>) -> Standing) {
+    pub fn keep_standing(&mut self, standing: &dyn Fn(Enrolment<'_>) -> Standing) {
         let before = self.templates.len();
-        self.templates.retain(|t| standing(&t.subject, t.consent.as_deref()) == Standing::Stands);
+        self.templates.retain(|t| {
+            standing(Enrolment { subject: &t.subject.0, consent: t.consent.as_deref(), at: t.enrolled_at }) == Standing::Stands
+        });
         self.unfounded += before - self.templates.len();
     }
 }

@@ -462,3 +462,25 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
 mod power_cut;
 mod shards;
 mod swap;
+
+#[test]
+fn what_was_enrolled_under_an_authorisation_goes_when_that_is_refused() {
+    use crate::policy::facts::Authorisation;
+    use crate::policy::refused::testing::{authorisation, refused};
+    let utc = |text: &str| text.parse::<crate::policy::when::When>().expect("date").at();
+    let (site, clock) = (site(), SimulatedClock::starting_at(utc("2026-11-21")));
+    let (case, other_case, vault) = (purpose("crime-prevention:7"), purpose("crime-prevention:8"), site.vault());
+    let enrolled = enrol_until(&vault, &case, &[embedding(0)], utc("2026-12-20"));
+    let other = enrol_until(&vault, &other_case, &[embedding(1)], utc("2026-12-20"));
+    let set = GallerySet::new(model(), crate::frame::TableId::TESTS);
+    let searched = |register: &Register| set.reload(&vault, register, clock.utc()).expect("reloads").templates;
+    let since_ever = |given: Authorisation| Authorisation { from: "1970-01-01".parse().expect("date"), ..given };
+    let mut register = Register { authorisations: vec![since_ever(authorisation("u-1", &case))], ..Register::default() };
+    assert_eq!((searched(&register), purge(&vault, &register, &site.state, &site.key, clock.now()).expect("purges")), (2, 0));
+    register.authorisations = vec![since_ever(refused("u-1", &case))];
+    assert_eq!(searched(&register), 1, "not searched from the next reload on");
+    assert_eq!(purge(&vault, &register, &site.state, &site.key, clock.now()).expect("purges"), 1);
+    assert!(!vault.traces(&enrolled).expect("reads").any() && vault.traces(&other).expect("reads").key);
+    vault.rewrite().expect("written anew");
+    assert!(!crate::gallery::is_mentioned(&site.state, &enrolled).expect("readable"), "from every page of the files");
+}

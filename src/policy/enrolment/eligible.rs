@@ -11,10 +11,12 @@
 //! emergency:ORDER                 the order is in force, and not ended early
 //! missing-person:CASE             one subject, for 30 days at most
 //! gallery_cap                     no more subjects than the purpose's record says
+//! a refused authorisation         nobody is enrolled for its purpose until another is in force, and whoever was is erased (`policy/refused.rs`)
 //! ```
 
 use crate::clock::{Stamp, Utc, format_utc};
 use crate::policy::facts::{BasisKind, Consent, Order, PurposeFact, Register};
+use crate::policy::refused::came_of_a_refused_use;
 use crate::policy::rules::{CLOCK_SLACK_NS, Reason, Rule};
 use crate::policy::when::When;
 use crate::purpose::{Purpose, PurposeKind};
@@ -69,6 +71,10 @@ fn no<T>(rule: Rule, fact: impl Into<String>, remedy: impl Into<String>) -> Resu
 pub fn eligible(register: &Register, purpose: &Purpose, declared: &Declared, regime_age: u32, now: Stamp<Utc>) -> Result<Eligible, Reason> {
     let age = AGE_OF_OWN_CONSENT.max(regime_age.into());
     let mut given = Eligible { subject: None, consent: None, ends: None };
+    if let Some(refused) = came_of_a_refused_use(register, purpose, now) {
+        let fact = format!("authorisation `{}` of `{purpose}` was refused or withdrawn", refused.authorisation);
+        return no(Rule::Authorised, fact, "obtain another and record it, or settle that it was refused (two approvers)");
+    }
     if let Some(order) = order_of(register, purpose)? {
         given.ends = Some(order_in_force(order, now)?);
     }
@@ -136,8 +142,25 @@ pub fn rests_on_records(register: &Register, purpose: &Purpose) -> bool {
     purpose.kind() == PurposeKind::Emergency || needs_consent(register, purpose) || register.consents.iter().any(|c| c.purpose == *purpose)
 }
 
-/// What has become of what the templates of `subject` for `purpose` rest on. `consent`: the id that they were enrolled with, if any.
-pub fn standing(register: &Register, purpose: &Purpose, (subject, consent): (&str, Option<&str>), now: Stamp<Utc>) -> Standing {
+/// A subject's enrolment for one purpose.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolment<'a> {
+    pub subject: &'a str,
+    /// Id of the consent that it was made with, if any.
+    pub consent: Option<&'a str>,
+    pub at: Stamp<Utc>,
+}
+
+/// What has become of what an enrolment for `purpose` rests on: records of the subject's own, and leave to look for anybody at all.
+pub fn enrolment_stands(register: &Register, purpose: &Purpose, of: Enrolment<'_>, now: Stamp<Utc>) -> Standing {
+    match came_of_a_refused_use(register, purpose, of.at) {
+        Some(_) => Standing::Over,
+        None => standing(register, purpose, (of.subject, of.consent), now),
+    }
+}
+
+/// What has become of the records that the templates of `subject` for `purpose` rest on. `consent`: the id that they were enrolled with, if any.
+fn standing(register: &Register, purpose: &Purpose, (subject, consent): (&str, Option<&str>), now: Stamp<Utc>) -> Standing {
     if purpose.kind() == PurposeKind::Emergency {
         match order_of(register, purpose) {
             Err(_) | Ok(None) => return Standing::Unknown,

@@ -4,17 +4,20 @@
 //! The same [`Chain::follow`] judges a change before it is recorded and each time it is read, so that what was recorded is never refused
 //! later, and what could not have been recorded is never believed.
 //!
-//! Dates: each change says when it was recorded. What widens is not recorded before the last change that somebody signed, so that keys whose
+//! Dates: each change says when it was recorded. What widens is not recorded before the last change that took two people, so that keys whose
 //! role or training ran out cannot be used with a clock that was set back; whoever signs must be in office by that time too. What stops
-//! or narrows may be dated anyhow: it must work when the clock is wrong. Therefore an unsigned change moves nobody's time either: a stop
-//! that was recorded by a clock that ran ahead does not lock the site.
+//! or narrows may be dated anyhow: it must work when the clock is wrong. Therefore it moves nobody's time either, whoever signs it: one
+//! person whose clock runs ahead locks no site. A proposal that takes signatures is not dated later than it is recorded, or else it would
+//! never grow too old; and while the clock has leapt ahead (`policy/leap.rs`) nothing that takes two is recorded (`store.rs`).
+//!
+//! What a stop could light is held back (`lighting.rs`), unless two approvers signed the stop itself.
 
 use std::collections::BTreeSet;
 
 use super::change::{Approval, Change, Event, Founding, Pending, Proposal, Rejection};
 use super::digest::Digest;
 use super::direction::Needs;
-use super::fold::DoesNotApply;
+use super::fold::{Applied, DoesNotApply};
 use super::keys::verifies;
 use super::site::SiteIdentity;
 use crate::clock::{Stamp, Utc};
@@ -26,6 +29,8 @@ pub const MAX_PENDING_DAYS: i64 = 30;
 const DAY_NS: i64 = 86_400_000_000_000;
 /// How far two clocks may differ.
 const SLACK_NS: i64 = 5 * 60 * 1_000_000_000;
+/// How far a proposal may be dated ahead of the clock by which it is judged.
+const AHEAD_NS: i64 = 60 * 1_000_000_000;
 
 /// Why a change is not believed, or would not be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,11 @@ pub enum Disbelief {
     Replayed(String),
     #[error("proposal {0} is older than {MAX_PENDING_DAYS} days: propose anew")]
     TooOld(String),
+    #[error(
+        "proposal {proposal} is dated {at}, which is still to come, so that it would never grow too old: set the clock that is wrong (NTP), and \
+         propose anew"
+    )]
+    DatedAhead { proposal: String, at: When },
     #[error("there is nobody called `{0}` in the register")]
     Stranger(String),
     #[error("the signature of `{0}` is not under this proposal for this site, or not theirs")]
@@ -57,7 +67,7 @@ pub enum Disbelief {
     #[error("{needs}; {have} did", needs = needs.describe())]
     TooFewSignatures { needs: Needs, have: usize },
     #[error(
-        "it is dated {at}, which is before {signed_at}, when the last signed change of the register was recorded: one of two clocks is, or was, \
+        "it is dated {at}, which is before {signed_at}, when two people last signed a change of the register: one of two clocks is, or was, \
          wrong. Set this machine's clock (NTP) and propose again; if it is right, that change was recorded by a clock that ran ahead, and \
          nothing widens before its time. What stops or narrows is recorded meanwhile"
     )]
@@ -84,7 +94,7 @@ pub struct Chain {
     digests: Vec<Digest>,
     /// Proposals that are in force, or never will be.
     decided: BTreeSet<Digest>,
-    /// When the last change that somebody signed was recorded, the founding among them.
+    /// When the last change that took two people was recorded, the founding among them.
     signed_at: Option<Stamp<Utc>>,
 }
 
@@ -101,7 +111,7 @@ impl Chain {
     pub fn mode(&self) -> Mode {
         self.mode
     }
-    /// When the last change that somebody signed was recorded: no clock that is right says less.
+    /// When the last change that took two people was recorded: no clock that is right says less.
     pub fn signed_at(&self) -> Option<Stamp<Utc>> {
         self.signed_at
     }
@@ -139,9 +149,10 @@ impl Chain {
             }
             _ if self.digests.is_empty() => return Err(Disbelief::Founding),
             Event::Changed { proposal, approvals } => {
-                self.register = self.judge(proposal, approvals, at)?;
+                let judged = self.judge(proposal, approvals, at)?;
+                self.register = judged.register;
                 self.decided.insert(proposal.digest());
-                if !approvals.is_empty() {
+                if judged.needs > Needs::OneApprover {
                     self.signed_at = self.signed_at.max(Some(at));
                 }
             }
@@ -181,10 +192,14 @@ impl Chain {
         Ok(())
     }
 
-    /// The register as `proposal` would make it, if `approvals` suffice.
-    pub(super) fn judge(&self, proposal: &Proposal, approvals: &[Approval], at: Stamp<Utc>) -> Result<Register, Disbelief> {
+    /// What `proposal` makes of the register, if `approvals` suffice.
+    pub(super) fn judge(&self, proposal: &Proposal, approvals: &[Approval], at: Stamp<Utc>) -> Result<Applied, Disbelief> {
         let digest = proposal.digest();
-        let (after, needs) = self.would_be(proposal)?;
+        let mut applied = self.would_be(proposal)?;
+        let needs = applied.needs;
+        if needs > Needs::Nobody && proposal.at.at().since_ns(at) > AHEAD_NS {
+            return Err(Disbelief::DatedAhead { proposal: digest.short(), at: proposal.at.clone() });
+        }
         if needs > Needs::OneApprover
             && let Some(signed_at) = self.signed_at.filter(|signed| signed.since_ns(at) > SLACK_NS)
         {
@@ -201,11 +216,15 @@ impl Chain {
         if signers.len() < needs.signatures() {
             return Err(Disbelief::TooFewSignatures { needs, have: signers.len() });
         }
-        self.approved_by_signers(&after, &signers)?;
+        let approvers = signers.iter().filter(|p| p.may(&[Role::Approver], at).is_ok()).count();
+        if approvers >= Needs::TwoApprovers.signatures() && !applied.held.is_empty() {
+            applied = proposal.apply_to(&self.register, true)?;
+        }
+        self.approved_by_signers(&applied.register, &signers)?;
         if needs > Needs::Nobody && at.since_ns(proposal.at.at()) > MAX_PENDING_DAYS * DAY_NS {
             return Err(Disbelief::TooOld(digest.short()));
         }
-        Ok(after)
+        Ok(applied)
     }
 
     /// An emergency order, or its renewal, names who approved it: in an operational site those who sign for it (C26).
@@ -225,20 +244,21 @@ impl Chain {
         Ok(())
     }
 
-    /// The register as `proposal` would make it, and what it takes.
-    pub fn would_be(&self, proposal: &Proposal) -> Result<(Register, Needs), Disbelief> {
+    /// What `proposal` would make of the register, and what it takes.
+    pub fn would_be(&self, proposal: &Proposal) -> Result<Applied, Disbelief> {
         let digest = proposal.digest();
         if self.decided.contains(&digest) {
             return Err(Disbelief::Replayed(digest.short()));
         }
-        let (after, needs) = proposal.applied_to(&self.register)?;
+        let applied = proposal.apply_to(&self.register, false)?;
+        let after = &applied.register;
         if let Some(person) = after.people.iter().find(|p| p.stand_in && !self.register.people.contains(p)) {
             return Err(Disbelief::StandIn(person.id.clone()));
         }
         if self.mode == Mode::Operational && after.rules.placeholder_photographs {
             return Err(Disbelief::Placeholders);
         }
-        Ok((after, needs))
+        Ok(applied)
     }
 
     /// Whose approval it is, if it counts at `at`.
@@ -282,7 +302,7 @@ impl Chain {
     /// Drops the approvals of a pending proposal that do not count any more.
     pub(super) fn sift(&self, pending: &mut Pending, at: Stamp<Utc>) {
         let digest = pending.proposal.digest();
-        let Ok((_, needs)) = self.would_be(&pending.proposal) else { return };
+        let Ok(Applied { needs, .. }) = self.would_be(&pending.proposal) else { return };
         pending.approvals.retain(|a| self.signer(a, &digest, needs, at).is_ok());
     }
 }

@@ -1,8 +1,8 @@
 //! Which changes take leave away, and which give it: how many people must sign for an edit.
 //!
 //! The list of what narrows is closed and errs towards *two people*: whatever is not on it widens. A stop is never in anybody's way: no
-//! signature is asked for, because one that must wait for a key is none. What takes leave away by its form, and stops nobody's protection, is
-//! held against the register as a whole besides: where it could open something else it takes two people after all (`lighting.rs`).
+//! signature is asked for, because one that must wait for a key is none. Both stops and what takes leave away by its form are held against the
+//! register as a whole besides (`lighting.rs`): where they could open something else, the one pauses that stream, the other takes two people after all.
 
 use super::change::Table;
 use crate::area::Vertex;
@@ -61,7 +61,7 @@ impl Needs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// It stops something, or protects somebody: a sign withdrawn, an objection, a zone or an area private, an order ended, an authorisation
-    /// refused, a consent withdrawn. In force at once, whatever it does elsewhere.
+    /// refused, a consent withdrawn. In force at once; what it could light elsewhere is held back until two approvers say otherwise.
     Stops,
     /// It takes leave away. Nobody need sign, unless it could open something else in its place.
     Narrows,

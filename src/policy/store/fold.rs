@@ -1,9 +1,11 @@
 //! What edits make of a register, and which edits make one register of another.
 
+use std::collections::BTreeSet;
+
 use super::change::{Edit, Proposal, Table, fact_digest};
 use super::digest::Digest;
 use super::direction::{Direction, Fact, Needs, rules_direction};
-use super::lighting::opens;
+use super::lighting::{Hold, hold, opens, stops_that_light};
 use crate::policy::facts::{
     Alternative, AreaFact, Authorisation, Consent, Device, Governance, Objection, Order, Person, PurposeFact, Register, Rules, Sign, View,
     Zone,
@@ -22,24 +24,51 @@ pub enum DoesNotApply {
     Flawed { table: &'static str, number: usize, key: &'static str, problem: String },
 }
 
+/// What a proposal makes of a register.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    pub register: Register,
+    pub needs: Needs,
+    /// Streams that it pauses, because its stops could light something on them.
+    pub held: Vec<Hold>,
+}
+
 impl Proposal {
     /// The register as it would be, and who must sign for that.
     pub fn applied_to(&self, register: &Register) -> Result<(Register, Needs), DoesNotApply> {
-        let (mut after, mut needs) = (register.clone(), Needs::Nobody);
+        self.apply_to(register, false).map(|applied| (applied.register, applied.needs))
+    }
+
+    /// `confirmed`: two approvers signed it, so that nothing is held back that its stops could light.
+    pub(super) fn apply_to(&self, register: &Register, confirmed: bool) -> Result<Applied, DoesNotApply> {
+        let (mut after, mut needs, mut may_light) = (register.clone(), Needs::Nobody, BTreeSet::new());
         if self.edits.is_empty() {
             return Err(DoesNotApply::Empty);
         }
         for edit in &self.edits {
-            needs = needs.max(apply(&mut after, edit)?);
+            let taken = apply(&mut after, edit)?;
+            needs = needs.max(taken.needs);
+            may_light.extend(taken.may_light);
         }
+        if confirmed {
+            may_light.clear();
+        }
+        let held = hold(&mut after, may_light, &self.digest().short(), &self.at);
         match after.flaws().into_iter().next() {
-            None => Ok((after, needs)),
+            None => Ok(Applied { register: after, needs, held }),
             Some(flaw) => Err(DoesNotApply::Flawed { table: flaw.table, number: flaw.entry + 1, key: flaw.key, problem: flaw.problem }),
         }
     }
 }
 
-fn apply(register: &mut Register, edit: &Edit) -> Result<Needs, DoesNotApply> {
+/// What one edit takes.
+struct Taken {
+    needs: Needs,
+    /// Streams on which this stop could light something.
+    may_light: Vec<String>,
+}
+
+fn apply(register: &mut Register, edit: &Edit) -> Result<Taken, DoesNotApply> {
     match edit.table {
         Table::Rules => apply_rules(register, edit),
         Table::Zone => apply_fact::<Zone>(register, edit),
@@ -67,7 +96,7 @@ fn conflict(edit: &Edit, digest: &Digest) -> DoesNotApply {
     DoesNotApply::Conflict { table: edit.table.name(), fact: digest.short() }
 }
 
-fn apply_rules(register: &mut Register, edit: &Edit) -> Result<Needs, DoesNotApply> {
+fn apply_rules(register: &mut Register, edit: &Edit) -> Result<Taken, DoesNotApply> {
     let (Some(digest), Some(new)) = (edit.replaces, parsed::<Rules>(edit)?) else { return Err(DoesNotApply::Empty) };
     if fact_digest(&register.rules) != digest {
         return Err(conflict(edit, &digest));
@@ -77,17 +106,22 @@ fn apply_rules(register: &mut Register, edit: &Edit) -> Result<Needs, DoesNotApp
 }
 
 /// Makes one edit, and says who must sign for it.
-fn taken(register: &mut Register, direction: Direction, edit: impl FnOnce(&mut Register)) -> Needs {
-    let before = (direction == Direction::Narrows).then(|| register.clone());
+fn taken(register: &mut Register, direction: Direction, edit: impl FnOnce(&mut Register)) -> Taken {
+    let unasked = |needs| Taken { needs, may_light: Vec::new() };
+    if let Direction::Asks(needs) = direction {
+        edit(register);
+        return unasked(needs);
+    }
+    let before = register.clone();
     edit(register);
-    match (direction, before) {
-        (Direction::Asks(needs), _) => needs,
-        (Direction::Narrows, Some(before)) if opens(&before, register) => Needs::ApproversForWhatItOpens,
-        (Direction::Stops | Direction::Narrows, _) => Needs::Nobody,
+    match direction {
+        Direction::Stops => Taken { needs: Needs::Nobody, may_light: stops_that_light(&before, register) },
+        _ if opens(&before, register) => unasked(Needs::ApproversForWhatItOpens),
+        _ => unasked(Needs::Nobody),
     }
 }
 
-fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit) -> Result<Needs, DoesNotApply> {
+fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit) -> Result<Taken, DoesNotApply> {
     let new = parsed::<F>(edit)?;
     let place = |digest: Digest| {
         let found = F::listed(register).iter().position(|f| fact_digest(f) == digest);

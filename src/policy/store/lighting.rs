@@ -13,32 +13,73 @@
 //! meanwhile, where deciding both registers at one moment would miss what lights tomorrow. The price: it errs towards two people, where a
 //! stream shows several zones that have purposes. `tests/law/random.rs` holds it against the decision plane.
 //!
-//! Stops are not asked ([`Direction::Stops`](super::direction::Direction)): they must work at once. So a stop can open something in the place of
-//! what it ends, as time can: never more than two approvers and the signs allow by themselves, on that stream. An objection to the
-//! *stream*, and a withdrawn sign where all its zones hang on it, stop without that.
+//! A stop ([`Direction::Stops`](super::direction::Direction)) must work at once, so it is never made to wait for the answer. Where it is *yes*, the
+//! very change pauses the stream as a whole: beside the stop it puts an objection to the stream into the register, `stop-PROPOSAL-N`, which
+//! nobody has settled, and which two approvers settle as they do any other. So a stop darkens what it names at once, and nothing that was dark
+//! a moment ago is lit by it, now or later, until two people have looked at what that would be. What else was lit on that stream goes dark with it: finer
+//! would be to leave that lit, but which group leads depends on dates, regimes and observations, which nothing here may ask. The objection follows from the
+//! change and is in no proposal, so neither an older client nor whoever writes the file can leave it out. Where two approvers signed the stop
+//! itself there is none; until a stop is in the file the policy thread holds the stream back in memory ([`hold_back`]). `tests/law/narrowing.rs`
+//! holds both, what narrows and what stops, against the decision plane.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 
 use super::direction::may_overlap;
-use crate::policy::facts::{AreaFact, BasisKind, PurposeFact, Register, ZoneKind};
+use crate::policy::facts::{AreaFact, BasisKind, Objection, PurposeFact, Register, ZoneKind};
 use crate::policy::rules::{area_cap_ppm, area_ppm};
+use crate::policy::when::When;
 use crate::purpose::{Purpose, PurposeKind};
 
 /// What a change takes leave away from: in this zone for that purpose, or for every one.
 type Touched<'a> = (&'a str, Option<&'a Purpose>);
 
+/// A stream that a stop paused, because it could have lit something there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub stream: String,
+    /// The objection that pauses it, by id.
+    pub objection: String,
+}
+
 /// Whether something may be done after a change that was not before, at some moment, under some regime. `after`: what narrowing edits made of
 /// `before`.
 pub(super) fn opens(before: &Register, after: &Register) -> bool {
-    let touched = touched(before, after);
+    of_one_purpose(before, after) || !stops_that_light(before, after).is_empty()
+}
+
+/// Streams on which something may be done after a change that was not before. `after`: what stops, or narrowing edits, made of `before`.
+pub(super) fn stops_that_light(before: &Register, after: &Register) -> Vec<String> {
+    let everywhere = touched(before, after);
     let gone_areas = gone(&before.areas, &after.areas);
-    let mut streams: Vec<&str> = before.areas.iter().map(|a| a.stream.as_str()).collect();
-    streams.sort_unstable();
-    streams.dedup();
+    let streams: BTreeSet<&str> = before.areas.iter().map(|a| a.stream.as_str()).collect();
     let on_stream = |stream: &&str| {
-        let of_stream = |areas: &[&AreaFact]| areas.iter().filter(|a| a.stream == *stream).map(|a| a.zone.clone()).collect::<Vec<_>>();
-        let fewer = of_stream(&gone_areas);
+        let Some(mut touched) = stopped_on(before, after, stream) else { return false };
+        touched.extend(&everywhere);
+        let fewer: Vec<String> = gone_areas.iter().filter(|a| a.stream == *stream).map(|a| a.zone.clone()).collect();
         fits_under_a_cap(before, after, stream) || another_leads(before, after, stream, &touched, &fewer)
     };
-    of_one_purpose(before, after) || streams.iter().any(on_stream)
+    streams.into_iter().filter(on_stream).map(str::to_owned).collect()
+}
+
+/// Pauses `streams` until two approvers settle it. `name`: what the objections are called by.
+pub(super) fn hold(register: &mut Register, streams: BTreeSet<String>, name: &str, at: &When) -> Vec<Hold> {
+    let held = (1..).zip(streams).map(|(n, stream)| Hold { stream, objection: format!("stop-{name}-{n}") }).collect::<Vec<_>>();
+    register.objections.extend(held.iter().map(|hold| Objection {
+        id: hold.objection.clone(),
+        stream: Some(hold.stream.clone()),
+        purpose: None,
+        at: at.clone(),
+        settled: None,
+    }));
+    held
+}
+
+/// As a recorded stop does: pauses in `after` the streams on which it could light something that `before` does not.
+pub(in crate::policy) fn hold_back(before: &Register, after: &mut Register, name: &str, at: &When) {
+    let streams = stops_that_light(before, after).into_iter().collect();
+    hold(after, streams, name, at);
 }
 
 /// Facts of `before` that are not in `after`, as many times as they are fewer.
@@ -74,6 +115,22 @@ fn purposes<'a>(register: &'a Register, zone: &str) -> impl Iterator<Item = &'a 
         .map(|f| &f.purpose)
 }
 
+/// What grants less on this stream alone: a purpose that was objected to, and what a private area was laid over. `None`: the stream as a
+/// whole was objected to, and lights nothing.
+fn stopped_on<'a>(before: &'a Register, after: &'a Register, stream: &str) -> Option<Vec<Touched<'a>>> {
+    let shown = || before.areas.iter().filter(|a| a.stream == stream);
+    let mut all: Vec<Touched<'a>> = Vec::new();
+    let new = gone(&after.objections, &before.objections).into_iter();
+    for objection in new.filter(|o| o.settled.is_none() && o.stream.as_deref().is_none_or(|s| s == stream)) {
+        let purpose = objection.purpose.as_ref()?;
+        all.extend(shown().map(|a| (a.zone.as_str(), Some(purpose))));
+    }
+    for area in gone(&after.areas, &before.areas).into_iter().filter(|a| a.stream == stream) {
+        all.extend(shown().filter(|a| may_overlap(&a.polygon, &area.polygon)).map(|a| (a.zone.as_str(), None)));
+    }
+    Some(all)
+}
+
 /// Everything that grants less after the change.
 fn touched<'a>(before: &'a Register, after: &Register) -> Vec<Touched<'a>> {
     let mut all: Vec<Touched<'_>> = Vec::new();
@@ -90,6 +147,7 @@ fn touched<'a>(before: &'a Register, after: &Register) -> Vec<Touched<'a>> {
     all.extend(gone(&before.orders, &after.orders).iter().flat_map(|o| o.zones.iter().map(|z| (z.as_str(), None))));
     all.extend(gone(&before.alternatives, &after.alternatives).iter().map(|a| (a.zone.as_str(), None)));
     all.extend(gone(&before.signs, &after.signs).iter().map(|s| (s.zone.as_str(), None)));
+    all.extend(gone(&before.zones, &after.zones).iter().map(|z| (z.id.as_str(), None)));
     let (old, new) = (&before.rules, &after.rules);
     let everywhere = old.sign_inspect_max_days != new.sign_inspect_max_days
         || old.placeholder_photographs != new.placeholder_photographs

@@ -1,9 +1,12 @@
 //! Who may change what, on a real file: narrowing by anybody, widening by two whose role counts, nothing by anybody else.
 
 use super::*;
+use crate::clock::Clock as _;
 use crate::policy::facts::testing::good;
-use crate::policy::facts::{AreaFact, Objection, Order, PurposeFact, Role, Sign, Withdrawal, Zone, ZoneKind};
+use crate::policy::facts::{Objection, Role, Withdrawal, Zone, ZoneKind};
 use crate::seal::SiteKey;
+
+mod lighting;
 
 fn when(text: &str) -> When {
     text.parse().expect("date")
@@ -230,138 +233,15 @@ fn a_proposal_about_a_fact_that_changed_meanwhile_does_not_apply_and_a_rejected_
 }
 
 #[test]
-fn an_area_that_holds_another_back_is_not_taken_away_by_one() {
-    let square = |x: f64| vec![[x, 0.0], [x + 0.3, 0.0], [x + 0.3, 1.0], [x, 1.0]];
-    let area = |zone: &str, x| super::super::facts::AreaFact { stream: "north".into(), zone: zone.into(), polygon: square(x) };
-    let zone = |id: &str, kind| super::super::facts::Zone { id: id.into(), kind };
-    let register = Register {
-        zones: vec![zone("hall", ZoneKind::Public), zone("home", ZoneKind::Private)],
-        areas: vec![area("hall", 0.0), area("home", 0.1), area("hall", 0.6)],
-        ..Register::default()
-    };
-    let needs =
-        |edit: Edit| Proposal::new(vec![edit], "t", "", when("2026-11-21")).expect("made").applied_to(&register).expect("applies").1;
-    assert_eq!(needs(Edit::remove(Table::Area, &register.areas[0])), Needs::TwoApprovers, "it shares pixels with another zone");
-    assert_eq!(needs(Edit::remove(Table::Area, &register.areas[1])), Needs::TwoApprovers, "of a private zone");
-    assert_eq!(needs(Edit::remove(Table::Area, &register.areas[2])), Needs::Nobody);
-    assert_eq!(needs(Edit::put(Table::Area, &area("home", 0.7))), Needs::Nobody, "more that is never looked at");
-    assert_eq!(needs(Edit::put(Table::Area, &area("hall", 0.7))), Needs::TwoApprovers);
-    assert_eq!(needs(Edit::remove(Table::Zone, &register.zones[1])), Needs::TwoApprovers);
-}
-
-/// Stream `north` shows two zones, side by side; each may be looked at for its own purpose, one of which has a cap that both together break.
-fn two_zones() -> Register {
-    let mut register = good();
-    let square = |x: f64| vec![[x, 0.0], [x + 0.3, 0.0], [x + 0.3, 1.0], [x, 1.0]];
-    register.areas = vec![AreaFact { polygon: square(0.0), ..register.areas[0].clone() }];
-    register.areas.push(AreaFact { zone: "gate".into(), polygon: square(0.6), ..register.areas[0].clone() });
-    register.zones.push(Zone { id: "gate".into(), kind: ZoneKind::Public });
-    register.signs.push(Sign { id: "gate-1".into(), zone: "gate".into(), ..register.signs[0].clone() });
-    register
-}
-
-#[test]
-fn what_keeps_something_else_dark_is_taken_away_by_two_and_what_does_not_by_anybody() {
-    type Taking = fn(&mut Register);
-    let case = |purposes: &[(&str, &[&str], Option<f64>)], take: Taking| {
-        let mut register = two_zones();
-        let fact = |(name, zones, area_cap): &(&str, &[&str], Option<f64>)| PurposeFact {
-            purpose: name.parse().expect("purpose"),
-            zones: zones.iter().map(|z| (*z).to_owned()).collect(),
-            area_cap: *area_cap,
-            ..register.purposes[0].clone()
-        };
-        register.purposes = purposes.iter().map(fact).collect();
-        let mut after = register.clone();
-        take(&mut after);
-        let proposal = Proposal::new(difference(&register, &after), "t", "", when("2026-11-21")).expect("made");
-        proposal.applied_to(&register).expect("applies").1
-    };
-    let (alone, two) = (Needs::Nobody, Needs::ApproversForWhatItOpens);
-    let (p, q) = ("missing-person:1", "crime-prevention:2");
-    let both: &[&str] = &["hall", "gate"];
-    // Three tenths each: together too much for the cap, one of them not.
-    let capped = [(p, both, Some(0.4))];
-    assert_eq!(case(&capped, |r| drop(r.areas.remove(1))), two);
-    assert_eq!(case(&capped, |r| drop(r.purposes[0].zones.pop())), two);
-    assert_eq!(case(&capped, |r| r.purposes[0].area_cap = Some(0.3)), alone, "still too much");
-    assert_eq!(case(&[(p, both, Some(0.7))], |r| r.purposes[0].area_cap = Some(0.5)), alone);
-    assert_eq!(case(&[(p, both, Some(0.2))], |r| drop(r.areas.remove(1))), alone, "one of them alone is too much");
-    assert_eq!(case(&[(p, &["hall"], Some(0.4)), (p, &["gate"], None)], |r| drop(r.purposes.remove(1))), two);
-    // The stream is opened for one group of zones: the other would be next.
-    let apart: [(&str, &[&str], Option<f64>); 2] = [(p, &["hall"], None), (q, &["gate"], None)];
-    for take in [
-        (|r| drop(r.purposes.remove(0))) as Taking,
-        |r| r.purposes[0].basis = None,
-        |r| drop(r.areas.remove(0)),
-        |r| {
-            r.rules.sign_inspect_max_days = 7;
-        },
-    ] {
-        assert_eq!(case(&apart, take), two);
-    }
-    assert_eq!(case(&[(p, both, None)], |r| drop(r.areas.remove(0))), alone, "what is left was open before");
-    assert_eq!(case(&[(p, both, None)], |r| r.purposes.clear()), alone, "nothing is left that could be opened");
-    assert_eq!(case(&[(p, &["hall"], None)], |r| r.purposes.clear()), alone);
-    assert_eq!(case(&[(p, &["hall"], None), (q, &["hall"], None)], |r| drop(r.purposes.remove(0))), alone, "one zone, one purpose less");
-    // Masks are not looked at beside a search, and would be after it.
-    assert_eq!(case(&[(p, &["hall"], None), ("mask-check", &["hall"], None)], |r| drop(r.purposes.remove(0))), two);
-    assert_eq!(case(&[(p, &["hall"], None), ("mask-check", &["hall"], None)], |r| drop(r.purposes.remove(1))), alone);
-    // Of two records of one purpose the smaller gallery counts.
-    let twice: [(&str, &[&str], Option<f64>); 2] = [(p, &["hall"], None), (p, &["hall"], None)];
-    assert_eq!(case(&twice, |r| drop(r.purposes.remove(0))), alone);
-    let smaller: Taking = |r| r.purposes[0].gallery_cap = Some(1);
-    assert_eq!(case(&twice, smaller), alone);
-    let mut register = two_zones();
-    register.purposes.push(PurposeFact { gallery_cap: Some(1), ..register.purposes[0].clone() });
-    let remove = Proposal::new(vec![Edit::remove(Table::Purpose, &register.purposes[1])], "t", "", when("2026-11-21")).expect("made");
-    assert_eq!(remove.applied_to(&register).expect("applies").1, two);
-}
-
-#[test]
-fn stops_need_nobody_whatever_else_the_stream_shows_and_records_that_erase_are_not_removed_by_one() {
-    let mut register = two_zones();
-    let gone = Withdrawal { at: when("2026-11-21"), by: "x".to_owned(), reason: String::new() };
-    register.purposes.push(PurposeFact {
-        purpose: "crime-prevention:2".parse().expect("purpose"),
-        zones: vec!["gate".to_owned()],
-        ..register.purposes[0].clone()
-    });
-    register.orders.push(Order {
-        id: "o-1".into(),
-        issuer: "City".into(),
-        zones: vec!["hall".into()],
-        from: when("2026-11-20"),
-        until: when("2026-11-30"),
-        renewals: Vec::new(),
-        approved_by: vec!["a".into(), "b".into()],
-        ended: None,
-    });
-    let needs = |edit: &dyn Fn(&mut Register)| {
-        let mut after = register.clone();
-        edit(&mut after);
-        let proposal = Proposal::new(difference(&register, &after), "t", "", when("2026-11-21")).expect("made");
-        proposal.applied_to(&register).expect("applies").1
-    };
-    assert_eq!(needs(&|r| r.signs[0].withdrawn = Some(gone.clone())), Needs::Nobody);
-    assert_eq!(needs(&|r| r.zones[0].kind = ZoneKind::Private), Needs::Nobody);
-    let objection = |purpose| Objection { id: "j".into(), stream: Some("north".into()), purpose, at: when("2026-11-21"), settled: None };
-    assert_eq!(needs(&|r| r.objections.push(objection(None))), Needs::Nobody);
-    assert_eq!(needs(&|r| r.objections.push(objection(Some(r.purposes[0].purpose.clone())))), Needs::Nobody);
-    assert_eq!(needs(&|r| r.orders[0].ended = Some(gone.clone())), Needs::Nobody);
-    assert_eq!(needs(&|r| r.orders.clear()), Needs::TwoApprovers, "by its record who was enrolled under it is erased");
-    assert_eq!(needs(&|r| r.orders[0].until = when("2026-11-22")), Needs::TwoApprovers, "one that is too long counts for nothing");
-}
-
-#[test]
 fn nothing_widens_by_a_clock_that_was_set_back_and_stopping_works_all_the_same() {
     let (desk, mut store) = Desk::operational();
     let wish = everything(&store);
     let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
     store.submit(wish, both, now()).expect("in force");
     assert_eq!(store.chain().signed_at(), Some(now()));
-    let longer = proposal(&store, |r| r.purposes[0].review_on = Some(when("2028-01-01")));
     let (slack, late) = (when("2026-11-21T11:55:00Z").at(), when("2026-11-21T11:54:59Z").at());
+    let by_this_clock = |wish: Proposal| Proposal { at: When::from_stamp(late), ..wish };
+    let longer = by_this_clock(proposal(&store, |r| r.purposes[0].review_on = Some(when("2028-01-01"))));
     let sign_at = |store: &Store, id: &str, proposal: &Proposal, at: Stamp<Utc>| {
         Approval::sign(id, desk.key(id), &store.site(), &proposal.digest(), When::from_stamp(at))
     };
@@ -377,11 +257,18 @@ fn nothing_widens_by_a_clock_that_was_set_back_and_stopping_works_all_the_same()
         assert!(store.submit(stop, Vec::new(), when(at).at()).expect("recorded").in_force());
     }
     assert_eq!(store.chain().signed_at(), Some(now()));
-    // So does one approver's word that takes another's away, and nothing comes back by it.
-    let out = proposal(&store, |r| r.people.retain(|p| p.id != "o"));
-    let one = sign_at(&store, "a", &out, late);
-    assert!(store.submit(out, vec![one], late).expect("in force").in_force());
-    assert_eq!(store.chain().signed_at(), Some(now()));
+    // So does one approver's word that takes another's away, and nothing comes back by it. Nor does it lock anybody out if its clock runs ahead.
+    let ahead = when("2026-12-20").at();
+    for (who, at) in [("o", late), ("i", ahead)] {
+        let out = by_this_clock(proposal(&store, |r| r.people.retain(|p| p.id != who)));
+        let one = sign_at(&store, "a", &out, at);
+        assert!(store.submit(out, vec![one], at).expect("in force").in_force());
+        assert_eq!(store.chain().signed_at(), Some(now()));
+    }
+    let stop = proposal(&store, |r| r.zones[0].kind = ZoneKind::Private);
+    let both_ahead = vec![sign_at(&store, "a", &stop, ahead), sign_at(&store, "b", &stop, ahead)];
+    assert!(store.submit(stop, both_ahead, ahead).expect("in force").in_force());
+    assert_eq!(store.chain().signed_at(), Some(now()), "it would have been in force without them");
     assert!(store.submit(longer, both, slack).expect("within what two clocks differ").in_force());
     drop(store);
     Register::load(&desk.path()).expect("what was recorded is believed when it is read again");
@@ -390,16 +277,61 @@ fn nothing_widens_by_a_clock_that_was_set_back_and_stopping_works_all_the_same()
 #[test]
 fn whoever_signs_must_be_in_office_when_the_register_was_last_changed_whatever_the_change_is_dated() {
     let (desk, mut store) = Desk::operational();
+    let third = proposal(&store, |r| r.people[2].roles.push(Role::Approver));
+    let both = vec![desk.sign(&store, "a", &third), desk.sign(&store, "b", &third)];
+    assert!(store.submit(third, both, now()).expect("in force").in_force());
     let untrained = proposal(&store, |r| r.people[0].trained_until = when("2026-11-21T12:01:00Z"));
-    let later = when("2026-11-21T12:02:00Z").at();
     let by_b = vec![desk.sign(&store, "b", &untrained)];
-    assert!(store.submit(untrained, by_b, later).expect("in force").in_force());
+    assert!(store.submit(untrained, by_b, now()).expect("in force").in_force());
+    let zone = proposal(&store, |r| r.zones.push(Zone { id: "yard".into(), kind: ZoneKind::Staff }));
+    let others = vec![desk.sign(&store, "b", &zone), desk.sign(&store, "i", &zone)];
+    assert!(store.submit(zone, others, when("2026-11-21T12:02:00Z").at()).expect("in force").in_force());
     let wish = everything(&store);
     let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
     assert!(
         matches!(refusal(store.submit(wish, both, now())), Disbelief::NotInForce(_)),
         "within the slack, and a's training ran out by then"
     );
+}
+
+#[test]
+fn a_proposal_that_is_dated_ahead_is_refused_when_it_is_made_and_when_it_is_signed() {
+    let (desk, mut store) = Desk::operational();
+    let dated = |store: &Store, at: &str| Proposal { at: when(at), ..everything(store) };
+    let signed = |store: &Store, wish: &Proposal| vec![desk.sign(store, "a", wish), desk.sign(store, "b", wish)];
+    let ahead = dated(&store, "2026-11-21T12:01:00.001Z");
+    for approvals in [Vec::new(), signed(&store, &ahead)] {
+        let why = refusal(store.submit(ahead.clone(), approvals, now()));
+        assert!(matches!(why, Disbelief::DatedAhead { .. }) && why.to_string().contains("set the clock"), "{why}");
+    }
+    // It waits since a time when the clock was ahead; signed now, it is as it was.
+    assert!(!store.submit(ahead.clone(), Vec::new(), when("2026-11-21T12:02:00Z").at()).expect("kept").in_force());
+    let one = desk.sign(&store, "a", &ahead);
+    assert!(matches!(refusal(store.approve(&ahead.digest(), one, now())), Disbelief::DatedAhead { .. }));
+    let stop = Proposal { at: when("2099-01-01"), ..proposal(&store, |r| r.rules.sign_inspect_max_days = 7) };
+    assert!(store.submit(stop, Vec::new(), now()).expect("in force").in_force(), "whatever the clock says");
+    let edge = dated(&store, "2026-11-21T12:01:00Z");
+    let both = signed(&store, &edge);
+    assert!(store.submit(edge, both, now()).expect("in force").in_force(), "two clocks are never equal");
+}
+
+#[test]
+fn while_the_clock_has_leapt_ahead_nothing_is_recorded_that_takes_two_and_stops_are() {
+    let (desk, mut store) = Desk::operational();
+    let (state, later) = (StateDirectory::new(desk.directory.path()), when("2026-12-25").at());
+    leap::believe(&state, crate::clock::Now { utc: now(), monotonic: crate::clock::SystemClock.monotonic() }).expect("a first look");
+    let wish = Proposal { at: When::from_stamp(later), ..everything(&store) };
+    let by = |store: &Store, id: &str, at| Approval::sign(id, desk.key(id), &store.site(), &wish.digest(), When::from_stamp(at));
+    let both = vec![by(&store, "a", later), by(&store, "b", later)];
+    let why = store.submit(wish.clone(), both, later).expect_err("leapt");
+    assert!(matches!(&why, StoreError::Clock(_)) && why.to_string().contains("Set the clock"), "{why}");
+    assert!(matches!(store.submit(wish, Vec::new(), later), Err(StoreError::Clock(_))), "nor does it wait, dated as it is");
+    assert_eq!(store.chain().signed_at(), Some(now()));
+    let stop = proposal(&store, |r| r.rules.sign_inspect_max_days = 7);
+    assert!(store.submit(stop, Vec::new(), later).expect("recorded").in_force());
+    let wish = proposal(&store, |r| r.zones = good().zones);
+    let both = vec![desk.sign(&store, "a", &wish), desk.sign(&store, "b", &wish)];
+    assert!(store.submit(wish, both, now()).expect("the clock is right again").in_force());
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::commands::{Exit, Failed};
 use crate::console::client::{Client, segment};
 use crate::console::view::SignView;
 use crate::console::{Addresses, Console};
+use crate::emit::record::Record;
 use crate::frame::StreamIndex;
 use crate::policy::inspection::Inspection;
 use crate::policy::lease::{LeaseTable, StreamState};
@@ -84,7 +85,8 @@ pub struct Rounds {
 
 fn start(site: &RevokeSite) -> Result<Running, Failed> {
     let clock = SystemClock::shared();
-    let plan = Plan { loaded: site.loaded.clone(), state: site.state.clone(), clock, sources: Sources::Configured };
+    let (state, record) = (site.state.clone(), Record::of(&site.state));
+    let plan = Plan { loaded: site.loaded.clone(), state, clock, sources: Sources::Configured, record, near_filing: Arc::default() };
     let appliance = Appliance::start(plan).map_err(start_failed)?;
     let plane = appliance.plane().context("the appliance stopped at once")?;
     let socket = site.state.control_socket();

@@ -221,3 +221,26 @@ fn what_is_over_by_a_record_is_over_and_what_nobody_knows_is_not_searched() {
         assert_eq!(stands(&register, emergency, at), Standing::Over, "{at}");
     }
 }
+
+#[test]
+fn whoever_is_enrolled_under_an_authorisation_goes_with_its_refusal_and_nobody_is_enrolled_after_it() {
+    use crate::policy::refused::testing::{authorisation, refused as refusal};
+    let (case, mut register) = (purpose("crime-prevention:7"), good());
+    let at = |register: &Register, date: &str| {
+        let enrolment = Enrolment { subject: ANNA, consent: None, at: when(date).at() };
+        enrolment_stands(register, &case, enrolment, now())
+    };
+    register.authorisations = vec![authorisation("u-1", &case)];
+    assert_eq!((at(&register, "2026-11-11"), refused(&register, "crime-prevention:7", &adult())), (Standing::Stands, None));
+    register.authorisations = vec![refusal("u-1", &case)];
+    assert_eq!(at(&register, "2026-11-11"), Standing::Over);
+    assert_eq!(at(&register, "2026-11-09"), Standing::Stands, "before the use began that was refused");
+    assert_eq!(refused(&register, "crime-prevention:7", &adult()), Some(Rule::Authorised));
+    assert_eq!(refused(&register, "crime-prevention:8", &adult()), None, "another case");
+    register.authorisations.push(authorisation("u-2", &case));
+    assert_eq!(
+        (at(&register, "2026-11-11"), refused(&register, "crime-prevention:7", &adult())),
+        (Standing::Stands, None),
+        "under the other"
+    );
+}

@@ -3,8 +3,8 @@
 //! Within one boot the wall clock may gain [`TOLERANCE`] on the monotonic one, counted from the first look, so that many small leaps do not add up. Across boots
 //! nobody knows how long a machine was off: up to [`OFF`] is believed. Beyond that nothing is erased, and nobody is enrolled with an end that a wrong
 //! clock chose, until the clock is right or somebody says that it is, by removing the file `clock.json` of the state directory. What such a clock
-//! takes for expired is not searched meanwhile: closed both ways. (A clock that was set back erases nothing, and is the policy thread's
-//! business: `policy/wall_clock.rs`.)
+//! takes for expired is not searched meanwhile: closed both ways. Nor does the register take anything meanwhile that two people sign for: it would be
+//! dated ahead for good. (A clock that was set back erases nothing, and is the policy thread's business: `wall_clock.rs`.)
 //!
 //! Owner: whoever holds the vault writes; anybody may ask.
 
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Monotonic, Now, Stamp, Utc, format_utc};
-use crate::policy::wall_clock::earliest;
+use super::wall_clock::earliest;
+use crate::clock::{Clock as _, Monotonic, Now, Stamp, SystemClock, Utc, format_utc};
 use crate::state::{StateDirectory, replace_file};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -41,7 +41,7 @@ struct Believed {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Disbelief {
     #[error(
-        "the wall clock says {}, {days} days later than can be explained: expired templates stay on the disk (unsearched) and nobody is enrolled. Set the clock (NTP); \
+        "the wall clock says {}, {days} days later than can be explained: expired templates stay on the disk (unsearched), and nobody is enrolled. Set the clock (NTP); \
          if it is right, and the machine was off for long, remove {}",
         format_utc(*.says),
         path.display()
@@ -59,6 +59,11 @@ pub fn believe(state: &StateDirectory, now: Now) -> Result<(), Disbelief> {
 /// Asks only.
 pub fn standing(state: &StateDirectory, now: Now) -> Result<(), Disbelief> {
     judge(state, now, &boot()).map(|_| ())
+}
+
+/// As [`standing`], where the wall clock says `utc`: by the kernel's own count since the boot, which is the one that the file holds.
+pub fn standing_at(state: &StateDirectory, utc: Stamp<Utc>) -> Result<(), Disbelief> {
+    standing(state, Now { utc, monotonic: SystemClock.monotonic() })
 }
 
 /// The kernel's name for this boot; empty where it gives none.
