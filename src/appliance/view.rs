@@ -17,7 +17,7 @@ use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
 use crate::policy::alternatives::heartbeat_s;
 use crate::policy::board::{Approvals, StreamPolicy};
-use crate::policy::facts::{Authorisation, Consent, Order, PurposeFact, Register, Site, Withdrawal};
+use crate::policy::facts::{Register, Site, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected};
 use crate::policy::leap;
 use crate::policy::lease::MAX_LEASE;
@@ -197,9 +197,9 @@ fn action_error(error: PolicyError) -> ActionError {
 }
 
 /// What the templates of whoever is enrolled may rest on. `None`: it cannot be read.
-fn records(plane: &Plane) -> Option<(Vec<Consent>, Vec<Order>, Vec<PurposeFact>, Vec<Authorisation>)> {
-    let register = plane.policy.register().ok()?.register().clone();
-    Some((register.consents, register.orders, register.purposes, register.authorisations))
+fn records(plane: &Plane) -> Option<Register> {
+    let Register { consents, orders, purposes, authorisations, .. } = plane.policy.register().ok()?.register().clone();
+    Some(Register { consents, orders, purposes, authorisations, ..Register::default() })
 }
 
 impl Console for Appliance {

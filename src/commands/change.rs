@@ -39,7 +39,7 @@ pub(super) fn outcome_text(outcome: &Outcome, register: &Register) -> String {
 }
 
 /// What a stop keeps dark beside what it stops.
-fn held_text(hold: &Hold) -> String {
+pub(super) fn held_text(hold: &Hold) -> String {
     let Hold { stream, objection } = hold;
     format!(
         "\n  stream `{stream}` is paused as a whole: without that another zone or purpose of it could be lit by this stop. When two approvers have \

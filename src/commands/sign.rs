@@ -19,10 +19,10 @@ use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::console::client::{Client, ClientError, segment};
 use crate::console::view::SignView;
-use crate::policy::facts::{Posting, Register, Withdrawal};
+use crate::policy::facts::{Objection, Posting, Register, Withdrawal};
 use crate::policy::inspection::{Inspection, NotInspected, record_inspection};
 use crate::policy::rules::sign_holds;
-use crate::policy::store::{Outcome as Recorded, StoreError};
+use crate::policy::store::{Hold, Outcome as Recorded, StoreError};
 use crate::policy::when::When;
 use crate::policy::worker::{record_posting, record_withdrawal};
 
@@ -152,16 +152,32 @@ fn withdraw(context: &Context, id: &str, by: &str, reason: &str) -> Result<Done,
     if let Some(view) = ask_service(context, &path)? {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since boot")]
         let dark_after_ms = (view.at_monotonic_ms - asked_at.ns() as f64 / 1e6).max(0.0);
-        let text = format!("sign `{id}` withdrawn; dark after {dark_after_ms:.1} ms: {}", names(&view.streams));
-        let json = json!({ "sign": id, "state": "withdrawn", "streams": view.streams, "dark_after_ms": dark_after_ms, "service": true });
+        let held = held(&load(context).unwrap_or_default(), id);
+        let text = format!("sign `{id}` withdrawn; dark after {dark_after_ms:.1} ms: {}{}", names(&view.streams), held_text(&held));
+        let json = json!({
+            "sign": id, "state": "withdrawn", "streams": view.streams, "held": held, "dark_after_ms": dark_after_ms, "service": true,
+        });
         return Ok(Done { text, json });
     }
     let withdrawal = Withdrawal { at: When::from_stamp(SystemClock.utc()), by: by.to_owned(), reason: reason.to_owned() };
     let recorded = record_withdrawal(&context.state.register(), id, &withdrawal).map_err(|e| Failed::new(Exit::Config, e))?;
     recorded.map_err(|nearest| unknown(id, nearest))?;
-    let streams = streams_of(&load(context)?, id);
-    let text = format!("sign `{id}` withdrawn in the register (no service answered): {}", names(&streams));
-    Ok(Done { text, json: json!({ "sign": id, "state": "withdrawn", "streams": streams, "service": false }) })
+    let register = load(context)?;
+    let (streams, held) = (streams_of(&register, id), held(&register, id));
+    let text = format!("sign `{id}` withdrawn in the register (no service answered): {}{}", names(&streams), held_text(&held));
+    Ok(Done { text, json: json!({ "sign": id, "state": "withdrawn", "streams": streams, "held": held, "service": false }) })
+}
+
+/// Objections by which a stop paused streams that show the sign's zone, lest something else be lit there.
+fn held(register: &Register, id: &str) -> Vec<Hold> {
+    let streams = streams_of(register, id);
+    let pauses = register.objections.iter().filter(|o| o.settled.is_none() && o.id.starts_with(Hold::PREFIX));
+    let hold = |o: &Objection| Some(Hold { stream: o.stream.clone()?, objection: o.id.clone() });
+    pauses.filter_map(hold).filter(|hold| streams.contains(&hold.stream)).collect()
+}
+
+fn held_text(held: &[Hold]) -> String {
+    held.iter().map(super::change::held_text).collect()
 }
 
 fn post(context: &Context, id: &str, by: &str) -> Result<Done, Failed> {

@@ -113,7 +113,8 @@ mod tests {
     fn event(id: u64) -> Vec<u8> {
         let mut out = Vec::new();
         line::seal(
-            format!(r#"{{"id":"e{id}","stream":"gate","purpose":"{}"}}"#, if id % 3 == 0 { "refused" } else { "other" }).as_bytes(),
+            format!(r#"{{"id":"e{id}","stream":"gate","purpose":"{}"}}"#, if id.is_multiple_of(3) { "refused" } else { "other" })
+                .as_bytes(),
             &mut out,
         );
         out
@@ -144,7 +145,11 @@ mod tests {
         let mut journal = open(&disk);
         let places: Vec<Position> = (0..20).map(|i| journal.append(&event(i)).expect("writes")).collect();
         let mut noted = Vec::new();
-        let done = journal.erase(&refused, &mut |file, events| Ok(noted.push((file.to_owned(), events)))).expect("lists");
+        let mut note = |file: &str, events| {
+            noted.push((file.to_owned(), events));
+            Ok(())
+        };
+        let done = journal.erase(&refused, &mut note).expect("lists");
         assert_eq!(noted.iter().map(|(_, events)| events).sum::<u64>(), 7);
         assert!(done.len() > 1 && done.iter().all(|d| d.events.is_ok()), "{done:?}");
         assert_eq!(journal.head().erasures(), 1);
@@ -205,7 +210,11 @@ mod tests {
             }
             disk.set_faults(Faults { power_cut: 6, create_error: 5, ..Faults::default() });
             let mut noted = 0;
-            let done = journal.erase(&refused, &mut |_, events| Ok(noted += events)).expect("lists");
+            let mut note = |_: &str, events| {
+                noted += events;
+                Ok(())
+            };
+            let done = journal.erase(&refused, &mut note).expect("lists");
             let told: u64 = done.iter().filter_map(|d| d.events.as_ref().ok()).sum();
             drop(journal);
             disk.set_faults(Faults::default());

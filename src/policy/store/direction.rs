@@ -226,13 +226,12 @@ fn no_more_basis(old: Option<&Basis>, new: Option<&Basis>) -> bool {
 fact!(View, View, views, |f| format!("{}/{}", f.stream, f.sign), |old, new, _register| Direction::narrows(old == new));
 
 // The record of an order is what erases who was enrolled under it. One that is too long for the site's regime counts for nothing, and would
-// count if it were shortened. So nothing but its end is anybody's.
+// count if it were shortened, or would those that prolong it. So nothing but that it was ended is anybody's.
 fact!(Order, Order, orders, |f| f.id.clone(), |old, new, _register| match (old, new) {
     (Some(old), Some(new)) if old == new => Direction::Narrows,
     (Some(old), Some(new)) => {
-        let ended = Order { ended: new.ended.clone(), until: new.until.clone(), ..old.clone() };
-        let ends = new.ended.is_some() && (old.ended.is_none() || old.ended == new.ended);
-        if ended == *new && ends && no_later(&old.until, &new.until) { Direction::Stops } else { WIDENS }
+        let ended = Order { ended: new.ended.clone(), ..old.clone() };
+        if ended == *new && new.ended.is_some() && old.ended.is_none() { Direction::Stops } else { WIDENS }
     }
     _ => WIDENS,
 });

@@ -43,6 +43,11 @@ pub struct Hold {
     pub objection: String,
 }
 
+impl Hold {
+    /// How the ids of such objections begin.
+    pub const PREFIX: &str = "stop-";
+}
+
 /// Whether something may be done after a change that was not before, at some moment, under some regime. `after`: what narrowing edits made of
 /// `before`.
 pub(super) fn opens(before: &Register, after: &Register) -> bool {
@@ -65,7 +70,7 @@ pub(super) fn stops_that_light(before: &Register, after: &Register) -> Vec<Strin
 
 /// Pauses `streams` until two approvers settle it. `name`: what the objections are called by.
 pub(super) fn hold(register: &mut Register, streams: BTreeSet<String>, name: &str, at: &When) -> Vec<Hold> {
-    let held = (1..).zip(streams).map(|(n, stream)| Hold { stream, objection: format!("stop-{name}-{n}") }).collect::<Vec<_>>();
+    let held = (1..).zip(streams).map(|(n, stream)| Hold { stream, objection: format!("{}{name}-{n}", Hold::PREFIX) }).collect::<Vec<_>>();
     register.objections.extend(held.iter().map(|hold| Objection {
         id: hold.objection.clone(),
         stream: Some(hold.stream.clone()),

@@ -123,6 +123,8 @@ fn stops_need_nobody_whatever_else_the_stream_shows_and_records_that_erase_are_n
     assert_eq!(needs(&|r| r.objections.push(objection(None))), Needs::Nobody);
     assert_eq!(needs(&|r| r.objections.push(objection(Some(r.purposes[0].purpose.clone())))), Needs::Nobody);
     assert_eq!(needs(&|r| r.orders[0].ended = Some(gone.clone())), Needs::Nobody);
+    let shorter = |r: &mut Register| (r.orders[0].ended, r.orders[0].until) = (Some(gone.clone()), when("2026-11-22"));
+    assert_eq!(needs(&shorter), Needs::TwoApprovers, "an order that prolongs it could begin to count");
     assert_eq!(needs(&|r| r.orders.clear()), Needs::TwoApprovers, "by its record who was enrolled under it is erased");
     assert_eq!(needs(&|r| r.orders[0].until = when("2026-11-22")), Needs::TwoApprovers, "one that is too long counts for nothing");
 }
