@@ -400,11 +400,6 @@ fn whatever_happens_nobody_is_embedded_whom_the_oracle_does_not_permit() {
     // A history in the dark would prove nothing.
     assert!(tally.embeddings > 100 && tally.dark > 100, "{} embeddings, {} dark", tally.embeddings, tally.dark);
     assert!(tally.events.len() >= 26, "{:?}", tally.events);
-    let (heartbeat, sign, cap) = (tally.by_heartbeat, tally.by_sign, tally.by_cap);
-    assert!(
-        heartbeat > 5 && sign > 5 && cap > 20,
-        "lit by a heartbeat {heartbeat} times, by a sign that was read {sign}, under a cap {cap}"
-    );
 }
 
 #[test]
