@@ -220,6 +220,10 @@ fn a_finished_import_says_so_when_it_is_run_again_and_is_done_anew_where_that_is
     assert_eq!(site.run(&["delete", &subject, "--yes"]).exit, 0);
     let anew = site.run(&[&Site::import_arguments(&files)[..], &[PURPOSE, "--again"]].concat());
     assert_eq!((outcomes(&anew, "enrolled").len(), outcomes(&anew, "refused").len()), (1, 299), "{}", anew.errors);
+    let elsewhere = site.run(&[&Site::import_arguments(&files)[..], &[PURPOSE, "--zone", "roof"]].concat());
+    assert!(elsewhere.exit == 4 && elsewhere.errors.contains("`roof` is none of"), "{}", elsewhere.errors);
+    let listed = site.run(&["gallery", "list"]);
+    assert!(listed.lines.iter().all(|line| line["zones"] == serde_json::json!(["hall"])), "{:?}", listed.lines.first());
     // Where they come from is told in a few words, once more on one line.
     for words in ["x".repeat(257), "two\nlines".to_owned(), String::new()] {
         let [npy, ids] = files.each_ref().map(|path| path.to_str().unwrap());

@@ -69,6 +69,9 @@ pub struct Args {
     /// Days until the subject is forgotten; never longer than the purpose's legal basis.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
     expires: u32,
+    /// Zone that the subject is looked for in, of the purpose's; several with several --zone. Unset: all that the purpose has now.
+    #[arg(long = "zone", value_name = "ZONE")]
+    zones: Vec<String>,
     /// Least face width in pixels. Below 64 only where the site's mode is `demo` or `commissioning`: templates from small faces match
     /// worse, and an operational gallery must not hold them.
     #[arg(long, value_name = "PX", default_value_t = 64, value_parser = clap::value_parser!(u16).range(32..=512))]
@@ -92,13 +95,20 @@ pub struct Args {
 
 impl Args {
     /// Everybody of a directory of pictures.
-    pub(super) fn of_directory(purpose: &Purpose, directory: &Path, adult: bool, expires: u32, models: &ModelNames) -> Self {
+    pub(super) fn of_directory(
+        purpose: &Purpose,
+        directory: &Path,
+        (adult, expires): (bool, u32),
+        zones: &[String],
+        models: &ModelNames,
+    ) -> Self {
         Self {
             purpose: purpose.clone(),
             name: None,
             images: Vec::new(),
             list: Some(directory.to_owned()),
             expires,
+            zones: zones.to_vec(),
             min_face_width_px: 64,
             birth_date: None,
             adult,
@@ -173,6 +183,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let declared = Declared { birth_date, adult, consent, guardian_consent };
     let mut desk = Enrolment::open(context, &args.purpose, &args.models, args.expires, SystemClock::shared())?
         .of_whom(&declared)?
+        .in_zones(&args.zones)?
         .with_min_face_width(f32::from(args.min_face_width_px))?;
     let (mut enrolled, mut refused) = (0_u64, 0_u64);
     let mut show = |verdict: Verdict| -> Result<(), Failed> {
@@ -207,6 +218,9 @@ pub struct Enrolment<'a> {
     days: u32,
     /// What was said of whoever is enrolled, and whom the register lets in by it, and until when.
     declared: Option<Declared>,
+    /// Zones that were asked for, and those that may be.
+    asked: Vec<String>,
+    zones: Vec<String>,
     eligible: Eligible,
     gate: Gate,
     clock: SharedClock,
@@ -238,13 +252,33 @@ impl<'a> Enrolment<'a> {
         let key = site_key(&context.state, studio.site.as_ref())?;
         studio.desk.has_room(0, expires_days).map_err(refused)?;
         let eligible = Eligible { subject: None, consent: None, ends: None };
-        Ok(Self { state: &context.state, purpose, key, studio, days: expires_days, declared: None, eligible, gate: ENROLMENT, clock })
+        let zones = studio.desk.zones(&[]).map_err(refused)?;
+        Ok(Self {
+            state: &context.state,
+            purpose,
+            key,
+            studio,
+            days: expires_days,
+            declared: None,
+            asked: Vec::new(),
+            zones,
+            eligible,
+            gate: ENROLMENT,
+            clock,
+        })
     }
 
     /// Refuses with the rule where the register does not let in whom this was declared of; before any picture is looked at.
     fn of_whom(mut self, declared: &Declared) -> Result<Self, Failed> {
         self.eligible = self.studio.desk.eligible(declared).map_err(refused)?;
         self.declared = Some(declared.clone());
+        Ok(self)
+    }
+
+    /// Restricts where the subjects are looked for.
+    fn in_zones(mut self, asked: &[String]) -> Result<Self, Failed> {
+        self.zones = self.studio.desk.zones(asked).map_err(refused)?;
+        self.asked = asked.to_vec();
         Ok(self)
     }
 
@@ -278,6 +312,7 @@ impl<'a> Enrolment<'a> {
         let present = Present::load(&self.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
         if let Some(desk) = self.studio.desk.anew(&present, &Library::of_site(self.state)).map_err(refused)? {
             desk.has_room(0, self.days).map_err(refused)?;
+            self.zones = desk.zones(&self.asked).map_err(refused)?;
             if let Some(declared) = &self.declared {
                 self.eligible = desk.eligible(declared).map_err(refused)?;
             }
@@ -339,6 +374,7 @@ impl<'a> Enrolment<'a> {
             });
         }
         let accepted: Vec<&Candidate> = decided.iter().filter_map(|d| d.as_ref().ok()).collect();
+        let zones: Vec<&str> = self.zones.iter().map(String::as_str).collect();
         let new_subjects = accepted.iter().map(|candidate| NewSubject {
             subject: candidate.subject.clone(),
             purpose: self.purpose,
@@ -347,6 +383,7 @@ impl<'a> Enrolment<'a> {
             channel: Channel::ImageFile,
             consent: self.eligible.consent.as_deref(),
             source: None,
+            zones: &zones,
             enrolled_at: now,
             expires_at,
         });

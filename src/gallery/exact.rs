@@ -12,11 +12,10 @@ use parking_lot::Mutex;
 
 use super::scan::{Crew, Filter, Found, Kernel, NoMemory, Refused, Search, Shard, Tag};
 use super::vault::Template;
+use super::zones::ZoneBits;
 use super::{Candidate, Scan, SubjectId};
 use crate::clock::{Stamp, Utc};
-
-/// No zones are told apart: a purpose's gallery is searched wherever the purpose is granted.
-const ALL_ZONES: u64 = u64::MAX;
+use crate::policy::lease::Place;
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ScanError {
@@ -31,6 +30,7 @@ pub(crate) struct ExactScan {
     shard: Arc<Shard>,
     /// By slot.
     subjects: Vec<SubjectId>,
+    zones: ZoneBits,
     crew: Arc<Crew>,
     /// Memory for what a search finds.
     found: Mutex<Found>,
@@ -50,22 +50,28 @@ impl ExactScan {
         // Stable: a subject's rows become adjacent and keep their order.
         let mut rows: Vec<(usize, &Template)> = templates.iter().map(|t| (places[&t.subject], t)).collect();
         rows.sort_by_key(|(slot, _)| *slot);
+        let zones = ZoneBits::of(templates.iter().map(|t| &t.zones));
         let mut shard = Shard::with_capacity(Kernel::best(), dim, rows.len())?;
         for (slot, row) in rows {
-            let tag = Tag { zones: ALL_ZONES, expires_at: row.expires_at };
+            let tag = Tag { zones: zones.tag(&row.zones), expires_at: row.expires_at };
             let refused = |refused| ScanError::Template { subject: row.subject.clone(), refused };
             shard.push(&row.values, slot_number(slot), tag).map_err(refused)?;
         }
-        Ok(Self::of(version, shard, subjects, crew))
+        Ok(Self::of(version, shard, subjects, zones, crew))
     }
 
-    fn of(version: u64, shard: Shard, subjects: Vec<SubjectId>, crew: &Arc<Crew>) -> Self {
+    /// What is searched, for a bench.
+    pub(crate) const fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
+    fn of(version: u64, shard: Shard, subjects: Vec<SubjectId>, zones: ZoneBits, crew: &Arc<Crew>) -> Self {
         if !shard.is_locked() {
             tracing::warn!(
                 "a gallery's memory could not be locked: it may be swapped out; raise LimitMEMLOCK of the unit, or turn swap off"
             );
         }
-        Self { version, shard: Arc::new(shard), subjects, crew: Arc::clone(crew), found: Mutex::default() }
+        Self { version, shard: Arc::new(shard), subjects, zones, crew: Arc::clone(crew), found: Mutex::default() }
     }
 
     /// The rows that end after `now`, in a shard of their own.
@@ -81,7 +87,7 @@ impl ExactScan {
             let copied = shard.copy(&self.shard, row, slot_number(subjects.len() - 1));
             copied.map_err(|refused| ScanError::Template { subject: subject.clone(), refused })?;
         }
-        Ok(Self::of(self.version, shard, subjects, &self.crew))
+        Ok(Self::of(self.version, shard, subjects, self.zones.clone(), &self.crew))
     }
 }
 
@@ -98,8 +104,9 @@ impl Scan for ExactScan {
         self.version
     }
 
-    fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate> {
-        let search = Search { threshold, top_k, filter: Filter::NONE, depth: None, kernel: None };
+    fn search_in(&self, place: &Place, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate> {
+        let Some(zones) = self.zones.asked(place) else { return Vec::new() };
+        let search = Search { threshold, top_k, filter: Filter { zones, ..Filter::NONE }, depth: None, kernel: None };
         let candidate = |found: &mut Found| {
             self.crew.search(&self.shard, &[query], &search, found);
             let hits = found.hits(0).iter();
@@ -115,9 +122,10 @@ impl Scan for ExactScan {
         self.subjects.iter().any(|s| *s.0 == *subject)
     }
 
-    fn compare(&self, subject: &str, query: &[f32]) -> Option<f32> {
+    fn compare(&self, place: &Place, subject: &str, query: &[f32]) -> Option<f32> {
+        let filter = Filter { zones: self.zones.asked(place)?, ..Filter::NONE };
         let slot = self.subjects.iter().position(|s| *s.0 == *subject)?;
-        self.shard.score(slot_number(slot), query)
+        self.shard.score(slot_number(slot), query, &filter)
     }
 
     fn earliest_expiry(&self) -> Option<Stamp<Utc>> {
@@ -129,7 +137,13 @@ impl Scan for ExactScan {
         let left = self.rows_after(now).or_else(|error| {
             // Closed: rather nobody than those whose time is over. The next reload brings back the others.
             tracing::error!(%error, "expired templates could not be left out: until the next reload nobody is found in this gallery");
-            Ok::<_, ScanError>(Self::of(self.version, Shard::with_capacity(Kernel::best(), self.shard.dim(), 0)?, Vec::new(), &self.crew))
+            Ok::<_, ScanError>(Self::of(
+                self.version,
+                Shard::with_capacity(Kernel::best(), self.shard.dim(), 0)?,
+                Vec::new(),
+                ZoneBits::default(),
+                &self.crew,
+            ))
         });
         left.ok().map(|scan| Arc::new(scan) as Arc<dyn Scan>)
     }

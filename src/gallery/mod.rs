@@ -21,9 +21,16 @@ pub(crate) mod scan;
 pub mod set;
 pub mod shard;
 pub mod vault;
+pub mod zones;
 
 pub use crate::seal;
 pub use file::is_mentioned;
+pub use scan::Kept;
+
+/// How a gallery of `templates` templates of `dim` values would be kept in this process's memory.
+pub fn kept(dim: usize, templates: usize) -> Kept {
+    scan::kept(dim, templates)
+}
 
 /// Whether a scan would take `template`: what it refuses must not be enrolled.
 pub fn check_template(template: &crate::embedding::Embedding) -> Result<(), scan::Refused> {
@@ -35,6 +42,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::clock::{Stamp, Utc};
+use crate::policy::lease::Place;
 
 /// Opaque, random: the only name a subject has outside the identity file.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -107,14 +115,20 @@ pub(crate) trait Scan: Send + Sync {
     fn len(&self) -> usize;
     /// Grows with every change: cited in events.
     fn version(&self) -> u64;
-    /// Best `top_k` subjects with score ≥ `threshold`. `query` is a unit vector of as many values as a template; anything else finds nobody.
-    fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate>;
+    /// Best `top_k` subjects with score ≥ `threshold` who may be looked for in all of `place`. `query` is a unit vector of as many values as a template;
+    /// anything else finds nobody.
+    fn search_in(&self, place: &Place, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate>;
+    /// [`search_in`](Self::search_in), as from a desk.
+    #[cfg(test)]
+    fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate> {
+        self.search_in(&Place::Desk, query, threshold, top_k)
+    }
     /// Whether `subject` has a template here.
     fn knows(&self, _subject: &str) -> bool {
         false
     }
-    /// How similar `subject` is, as its most similar template; `None`: it has none here. Looks at nobody else's.
-    fn compare(&self, _subject: &str, _query: &[f32]) -> Option<f32> {
+    /// How similar `subject` is, as its most similar template; `None`: it has none here that may be looked at in all of `place`. Looks at nobody else's.
+    fn compare(&self, _place: &Place, _subject: &str, _query: &[f32]) -> Option<f32> {
         None
     }
     /// When the first template must no longer be searched. `None`: never.

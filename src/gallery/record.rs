@@ -16,7 +16,8 @@ use super::seal::{SealError, SealingKey};
 use super::{SubjectId, TemplateModel};
 use crate::purpose::Purpose;
 
-pub(super) const FORMAT: u16 = 1;
+/// Of a record that is written now. One of format 1 names no zones, and is read as what it is: to be searched for wherever its purpose is granted.
+pub(super) const FORMAT: u16 = 2;
 
 /// How a template came to be. Closed (C27): a record that names another channel, such as e-mail, does not open. There is none for cameras:
 /// nobody is enrolled from a stream (C09).
@@ -50,6 +51,9 @@ pub(crate) struct Header {
     /// Where a template file came from, in the words of who handed it over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Zones that it may be searched for in, sorted, each once. Unset in format 1, and there alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zones: Option<Vec<String>>,
 }
 
 impl Header {
@@ -97,7 +101,12 @@ impl<'a> Record<'a> {
         let (length, rest) = bytes.split_first_chunk::<2>().ok_or(SealError::NotAuthentic)?;
         let (bound, sealed) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(SealError::NotAuthentic)?;
         let header: Header = serde_json::from_slice(bound).map_err(|_| SealError::NotAuthentic)?;
-        if header.format == FORMAT { Ok(Self { header, bound, sealed }) } else { Err(SealError::NotAuthentic) }
+        let known = match (header.format, &header.zones) {
+            (1, None) => true,
+            (FORMAT, Some(zones)) => zones.is_sorted_by(|a, b| a < b),
+            _ => false,
+        };
+        if known { Ok(Self { header, bound, sealed }) } else { Err(SealError::NotAuthentic) }
     }
 
     pub fn open(&self, key: &SealingKey) -> Result<Zeroizing<Vec<f32>>, SealError> {
@@ -115,6 +124,34 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_names_its_zones_and_one_of_the_first_format_none() {
+        let key = SealingKey::new(&[7; 32]).expect("key");
+        let zones = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        let read = |format, zones: Option<Vec<String>>| {
+            let header = Header {
+                format,
+                subject: SubjectId("0123456789abcdef0123456789abcdef".into()),
+                purpose: "missing-person:mp-7".parse().expect("purpose"),
+                ordinal: 0,
+                model: "m".into(),
+                model_sha256: "aa".into(),
+                dim: 1,
+                enrolled_at_ns: 1,
+                expires_at_ns: 2,
+                channel: Channel::ImageFile,
+                consent: None,
+                source: None,
+                zones,
+            };
+            let sealed = header.seal(&key, &[1.0]).expect("sealed");
+            Record::read(&sealed).is_ok_and(|record| record.open(&key).is_ok())
+        };
+        assert!(read(1, None) && read(2, zones(&["hall", "stairs"])) && read(2, zones(&[])));
+        assert!(!read(1, zones(&["hall"])) && !read(2, None) && !read(3, zones(&[])));
+        assert!(!read(2, zones(&["stairs", "hall"])) && !read(2, zones(&["hall", "hall"])));
+    }
 
     #[test]
     fn pictures_come_over_the_desk_and_by_no_other_way() {

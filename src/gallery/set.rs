@@ -131,7 +131,7 @@ impl GallerySet {
         &self.model
     }
 
-    /// Who of the permit's purpose looks like `query`: at most `top_k` subjects of cosine similarity `threshold` and more. `None`: that
+    /// Who of the permit's purpose, and of those who may be looked for in its zones, looks like `query`: at most `top_k` subjects of cosine similarity `threshold` and more. `None`: that
     /// purpose has no gallery.
     pub fn search(&self, permit: &Permit<Match>, query: &Embedding, threshold: f32, top_k: usize) -> Result<Option<Found>, SearchRefused> {
         if permit.table() != self.table {
@@ -141,7 +141,7 @@ impl GallerySet {
             return Err(SearchRefused::Ended { searched: false });
         }
         let Some(scan) = self.for_purpose(permit.purpose()) else { return Ok(None) };
-        let candidates = scan.search(query.as_slice(), threshold, top_k);
+        let candidates = scan.search_in(permit.place(), query.as_slice(), threshold, top_k);
         if !candidates.is_empty() && !permit.stands() {
             return Err(SearchRefused::Ended { searched: true });
         }
@@ -158,7 +158,7 @@ impl GallerySet {
             return Err(SearchRefused::Ended { searched: false });
         }
         let (Some(claim), Some(scan)) = (permit.claim(), self.for_purpose(permit.purpose())) else { return Ok(None) };
-        let Some(score) = scan.compare(&claim.subject, query.as_slice()) else { return Ok(None) };
+        let Some(score) = scan.compare(permit.place(), &claim.subject, query.as_slice()) else { return Ok(None) };
         if !permit.stands() {
             return Err(SearchRefused::Ended { searched: true });
         }

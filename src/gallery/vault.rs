@@ -33,6 +33,7 @@ use super::scan::{self, Refused};
 use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
 use super::shard::disk::RealDisk;
 use super::shard::{ShardError, Shelf};
+use super::zones::{MAX_ZONES, Shared};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
@@ -52,7 +53,6 @@ pub use generations::{Accepted, PutBack};
 
 pub(crate) use people::OwnTemplate;
 pub use people::{Enrolled, NewSubject, PurposeTemplates, Template, Traces};
-#[cfg(test)]
 pub(crate) use shards::Source;
 use shards::random_mark;
 pub use shards::{Mark, Progress, ShardFacts};
@@ -97,6 +97,8 @@ pub enum VaultError {
         path.display()
     )]
     Owed { path: PathBuf, problem: String },
+    #[error("{count} zones for one subject: {MAX_ZONES} are told apart; name fewer (`--zone`)")]
+    Zones { count: usize },
     #[error("where templates come from is told in 1 to {MAX_SOURCE} bytes of text on one line, not in {bytes}")]
     Source { bytes: usize },
     #[error("{count} templates for one subject: 1 to {MAX_TEMPLATES} are allowed")]
@@ -272,6 +274,7 @@ impl Vault {
                         model: header.model,
                         channel: header.channel,
                         consent: header.consent,
+                        zones: header.zones,
                         enrolled_at: Stamp::from_ns(header.enrolled_at_ns),
                         expires_at: Stamp::from_ns(header.expires_at_ns),
                     }),
@@ -313,13 +316,16 @@ impl Vault {
     /// [`load_purpose`](Self::load_purpose) from the vault's own rows.
     pub(super) fn load_rows(&self, purpose: &Purpose, model: &TemplateModel, now: Stamp<Utc>) -> Result<PurposeTemplates, VaultError> {
         // Read before the rows: a change in between makes the next reload look again.
-        let mut loaded = PurposeTemplates { version: self.version(purpose)?, ..PurposeTemplates::default() };
+        let (mut loaded, mut zones) =
+            (PurposeTemplates { version: self.version(purpose)?, ..PurposeTemplates::default() }, Shared::default());
         self.open_rows(purpose, None, &mut |subject, opened| match opened {
             Err(_) => loaded.damaged.push(SubjectId(subject.into())),
             Ok(Opened { header, .. }) if header.expires_at_ns <= now.ns() => loaded.expired += 1,
             Ok(Opened { header, .. }) if !header.is_of(model) => loaded.other_model += 1,
-            Ok(Opened { header, values }) => loaded.templates.push(Template::opened(header, values)),
+            Ok(Opened { header, values }) => loaded.templates.push(Template::opened(header, values, &mut zones)),
         })?;
+        // As a shard has them.
+        loaded.templates.sort_by(|a, b| a.zones.cmp(&b.zones));
         Ok(loaded)
     }
 
@@ -421,6 +427,12 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
     if let Some(source) = new.source.filter(|s| s.is_empty() || s.len() > MAX_SOURCE || s.contains(char::is_control)) {
         return Err(VaultError::Source { bytes: source.len() });
     }
+    let mut zones: Vec<String> = new.zones.iter().map(|zone| (*zone).to_owned()).collect();
+    zones.sort();
+    zones.dedup();
+    if zones.len() > MAX_ZONES {
+        return Err(VaultError::Zones { count: zones.len() });
+    }
     let one = |(ordinal, template): (u8, &&Embedding)| {
         if template.dim() != new.model.dim {
             let (ordinal, found, dim) = (usize::from(ordinal), template.dim(), new.model.dim);
@@ -441,6 +453,7 @@ fn seal_templates(key: &SealingKey, new: &NewSubject<'_>) -> Result<Vec<Vec<u8>>
             channel: new.channel,
             consent: new.consent.map(str::to_owned),
             source: new.source.map(str::to_owned),
+            zones: Some(zones.clone()),
         };
         Ok(header.seal(key, template.as_slice())?)
     };

@@ -59,7 +59,7 @@ mod tests {
     use crate::frame::{StreamIndex, TableId};
     use crate::gallery::{Candidate, Scan, SubjectId, TemplateModel};
     use crate::policy::lease::testing::{Granted, grant_by};
-    use crate::policy::lease::{MAX_LEASE, StreamState};
+    use crate::policy::lease::{MAX_LEASE, Place, StreamState};
 
     /// Records every query it is asked, then does what the test says.
     struct Double {
@@ -75,7 +75,7 @@ mod tests {
         fn version(&self) -> u64 {
             17
         }
-        fn search(&self, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate> {
+        fn search_in(&self, _place: &Place, query: &[f32], threshold: f32, top_k: usize) -> Vec<Candidate> {
             assert_eq!((threshold, top_k), (0.5, 3));
             self.seen.lock().push(query.to_vec());
             (self.meanwhile)();

@@ -18,7 +18,7 @@ use crate::frame::{StreamIndex, TableId};
 use crate::purpose::{Purpose, PurposeKind};
 
 use super::facts::Register;
-use super::lease::{LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, StreamState, Withheld};
+use super::lease::{Grant, LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Match, Permit, PixelStage, Place, StreamState, Withheld};
 use super::profile::Library;
 use super::profile::values::Values;
 use super::rules::{Reason, Rule, grant_of, purpose_stands};
@@ -118,7 +118,7 @@ impl EnrolmentDesk {
                     let terms = LeaseTerms {
                         stream: DESK,
                         state: StreamState::Recognise,
-                        grants: vec![grant_of(fact, &regime.values)],
+                        grants: vec![Grant { place: Place::Desk, ..grant_of(fact, &regime.values) }],
                         area: Area::whole(),
                         profile_hash: register.hash(),
                         claim: None,
@@ -174,6 +174,20 @@ impl EnrolmentDesk {
     /// As it was when the desk was opened.
     pub fn register(&self) -> &Register {
         &self.register
+    }
+
+    /// The zones that somebody may be looked for in: of those that the purpose has, the ones asked for, or all.
+    pub fn zones(&self, asked: &[String]) -> Result<Vec<String>, Reason> {
+        let of_purpose = self.register.purposes.iter().filter(|f| f.purpose == self.purpose);
+        let mut all: Vec<String> = of_purpose.flat_map(|f| f.zones.iter().cloned()).collect();
+        if let Some(other) = asked.iter().find(|zone| !all.contains(zone)) {
+            let fact = format!("zone `{other}` is none of `{}`'s: {}", self.purpose, all.join(", "));
+            return Err(Reason::new(Rule::PurposeNamed, fact, "name one of the purpose's zones, or record that it has another"));
+        }
+        all.retain(|zone| asked.is_empty() || asked.contains(zone));
+        all.sort();
+        all.dedup();
+        Ok(all)
     }
 
     /// Whether one more has room beside `enrolled`, for `days`.

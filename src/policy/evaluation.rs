@@ -15,7 +15,7 @@ use crate::frame::{StreamIndex, TableId};
 
 use super::facts::{Mode, Site};
 use super::file::FileError;
-use super::lease::{Grant, LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Permit, PixelStage, StreamState, Withheld};
+use super::lease::{Grant, LeaseTable, LeaseTerms, LeaseWriter, MAX_LEASE, Permit, PixelStage, Place, StreamState, Withheld};
 use super::rules::{Reason, Rule};
 
 const DESK: StreamIndex = StreamIndex::DESK;
@@ -33,7 +33,8 @@ impl EvaluationDesk {
         let (writer, table) = LeaseWriter::for_desk(&clock);
         // Embedding and mask checks each need a purpose that they serve. There is no gallery of these, and no permit to ask one.
         let purposes = ["missing-person:evaluation", "mask-check"].into_iter().filter_map(|name| name.parse().ok());
-        let grants = purposes.map(|purpose| Grant { purpose, basis: "evaluation of models".into(), confirmations: 0 }).collect();
+        let grants =
+            purposes.map(|purpose| Grant { purpose, basis: "evaluation of models".into(), confirmations: 0, place: Place::Desk }).collect();
         let terms =
             LeaseTerms { stream: DESK, state: StreamState::Recognise, grants, area: Area::whole(), profile_hash: [0; 32], claim: None };
         Self { writer, table, terms, clock }

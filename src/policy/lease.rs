@@ -34,6 +34,7 @@ use arc_swap::ArcSwapOption;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use self::place::Place;
 use super::claim::Claim;
 use crate::area::Area;
 use crate::clock::{Monotonic, SharedClock, Stamp};
@@ -79,6 +80,9 @@ pub struct Grant {
     pub basis: Arc<str>,
     /// People who must confirm a hit before anybody acts on it: what the strictest regime of the site asks for (AI Act Art. 14(5): two).
     pub confirmations: u32,
+    /// Where.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// The terms of a lease; replaced as a whole when anything in them changes.
@@ -295,6 +299,10 @@ impl<S: PurposeStage> Permit<S> {
     pub fn basis(&self) -> &Arc<str> {
         &self.terms.1.grants[self.grant].basis
     }
+    /// Where whoever is looked for under this permit may be.
+    pub fn place(&self) -> &Place {
+        &self.terms.1.grants[self.grant].place
+    }
     /// People who must confirm what is told under this permit before anybody acts on it.
     pub fn confirmations(&self) -> u32 {
         self.terms.1.grants[self.grant].confirmations
@@ -509,6 +517,7 @@ impl LeaseWriter {
     }
 }
 
+mod place;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

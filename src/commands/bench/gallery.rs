@@ -4,6 +4,8 @@
 //! `benches/gallery/compare.sh` asks its peers the same. Each round reads memory, multiplies bytes and runs every search, in turn, so that what else
 //! the machine does meets all of them. Times are wall time and processor time; on a busy machine the second is the one that repeats.
 
+mod sealed;
+
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +53,9 @@ pub struct Args {
     /// File of the queries' values.
     #[arg(long, value_name = "FILE")]
     probes: Option<PathBuf>,
+    /// Measure too what sealing costs: a vault of these templates is made in this directory (some 5 KB a template), built, opened and searched, and removed.
+    #[arg(long, value_name = "DIR")]
+    sealed: Option<PathBuf>,
     /// Tell who was found by each query of the largest number, from the threshold on (at most 1,000 each).
     #[arg(long)]
     found: bool,
@@ -125,6 +130,8 @@ struct Report {
     build_us_per_template: f64,
     limits: Limits,
     searches: Vec<Searched>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<sealed::Sealed>,
     /// (template, score), best first.
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<Vec<Vec<(u32, f32)>>>,
@@ -174,8 +181,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         bench.round();
         bar.inc(1);
     }
+    let sealed = match &args.sealed {
+        None => None,
+        Some(directory) => Some(sealed::measure(args, directory, &bench.shard, (&bench.cases, &bench.probes), &bar)?),
+    };
     bar.finish_and_clear();
-    let report = bench.report(args, build_s);
+    let report = bench.report(args, build_s, sealed);
     print(&report, context.json)?;
     Ok(Exit::Success)
 }
@@ -311,7 +322,7 @@ impl Bench {
         }
     }
 
-    fn report(mut self, args: &Args, build_s: f64) -> Report {
+    fn report(mut self, args: &Args, build_s: f64, sealed: Option<sealed::Sealed>) -> Report {
         let limits = Limits {
             read_gb_per_s: Spread::of(self.reads.clone()).median,
             multiply_g_per_s: (!self.products.is_empty()).then(|| Spread::of(self.products.clone()).median),
@@ -331,6 +342,7 @@ impl Bench {
             build_us_per_template: build_s * 1e6 / self.shard.len() as f64,
             limits,
             searches,
+            sealed,
             found,
         }
     }
@@ -398,6 +410,9 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
             s.read_share * 100.0,
             s.rescored
         )?;
+    }
+    if let Some(sealed) = &report.sealed {
+        writeln!(out, "\n{}", sealed.line())?;
     }
     Ok(())
 }

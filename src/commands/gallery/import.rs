@@ -68,6 +68,9 @@ pub struct Args {
     /// Days until the subjects are forgotten; never longer than the purpose's legal basis.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=180))]
     expires: u32,
+    /// Zone that the subjects are looked for in, of the purpose's; several with several --zone. Unset: all that the purpose has now.
+    #[arg(long = "zone", value_name = "ZONE")]
+    zones: Vec<String>,
     /// Import files anew that an import was over with, for whoever was deleted or has expired since.
     #[arg(long)]
     again: bool,
@@ -90,7 +93,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
                 anyhow!("--ids and --source go with an .npy file; a directory of pictures has names of its own"),
             ));
         }
-        return enrol::run(context, enrol::Args::of_directory(&args.purpose, &args.from, args.adult, args.expires, &args.models));
+        return enrol::run(
+            context,
+            enrol::Args::of_directory(&args.purpose, &args.from, (args.adult, args.expires), &args.zones, &args.models),
+        );
     }
     let (Some(ids), Some(source)) = (&args.ids, &args.source) else {
         return Err(Failed::new(
@@ -100,7 +106,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     };
     let rows = Rows::open(&args.from).map_err(|e| Failed::new(Exit::Usage, e))?;
     let people = people::read(ids, rows.shape().rows, args.adult).map_err(|e| Failed::new(Exit::Usage, e))?;
-    let declared = format!("{}\n{}\n{}\n{:?}\n{source}", args.purpose, args.adult, args.expires, args.models.embedder);
+    let declared = format!("{}\n{}\n{}\n{:?}\n{:?}\n{source}", args.purpose, args.adult, args.expires, args.models.embedder, args.zones);
     let digest = digest(&[&args.from, ids], &declared)?;
     let mut import = Import::open(context, args, source, digest, rows)?;
     let bar = ProgressBar::new(people.len() as u64);
@@ -163,6 +169,9 @@ struct Import<'a> {
     context: &'a Context,
     purpose: &'a Purpose,
     source: &'a str,
+    /// Zones that were asked for, and those that may be.
+    asked: &'a [String],
+    zones: Vec<String>,
     digest: [u8; 32],
     rows: Rows,
     days: u32,
@@ -194,6 +203,7 @@ impl<'a> Import<'a> {
         let library = Library::of_site(&context.state);
         let desk = EnrolmentDesk::of_site(&present, &args.purpose, clock.clone(), &library).map_err(refused)?;
         desk.has_room(0, args.expires).map_err(refused)?;
+        let zones = desk.zones(&args.zones).map_err(refused)?;
         let name = args.models.embedder.clone().map_or_else(|| only_model(context, Task::FaceEmbedder, "embedder"), Ok)?;
         let (manifest, _) = store::open(&context.state, &name).map_err(store_failed)?;
         let model = template_model(&manifest).ok_or_else(|| Failed::new(Exit::Refused, anyhow!("model `{name}` makes no embeddings")))?;
@@ -213,6 +223,8 @@ impl<'a> Import<'a> {
             context,
             purpose: &args.purpose,
             source,
+            asked: &args.zones,
+            zones,
             digest,
             rows,
             days: args.expires,
@@ -247,7 +259,12 @@ impl<'a> Import<'a> {
         intended(&self.context.state, &self.manifests)?;
         let present = Present::load(&self.context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
         let anew = self.desk.anew(&present, &Library::of_site(&self.context.state));
-        let anew = anew.and_then(|desk| desk.as_ref().unwrap_or(&self.desk).has_room(0, self.days).map(|()| desk));
+        let anew = anew.and_then(|desk| {
+            let next = desk.as_ref().unwrap_or(&self.desk);
+            next.has_room(0, self.days)?;
+            self.zones = next.zones(self.asked)?;
+            Ok(desk)
+        });
         match anew {
             Ok(None) => {}
             // Other permits: what is known is loaded for them.
@@ -416,6 +433,7 @@ impl<'a> Import<'a> {
     }
 
     fn write(&mut self, vault: &Vault, accepted: &[(usize, Candidate, Stamp<Utc>)], now: Stamp<Utc>, after: u64) -> Result<(), Failed> {
+        let zones: Vec<&str> = self.zones.iter().map(String::as_str).collect();
         let subjects: Vec<NewSubject<'_>> = accepted
             .iter()
             .map(|(_, candidate, expires_at)| NewSubject {
@@ -426,6 +444,7 @@ impl<'a> Import<'a> {
                 channel: Channel::TemplateFile,
                 consent: candidate.eligible.consent.as_deref(),
                 source: Some(self.source),
+                zones: &zones,
                 enrolled_at: now,
                 expires_at: *expires_at,
             })

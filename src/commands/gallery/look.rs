@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock, format_utc};
 use crate::gallery::identities::Identities;
+use crate::gallery::vault::ShardFacts;
+use crate::gallery::{Kept, kept};
 use crate::policy::enrolment::Filing;
 use crate::policy::facts::Register;
 use crate::policy::profile::Library;
@@ -24,7 +26,7 @@ pub fn list(context: &Context, purpose: Option<&Purpose>, names: bool) -> Outcom
         if context.json {
             let mut object = json!({
                 "subject": entry.subject, "purpose": entry.purpose, "templates": entry.templates, "model": entry.model,
-                "channel": entry.channel, "consent": entry.consent, "enrolled_at": from, "expires_at": until,
+                "channel": entry.channel, "consent": entry.consent, "zones": entry.zones, "enrolled_at": from, "expires_at": until,
             });
             if names.is_some() {
                 object["name"] = name.into();
@@ -84,13 +86,7 @@ pub fn stats(context: &Context) -> Outcome {
     Ok(Exit::Success)
 }
 
-fn show(
-    as_json: bool,
-    persons: usize,
-    filing: Option<Filing>,
-    rows: &[Row],
-    shards: &[crate::gallery::vault::ShardFacts],
-) -> Result<(), Failed> {
+fn show(as_json: bool, persons: usize, filing: Option<Filing>, rows: &[Row], shards: &[ShardFacts]) -> Result<(), Failed> {
     let mut out = std::io::stdout().lock();
     if as_json {
         let row =
@@ -99,7 +95,7 @@ fn show(
             filing.map(|f| json!({ "persons": f.persons, "warn_at": f.warn_at(), "left": (f.persons as usize).saturating_sub(persons), "warning": f.warning(persons) }));
         let object = json!({
             "outcome": "counted", "persons": persons, "filing": filing,
-            "purposes": rows.iter().map(row).collect::<Vec<Value>>(), "shards": shards,
+            "purposes": rows.iter().map(row).collect::<Vec<Value>>(), "shards": shards, "memory": memory(shards),
         });
         writeln!(out, "{object}")?;
         return Ok(());
@@ -113,9 +109,21 @@ fn show(
         let cap = cap.map_or_else(String::new, |cap| format!(", room for {cap}"));
         writeln!(out, "  {purpose}: {subjects} subjects, {templates} templates, version {version}{cap}")?;
     }
+    let kept = match memory(shards) {
+        Kept::Secret => "secret (memfd_secret): in no map but the process's own",
+        Kept::Locked => "locked, left out of core dumps",
+        Kept::Swappable => "NOT locked: it may be swapped out; raise LimitMEMLOCK of the unit, or turn swap off",
+    };
+    writeln!(out, "  in this user's memory a gallery of that size would be {kept}")?;
     for shard in shards {
         let state = if shard.fresh { "in use" } else { "behind the vault" };
         writeln!(out, "  {}: {} of {} templates, {} bytes, {state}", shard.file.display(), shard.templates, shard.slots, shard.bytes)?;
     }
     Ok(())
+}
+
+/// How the largest of them would be kept in the memory of a process of this user's; tried.
+fn memory(shards: &[ShardFacts]) -> Kept {
+    let largest = shards.iter().max_by_key(|shard| shard.templates);
+    largest.map_or_else(|| kept(512, 1), |shard| kept(shard.dim as usize, shard.templates as usize))
 }

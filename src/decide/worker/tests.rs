@@ -39,6 +39,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
         subject: SubjectId(name.into()),
         consent: None,
         enrolled_at: Stamp::from_ns(0),
+        zones: None,
         expires_at: Stamp::from_ns(EXPIRES_NS),
         values: Zeroizing::new(values.to_vec()),
     };

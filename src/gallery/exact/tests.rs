@@ -16,7 +16,14 @@ fn subject(number: usize) -> SubjectId {
 }
 
 fn template(number: usize, values: Vec<f32>) -> Template {
-    Template { subject: subject(number), enrolled_at: Stamp::from_ns(0), expires_at: FAR, consent: None, values: Zeroizing::new(values) }
+    Template {
+        subject: subject(number),
+        enrolled_at: Stamp::from_ns(0),
+        expires_at: FAR,
+        consent: None,
+        zones: None,
+        values: Zeroizing::new(values),
+    }
 }
 
 /// Sort everything by an f64 dot product; best template per subject; ties by the subject's first place.
@@ -119,12 +126,12 @@ fn a_comparison_with_one_subject_scores_as_a_search_does_and_looks_at_no_other()
         let scan = loaded(dim, 1, &rows).expect("unit");
         let query = signs(0);
         for found in scan.search(&query, -1.0, 9) {
-            assert_eq!(scan.compare(&found.subject.0, &query), Some(found.score), "{dim}: {}", found.subject);
+            assert_eq!(scan.compare(&Place::Desk, &found.subject.0, &query), Some(found.score), "{dim}: {}", found.subject);
             assert!(scan.knows(&found.subject.0));
         }
         let stranger = subject(9);
-        assert_eq!((scan.compare(&stranger.0, &query), scan.knows(&stranger.0)), (None, false));
-        assert_eq!(scan.compare(&subject(1).0, &query[1..]), None);
+        assert_eq!((scan.compare(&Place::Desk, &stranger.0, &query), scan.knows(&stranger.0)), (None, false));
+        assert_eq!(scan.compare(&Place::Desk, &subject(1).0, &query[1..]), None);
     }
 }
 
@@ -134,6 +141,7 @@ fn expired_templates_leave_and_the_rest_keep_their_scores() {
         enrolled_at: Stamp::from_ns(0),
         subject: subject(n),
         consent: None,
+        zones: None,
         expires_at: Stamp::from_ns(expires_ns),
         values: Zeroizing::new((0..16).map(|i| if i < n { 0.25 } else { 0.25 * sign }).collect()),
     };

@@ -18,7 +18,7 @@ pub(crate) struct Tag {
 /// Which rows a search may look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// Rows that have one of these zones.
+    /// Rows that have all of these zones.
     pub(crate) zones: u64,
     /// Rows that end after this.
     pub(crate) now: Stamp<Utc>,
@@ -26,11 +26,11 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// All rows that there are.
-    pub(crate) const NONE: Self = Self { zones: u64::MAX, now: Stamp::from_ns(i64::MIN) };
+    pub(crate) const NONE: Self = Self { zones: 0, now: Stamp::from_ns(i64::MIN) };
 
     #[inline]
     pub(crate) fn takes(&self, tag: &Tag) -> bool {
-        tag.zones & self.zones != 0 && tag.expires_at > self.now
+        tag.zones & self.zones == self.zones && tag.expires_at > self.now
     }
 }
 
@@ -92,10 +92,10 @@ impl Tags {
     #[inline]
     pub(super) fn taken(&self, index: usize, filter: &Filter) -> u32 {
         let block = &self.blocks[index];
-        if block.any_zones & filter.zones == 0 || block.last_end <= filter.now {
+        if block.any_zones & filter.zones != filter.zones || block.last_end <= filter.now {
             return 0;
         }
-        if block.all_zones & filter.zones != 0 && block.first_end > filter.now {
+        if block.all_zones & filter.zones == filter.zones && block.first_end > filter.now {
             return block.present;
         }
         let rows = &self.rows[index * BLOCK..self.rows.len().min((index + 1) * BLOCK)];

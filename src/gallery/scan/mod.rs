@@ -45,9 +45,15 @@ pub(crate) use filter::{Filter, Tag};
 pub(crate) use kernel::Kernel;
 pub(crate) use plane::Depth;
 pub(crate) use query::MAX_QUERIES;
-pub use region::NoMemory;
+pub use region::{Kept, NoMemory};
 pub use shard::Refused;
 pub(crate) use shard::{PLANE_DIMS, Shard, check};
+
+/// How well this machine, and the limits of this process, let `templates` templates of `dim` values be kept: tried on as much memory.
+pub(crate) fn kept(dim: usize, templates: usize) -> Kept {
+    let room = templates.clamp(1, region::SECRET_BYTES / (64 * dim.div_ceil(16).max(1)) + 1);
+    Shard::with_capacity(Kernel::best(), dim, room).map_or(Kept::Swappable, |shard| shard.kept())
+}
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@
 //! codes 0; their bit in [`super::filter`] is not set either.
 
 use super::encode::{GROUP, Mark};
-use super::region::{LINE_BYTES, NoMemory, Region};
+use super::region::{Kept, LINE_BYTES, NoMemory, Region};
 
 /// Rows of a block: two vectors of 16 lanes.
 pub(super) const BLOCK: usize = 32;
@@ -52,8 +52,8 @@ impl Plane {
         self.block_bytes
     }
 
-    pub(super) const fn is_locked(&self) -> bool {
-        self.region.is_locked()
+    pub(super) const fn kept(&self) -> Kept {
+        self.region.kept()
     }
 
     /// Begins at a multiple of 64.

@@ -1,15 +1,14 @@
 //! A shard: the rows of one purpose as they are, their planes, and what they are tagged with. Built once, then only read; wiped when it goes.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::encode::{Codes, MAX_RESIDUAL, RESIDUAL_UNIT};
-use super::filter::{Tag, Tags};
+use super::filter::{Filter, Tag, Tags};
 use super::kernel::Kernel;
 use super::plane::{Depth, Plane};
 use super::portable;
 use super::query::NORM_TOLERANCE;
-use super::region::{LANES, Line, NoMemory, Region};
-use crate::clock::Stamp;
+use super::region::{Kept, LANES, Line, NoMemory, Region};
 
 /// Values of a row for which planes are built. Others are scanned as they are: such embeddings are toys.
 pub(crate) const PLANE_DIMS: std::ops::RangeInclusive<usize> = 64..=1_024;
@@ -23,8 +22,6 @@ pub enum Refused {
     NotUnit { norm: f64 },
     #[error("has nearly all of its length in a few values (its 4-bit sketch is off by {residual}): it is no embedding")]
     Spiky { residual: f32 },
-    #[error("could not be checked: {0}")]
-    Memory(NoMemory),
     #[error("cannot be added while the gallery is searched")]
     Busy,
 }
@@ -60,8 +57,19 @@ fn check_unit(values: &[f32], dim: usize) -> Result<(), Refused> {
 
 /// Whether `values` can be a template, before it is enrolled.
 pub(crate) fn check(values: &[f32]) -> Result<(), Refused> {
-    let tag = Tag { zones: 0, expires_at: Stamp::from_ns(0) };
-    Shard::with_capacity(Kernel::best(), values.len(), 1).map_err(Refused::Memory)?.push(values, 0, tag)
+    let dim = values.len();
+    check_unit(values, dim)?;
+    if !PLANE_DIMS.contains(&dim) {
+        return Ok(());
+    }
+    // No pages of its own for a row that is looked at once: what is copied is overwritten here.
+    let per_row = dim.div_ceil(LANES);
+    let mut lines = vec![Line([0.0; LANES]); per_row];
+    lines.iter_mut().zip(values.chunks(LANES)).for_each(|(line, values)| line.0[..values.len()].copy_from_slice(values));
+    let (nibble, _) = Kernel::best().encode(&lines, dim, &mut Codes::new(per_row));
+    lines.iter_mut().for_each(|line| line.0.zeroize());
+    let residual = f32::from(nibble.residual) * RESIDUAL_UNIT;
+    if residual > MAX_RESIDUAL { Err(Refused::Spiky { residual }) } else { Ok(()) }
 }
 
 impl Shard {
@@ -148,15 +156,15 @@ impl Shard {
         &self.rows.lines()[row * self.per_row..(row + 1) * self.per_row]
     }
 
-    /// How similar the rows of slot `owner` are at most, looking at no other's. `None`: it has none, or `query` is none.
-    pub(crate) fn score(&self, owner: u32, query: &[f32]) -> Option<f32> {
+    /// How similar the rows of slot `owner` that `filter` takes are at most, looking at no other's. `None`: it has none, or `query` is none.
+    pub(crate) fn score(&self, owner: u32, query: &[f32], filter: &Filter) -> Option<f32> {
         if query.len() != self.dim || query.iter().any(|v| !v.is_finite()) {
             return None;
         }
         let mut lines = Zeroizing::new(vec![[0.0; LANES]; self.per_row]);
         lines.iter_mut().zip(query.chunks(LANES)).for_each(|(line, values)| line[..values.len()].copy_from_slice(values));
         let first = self.owners.partition_point(|o| *o < owner);
-        let rows = (first..self.len()).take_while(|row| self.owners[*row] == owner);
+        let rows = (first..self.len()).take_while(|row| self.owners[*row] == owner).filter(|row| filter.takes(&self.tags.tag(*row)));
         let score = |row: usize| portable::dot_of(lines.iter().zip(self.lines(row)).map(|(q, line)| (*q, line.0)));
         rows.map(score).reduce(f32::max)
     }
@@ -170,7 +178,13 @@ impl Shard {
 
     /// Whether all of it stays out of swap and core dumps.
     pub(crate) fn is_locked(&self) -> bool {
-        self.rows.is_locked() && self.planes.as_ref().is_none_or(|planes| planes.nibble.is_locked() && planes.byte.is_locked())
+        self.kept() > Kept::Swappable
+    }
+
+    /// The worst of all of it.
+    pub(crate) fn kept(&self) -> Kept {
+        let planes = self.planes.iter().flat_map(|planes| [planes.nibble.kept(), planes.byte.kept()]);
+        planes.chain([self.rows.kept()]).min().unwrap_or(Kept::Swappable)
     }
 
     /// Bytes that a scan of all rows at `depth` reads.

@@ -79,7 +79,9 @@ impl Gallery {
     fn naive(&self, query: &[f32], search: &Search) -> Vec<(u32, u32)> {
         let mut all: Vec<(f32, u32)> = Vec::new();
         for (row, (values, owner, tag)) in self.rows.iter().enumerate() {
-            if self.withdrawn.contains(&row) || tag.zones & search.filter.zones == 0 || tag.expires_at <= search.filter.now {
+            // Seen from where it may be seen in every zone.
+            let unseen = search.filter.zones & !tag.zones != 0;
+            if self.withdrawn.contains(&row) || unseen || tag.expires_at <= search.filter.now {
                 continue;
             }
             all.push((naive_score(values, query), *owner));
@@ -245,11 +247,29 @@ fn zones_ends_and_withdrawn_rows_are_left_out_inside_the_scan() {
         tag.expires_at = Stamp::from_ns([50, 100, 101, i64::MAX][random.below(4)]);
     }
     gallery.withdrawn = (0..900).filter(|row| row % 7 == 0 || (320..420).contains(row)).collect();
-    let filters = [(u64::MAX, i64::MIN), (u64::MAX, 100), (1, 50), (2, i64::MIN), (5, 100), (8, 99), (0, 0), (1 << 40, 0)];
+    let filters = [(0, i64::MIN), (0, 100), (1, 50), (2, i64::MIN), (5, 100), (8, 99), (u64::MAX, 0), (1 << 40, 0)];
     for (zones, now_ns) in filters {
         let filter = Filter { zones, now: Stamp::from_ns(now_ns) };
         let searches = [0.3, f32::NEG_INFINITY].map(|threshold| Search { filter, ..search(threshold, 10) });
         agree_everywhere(&gallery, &queries, &searches);
+    }
+}
+
+/// Whatever is asked from a zone, or from a place of several, sees the rows that may be looked for in all of them, and no others.
+#[test]
+fn from_any_zone_any_number_of_queries_sees_its_own_rows_alone() {
+    for asked in 1..=64 {
+        let mut random = Seeded(1_000 + asked as u64);
+        let (mut gallery, queries) = random_gallery(64, 130, asked, asked as u64);
+        let mut zones: Vec<u64> = (0..130).map(|_| [0, 1, 2, 3, 6, 1 << 62, u64::MAX][random.below(7)]).collect();
+        if asked % 2 == 0 {
+            // As a shard has them.
+            zones.sort_unstable();
+        }
+        gallery.rows.iter_mut().zip(zones).for_each(|((_, _, tag), zones)| tag.zones = zones);
+        let from = [1, 2, 3, 1 << 62, 1 << 63][random.below(5)];
+        let filter = Filter { zones: from, now: Stamp::from_ns(0) };
+        agree_everywhere(&gallery, &queries, &[0.3, f32::NEG_INFINITY].map(|threshold| Search { filter, ..search(threshold, 5) }));
     }
 }
 

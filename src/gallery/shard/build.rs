@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub version: u64,
     pub mark: [u8; 16],
     pub made_at_ns: i64,
+    /// What the rows name, sorted.
+    pub zones: Vec<String>,
     pub keys: Vec<Key>,
     pub rows: Vec<Row>,
 }
@@ -64,6 +66,7 @@ impl Plan {
             slots: count(self.rows.len())?,
             stride: stride.ok_or(ShardError::RecordTooLong { bytes: longest })?,
             made_at_ns: self.made_at_ns,
+            zones: self.zones.clone(),
         })
     }
 

@@ -4,7 +4,8 @@
 //! 0        header, 4,096 bytes, never changed after the file was made
 //!          0 magic "PLACSHRD" · 8 u16 format · 10 u16 0 · 12 u32 values of a template · 16 u32 keys · 20 u32 slots · 24 u32 bytes of a slot
 //!          28 u32 slots of a block (32) · 32 u32 keys of a block (512) · 36 u32 0 · 40 i64 made at, Unix ns
-//!          64 purpose · 192 model · 320 the model's SHA-256: each u16 length, text (at most 126 bytes) · 4,064 SHA-256 of all before
+//!          64 purpose · 192 model · 320 the model's SHA-256: each u16 length, text (at most 126 bytes)
+//!          448 u16 zones that its rows name, sorted: each u16 length, text · 4,064 SHA-256 of all before
 //! 4,096    state, 8,192 the other state: 4,096 bytes each, written in turn; the valid one with the higher sequence counts
 //!          0 u64 sequence · 8 u64 gallery version · 16 mark (16) · 32 u32 keys · 36 u32 slots that are in use · 64 root (32)
 //!          96 SHA-256 of the header's digest and of all before (32) · 128 seal: nonce and tag over the same, under the site's key (28)
@@ -24,7 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::gallery::seal::{SealError, SealingKey};
 
 pub(super) const MAGIC: [u8; 8] = *b"PLACSHRD";
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 2;
 pub(super) const PAGE: usize = 4_096;
 pub(super) const STATES_AT: [u64; 2] = [4_096, 8_192];
 const TABLE_AT: u64 = 12_288;
@@ -39,6 +40,7 @@ pub(super) const SLOT_HEAD: usize = 8;
 pub(super) const MAX_STRIDE: u32 = 1 << 17;
 const TEXT: usize = 126;
 const TEXTS_AT: [usize; 3] = [64, 192, 320];
+const ZONES_AT: usize = 448;
 const HEADER_DIGEST_AT: usize = PAGE - 32;
 /// Of a state page: what is digested, what is there at all.
 const STATE_FACTS: usize = 96;
@@ -49,7 +51,9 @@ const STATE: usize = 156;
 pub enum Malformed {
     #[error("it is no shard: it does not begin with its mark")]
     Magic,
-    #[error("its format is {0}, this program reads format {FORMAT}")]
+    #[error(
+        "its format is {0}, this program reads format {FORMAT}: `placard gallery compact` (or the service, when it loads the gallery) makes it anew from the vault"
+    )]
     Format(u16),
     #[error("its header was altered or is damaged: the digest differs")]
     HeaderDigest,
@@ -75,6 +79,8 @@ pub struct Header {
     pub slots: u32,
     pub(super) stride: u32,
     pub made_at_ns: i64,
+    /// What its rows name, sorted.
+    pub zones: Vec<String>,
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -96,7 +102,7 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 impl Header {
-    /// `None`: a name is too long for its place.
+    /// `None`: a name is too long for its place, or there are too many zones.
     pub(super) fn encode(&self) -> Option<([u8; PAGE], [u8; 32])> {
         let mut page = [0; PAGE];
         put(&mut page, 0, &MAGIC);
@@ -110,6 +116,14 @@ impl Header {
             let length = u16::try_from(text.len()).ok().filter(|length| usize::from(*length) <= TEXT)?;
             put(&mut page, at, &length.to_le_bytes());
             put(&mut page, at + 2, text.as_bytes());
+        }
+        put(&mut page, ZONES_AT, &u16::try_from(self.zones.len()).ok()?.to_le_bytes());
+        let mut at = ZONES_AT + 2;
+        for zone in &self.zones {
+            let length = u16::try_from(zone.len()).ok().filter(|_| at + 2 + zone.len() <= HEADER_DIGEST_AT)?;
+            put(&mut page, at, &length.to_le_bytes());
+            put(&mut page, at + 2, zone.as_bytes());
+            at += 2 + zone.len();
         }
         let digest = sha256(&[&page[..HEADER_DIGEST_AT]]);
         put(&mut page, HEADER_DIGEST_AT, &digest);
@@ -139,14 +153,34 @@ impl Header {
             return Err(Malformed::Header("its blocks are of another size"));
         }
         let [purpose, model, model_sha256] = [text(TEXTS_AT[0])?, text(TEXTS_AT[1])?, text(TEXTS_AT[2])?];
+        let zones = zones(page).ok_or(Malformed::Header("its zones cannot be read"))?;
         let made_at_ns = u64_at(page, 40).ok_or(absent)?.cast_signed();
-        let header =
-            Self { purpose, model, model_sha256, dim: number(0)?, keys: number(1)?, slots: number(2)?, stride: number(3)?, made_at_ns };
+        let header = Self {
+            purpose,
+            model,
+            model_sha256,
+            dim: number(0)?,
+            keys: number(1)?,
+            slots: number(2)?,
+            stride: number(3)?,
+            made_at_ns,
+            zones,
+        };
         if !header.stride.is_multiple_of(64) || !(64..=MAX_STRIDE).contains(&header.stride) {
             return Err(Malformed::Header("its slots are of no size that there is"));
         }
         Ok((header, digest))
     }
+}
+
+fn zones(page: &[u8; PAGE]) -> Option<Vec<String>> {
+    let (mut all, mut at) = (Vec::new(), ZONES_AT + 2);
+    for _ in 0..u16_at(page, ZONES_AT)? {
+        let length = usize::from(u16_at(page, at)?);
+        all.push(String::from_utf8(page[..HEADER_DIGEST_AT].get(at + 2..at + 2 + length)?.to_vec()).ok()?);
+        at += 2 + length;
+    }
+    all.is_sorted_by(|a, b| a < b).then_some(all)
 }
 
 /// Where the parts begin.

@@ -45,7 +45,7 @@ pub enum ShardError {
     Seal(#[from] SealError),
     #[error("a record of {bytes} bytes fits into no slot of a shard")]
     RecordTooLong { bytes: u32 },
-    #[error("the name of a model or purpose is longer than 126 bytes and fits into no shard")]
+    #[error("a name of a model or purpose is longer than 126 bytes, or those of the zones than 3,600, and does not fit into a shard")]
     NameTooLong,
     #[error(
         "{path}: {finding}; nothing is signed or concluded from it. `placard gallery check` names all of it, `placard gallery compact` makes it anew from the vault"
@@ -116,7 +116,7 @@ pub enum Problem {
     KeySealed,
     #[error("is left of a subject whose key was erased: a deletion was cut short")]
     KeyErased,
-    #[error("is of another subject, purpose or model")]
+    #[error("is of another subject, purpose, model or zone")]
     Foreign,
     #[error("is there twice: the disk gave what lies elsewhere")]
     Twice,

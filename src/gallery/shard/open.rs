@@ -238,12 +238,13 @@ impl Rows<'_> {
         let bytes = slot.get(SLOT_HEAD..).and_then(|rest| rest.get(..length as usize)).filter(|b| !b.is_empty()).ok_or(Problem::Torn)?;
         let key = self.keys.get(number as usize).ok_or(Problem::Torn)?.as_ref().ok_or(Problem::KeyErased)?;
         let record = Record::read(bytes).map_err(|_| Problem::Torn)?;
-        let Header { purpose, model, model_sha256, dim, .. } = &self.of.header;
+        let Header { purpose, model, model_sha256, dim, zones, .. } = &self.of.header;
         let at_home = *record.header.subject.0 == *key.subject
             && record.header.purpose.to_string() == *purpose
             && record.header.model == *model
             && record.header.model_sha256 == *model_sha256
-            && record.header.dim == *dim as usize;
+            && record.header.dim == *dim as usize
+            && record.header.zones.iter().flatten().all(|zone| zones.binary_search(zone).is_ok());
         if !at_home {
             return Err(Problem::Foreign);
         }

@@ -81,6 +81,7 @@ impl Site {
                 channel: Channel::ImageFile,
                 consent: None,
                 source: None,
+                zones: Some(vec!["hall".to_owned()]),
             };
             (header.seal(&sealing, &values).expect("sealed"), values)
         });
@@ -101,6 +102,7 @@ impl Site {
             version: vault.version,
             mark: vault.mark,
             made_at_ns: 5,
+            zones: vec!["hall".to_owned(), "stairs".to_owned()],
             keys,
             rows,
         };
@@ -263,6 +265,8 @@ fn a_row_that_was_retagged_moved_or_altered_on_purpose_does_not_open() {
     };
     assert!(problems(replaced("missing-person:mp-7", "missing-person:mp-8")).contains(&Problem::Foreign));
     assert!(problems(replaced("image-file", "imagefile!")).contains(&Problem::Torn));
+    assert!(problems(replaced("[\"hall\"]", "[\"roof\"]")).contains(&Problem::Foreign), "a zone that the header does not name");
+    assert!(problems(replaced("[\"hall\"]", "[      ]")).contains(&Problem::Sealed));
     assert!(problems(replaced("\"enrolled_at_ns\":1", "\"enrolled_at_ns\":2")).contains(&Problem::Sealed));
     let mut moved = file.clone();
     moved.copy_within(rows_at..rows_at + stride, rows_at + stride);

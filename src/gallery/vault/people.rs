@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use super::super::record::{Channel, Header};
+use super::super::zones::{Shared, Zones};
 use super::super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
 use crate::embedding::Embedding;
@@ -23,6 +24,8 @@ pub struct NewSubject<'a> {
     pub consent: Option<&'a str>,
     /// Where a template file came from.
     pub source: Option<&'a str>,
+    /// Zones that it may be searched for in; none: at desks alone.
+    pub zones: &'a [&'a str],
     pub enrolled_at: Stamp<Utc>,
     pub expires_at: Stamp<Utc>,
 }
@@ -36,6 +39,8 @@ pub struct Enrolled {
     pub model: String,
     pub channel: Channel,
     pub consent: Option<String>,
+    /// Unset: a record of format 1, to be searched for wherever its purpose is granted.
+    pub zones: Option<Vec<String>>,
     pub enrolled_at: Stamp<Utc>,
     pub expires_at: Stamp<Utc>,
 }
@@ -53,14 +58,16 @@ pub struct Template {
     pub expires_at: Stamp<Utc>,
     /// Id of the consent that it rests on, if it rests on one.
     pub consent: Option<Box<str>>,
+    pub(crate) zones: Zones,
     /// Not for other crates: nobody is compared with but by a search under a permit.
     pub(crate) values: Zeroizing<Vec<f32>>,
 }
 
 impl Template {
-    pub(in crate::gallery) fn opened(header: Header, values: Zeroizing<Vec<f32>>) -> Self {
+    pub(in crate::gallery) fn opened(header: Header, values: Zeroizing<Vec<f32>>, zones: &mut Shared) -> Self {
         let (enrolled_at, expires_at) = (Stamp::from_ns(header.enrolled_at_ns), Stamp::from_ns(header.expires_at_ns));
-        Self { subject: header.subject, enrolled_at, expires_at, consent: header.consent.map(Into::into), values }
+        let zones = zones.of(header.zones);
+        Self { subject: header.subject, enrolled_at, expires_at, consent: header.consent.map(Into::into), zones, values }
     }
 }
 
@@ -68,7 +75,7 @@ impl Template {
 #[derive(Default)]
 pub struct PurposeTemplates {
     pub version: u64,
-    /// In the order of subjects' ids, a subject's templates side by side.
+    /// In the order of zones and then of subjects' ids, a subject's templates side by side.
     pub templates: Vec<Template>,
     /// Left out: past their end.
     pub expired: usize,

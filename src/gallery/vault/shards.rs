@@ -12,6 +12,7 @@ use crate::gallery::TemplateModel;
 use crate::gallery::record::Record;
 use crate::gallery::seal::SealError;
 use crate::gallery::shard::{Finding, Head, Key, Plan, Row, ShardError, ShardFile, State, WRAPPED};
+use crate::gallery::zones::{Shared, Zones};
 use crate::purpose::Purpose;
 
 /// Of an import: it is over.
@@ -51,6 +52,8 @@ pub struct ShardFacts {
     pub purpose: String,
     pub model: String,
     pub model_sha256: String,
+    /// Values of a template.
+    pub dim: u32,
     pub version: u64,
     pub keys: u32,
     /// In use, of all [`slots`](Self::slots).
@@ -74,6 +77,8 @@ struct Planned {
     subject: String,
     ordinal: u8,
     bytes: u32,
+    /// Its subject's: of the first of its rows.
+    zones: Zones,
 }
 
 /// A subject's id as the 16 bytes it stands for; nobody else's is in a shard.
@@ -115,12 +120,12 @@ impl Vault {
     }
 
     fn load_shard(&self, shard: &ShardFile, now: Stamp<Utc>) -> (PurposeTemplates, Vec<Finding>) {
-        let mut loaded = PurposeTemplates::default();
+        let (mut loaded, mut zones) = (PurposeTemplates::default(), Shared::default());
         let findings = shard.load(&|subject, wrapped| self.unwrap(subject, wrapped), &mut |header, values| {
             if header.expires_at_ns <= now.ns() {
                 loaded.expired += 1;
             } else {
-                loaded.templates.push(Template::opened(header, values));
+                loaded.templates.push(Template::opened(header, values, &mut zones));
             }
         });
         (loaded, findings)
@@ -181,6 +186,7 @@ impl Vault {
                 version,
                 mark,
                 made_at_ns: now.ns(),
+                zones: rows.iter().filter_map(|row| row.zones.as_deref()).flatten().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
                 keys: Vec::new(),
                 rows: Vec::new(),
             };
@@ -258,6 +264,7 @@ impl Vault {
                 purpose: header.purpose.clone(),
                 model: header.model.clone(),
                 model_sha256: header.model_sha256.clone(),
+                dim: header.dim,
                 version: state.version,
                 keys: state.live_keys,
                 templates: state.live_slots,
@@ -284,11 +291,11 @@ impl Vault {
         }
     }
 
-    /// The rows of `purpose` by model, in the order in which they lie in a shard: by subject and ordinal. `None`: a record is damaged.
+    /// The rows of `purpose` by model, in the order in which they lie in a shard: by zones, subject and ordinal. `None`: a record is damaged.
     fn planned(&self, purpose: &Purpose) -> Result<Option<BTreeMap<ModelKey, Vec<Planned>>>, VaultError> {
         let name = purpose.to_string();
         let mut all: BTreeMap<ModelKey, Vec<Planned>> = BTreeMap::new();
-        let mut hidden = false;
+        let (mut hidden, mut shared) = (false, Shared::default());
         self.read(|read| {
             for row in read.open_table(TEMPLATES)?.range((name.as_str(), "", 0)..=(name.as_str(), super::AFTER_ALL_SUBJECTS, u8::MAX))? {
                 let (key, record) = row?;
@@ -300,10 +307,15 @@ impl Vault {
                 let header = parsed.header;
                 let rows = all.entry((header.model, header.model_sha256, header.dim)).or_default();
                 let bytes = u32::try_from(record.value().len()).unwrap_or(u32::MAX);
-                rows.push(Planned { subject: subject.to_owned(), ordinal, bytes });
+                let own = shared.of(header.zones);
+                // A subject's rows lie side by side, whatever they say.
+                let zones = rows.last().filter(|row: &&Planned| row.subject == subject).map_or(own, |row| row.zones.clone());
+                rows.push(Planned { subject: subject.to_owned(), ordinal, bytes, zones });
             }
             Ok(())
         })?;
+        // Stable: within the same zones they stay in the order of subjects.
+        all.values_mut().for_each(|rows| rows.sort_by(|a, b| a.zones.cmp(&b.zones)));
         Ok((!hidden).then_some(all))
     }
 

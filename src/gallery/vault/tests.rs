@@ -57,6 +57,7 @@ fn enrol_until(vault: &Vault, purpose: &Purpose, templates: &[Embedding], expire
         channel: Channel::ImageFile,
         consent: None,
         source: None,
+        zones: &["hall"],
         enrolled_at: NOW,
         expires_at,
     };
@@ -157,10 +158,11 @@ fn tamper(site: &Site, from: (&Purpose, &SubjectId), to: (&Purpose, &SubjectId),
 #[test]
 fn a_row_that_was_retagged_does_not_open() {
     let (p, q) = (purpose("missing-person:1"), purpose("crime-prevention:1"));
-    let edits: [(&str, &str); 5] = [
+    let edits: [(&str, &str); 6] = [
         ("missing-person:1", "crime-prevention:1"),
         ("\"expires_at_ns\":2000", "\"expires_at_ns\":9000"),
         ("\"enrolled_at_ns\":1000", "\"enrolled_at_ns\":1001"),
+        ("\"zones\":[\"hall\"]", "\"zones\":[\"hall\",\"stairs\"]"),
         ("\"model_sha256\":\"aa\"", "\"model_sha256\":\"ab\""),
         // The same meaning in other bytes is still not what was sealed.
         ("\"dim\":4", "\"dim\": 4"),
@@ -236,6 +238,7 @@ fn subjects_are_refused_whole() {
             channel: Channel::ImageFile,
             consent: None,
             source: None,
+            zones: &["hall"],
             enrolled_at: NOW,
             expires_at: END,
         }
@@ -438,6 +441,7 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
         channel: Channel::ImageFile,
         consent: Some("mother"),
         source: None,
+        zones: &["hall"],
         enrolled_at: NOW,
         expires_at: END,
     };
@@ -462,6 +466,7 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
 mod power_cut;
 mod shards;
 mod swap;
+mod zones;
 
 #[test]
 fn what_was_enrolled_under_an_authorisation_goes_when_that_is_refused() {

@@ -19,6 +19,11 @@ impl Granted {
         self.terms.claim = claim;
         self.renew(now);
     }
+    /// The same, in other zones.
+    pub(crate) fn moved_to(&mut self, place: Place, now: Stamp<Monotonic>) {
+        self.terms.grants.iter_mut().for_each(|grant| grant.place = place.clone());
+        self.renew(now);
+    }
     /// Ends what was granted, at once.
     pub(crate) fn revoke(&mut self) {
         self.writer.revoke(StreamIndex(0));
@@ -45,7 +50,9 @@ pub(crate) fn grant(state: StreamState, purposes: &[&str], area: Area, now: Stam
 pub(crate) fn grant_by(clock: SharedClock, state: StreamState, purposes: &[&str], area: Area) -> Granted {
     let now = clock.monotonic();
     let (mut writer, table) = LeaseWriter::of_slots(1, StreamIndex(0), &clock, TableId::TESTS);
-    let grants = purposes.iter().map(|p| Grant { purpose: p.parse().expect("purpose"), basis: "test".into(), confirmations: 2 }).collect();
+    let place = Place::zones(["hall"]);
+    let grant = |p: &&str| Grant { purpose: p.parse().expect("purpose"), basis: "test".into(), confirmations: 2, place: place.clone() };
+    let grants = purposes.iter().map(grant).collect();
     let terms = LeaseTerms { stream: StreamIndex(0), state, grants, area, profile_hash: [7; 32], claim: None };
     writer.publish(&terms, now);
     Granted { writer, table, terms }

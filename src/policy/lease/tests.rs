@@ -111,7 +111,8 @@ fn a_look_at_the_sign_has_a_lease_of_its_own_that_lights_nothing_and_opens_nothi
     assert!(table.permit::<Attest>(s, now()).is_err(), "only its own lease gives it");
     // Renewed it goes on; the stream's own lease and its end do not touch it.
     writer.publish_attest(s, &Area::whole(), [7; 32], term());
-    let grants = vec![Grant { purpose: "mask-check".parse().expect("purpose"), basis: "test".into(), confirmations: 0 }];
+    let grants =
+        vec![Grant { purpose: "mask-check".parse().expect("purpose"), basis: "test".into(), confirmations: 0, place: Place::Desk }];
     let terms = LeaseTerms { stream: s, state: StreamState::Detect, grants, area: Area::whole(), profile_hash: [7; 32], claim: None };
     writer.publish(&terms, now());
     assert!(table.permit::<Attest>(s, now()).is_err(), "nor does a lit stream's lease");

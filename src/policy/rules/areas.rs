@@ -5,7 +5,7 @@ use super::zones::{Entitlement, entitlement};
 use super::{Decision, PlaneError, Reason, Rule, sooner, stream_holds, while_attested};
 use crate::area::{Area, overlap};
 use crate::policy::facts::{AreaFact, ZoneKind};
-use crate::policy::lease::StreamState;
+use crate::policy::lease::{Place, StreamState};
 
 /// What may happen on the stream.
 pub(in crate::policy) fn decide(ask: &Ask<'_>, opinion: &dyn SecondOpinion) -> Result<Decision, PlaneError> {
@@ -59,6 +59,8 @@ pub(in crate::policy) fn decide(ask: &Ask<'_>, opinion: &dyn SecondOpinion) -> R
         grants.retain(|g| g.purpose.kind().identifies());
         reason.fact = format!("{}; a mask check is not granted beside a purpose that identifies", reason.fact);
     }
+    let place = Place::zones(group.iter().map(|a| a.zone.as_str()));
+    grants.iter_mut().for_each(|grant| grant.place = place.clone());
     let decision = Decision { state: lead.state, grants, area: Some(area), reason, next_change, rules };
     Ok(while_attested(register, stream, ask.moment, decision))
 }

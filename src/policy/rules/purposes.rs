@@ -8,16 +8,17 @@ use crate::area::{self, Vertex};
 use crate::clock::{Stamp, Utc};
 use crate::policy::alternatives::alternative_alive;
 use crate::policy::facts::{Basis, BasisKind, PurposeFact, Register, ZoneKind};
-use crate::policy::lease::Grant;
+use crate::policy::lease::{Grant, Place};
 use crate::policy::profile::Values;
 use crate::purpose::{Purpose, PurposeKind};
 
 const WHOLE_PPM: u32 = 1_000_000;
 
+/// Good nowhere yet: whoever grants it says where.
 pub(in crate::policy) fn grant_of(fact: &PurposeFact, values: &Values) -> Grant {
     let basis = fact.basis.as_ref().map_or_else(String::new, |b| format!("{}; {}", b.statute, b.authority));
     // A hit is a task for a human under any regime.
-    Grant { purpose: fact.purpose.clone(), basis: basis.into(), confirmations: values.confirmations.max(1) }
+    Grant { purpose: fact.purpose.clone(), basis: basis.into(), confirmations: values.confirmations.max(1), place: Place::nowhere() }
 }
 
 /// Whether the basis is of a kind that the purpose and the regime allow.

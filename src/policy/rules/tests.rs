@@ -3,6 +3,7 @@
 use super::super::cedar::CedarPlane;
 use super::super::facts::testing::good;
 use super::super::facts::{AreaFact, BasisKind, Order, Withdrawal, Zone, ZoneKind};
+use super::super::lease::Place;
 use super::super::when::When;
 use super::*;
 
@@ -29,6 +30,7 @@ fn a_complete_register_recognises_until_the_first_fact_ends() {
     assert_eq!(decision.state, StreamState::Recognise, "{}", decision.reason);
     assert_eq!(decision.grants[0].purpose.to_string(), "missing-person:mp-7");
     assert_eq!(&*decision.grants[0].basis, "PIPL Art. 26; Transit police");
+    assert_eq!(decision.grants[0].place, Place::zones(["hall"]), "good where the stream looks");
     assert_eq!(decision.area, Some(Area::whole()));
     assert_eq!(decision.next_change, Some(at("2026-12-15")), "the basis ends before the inspection ages out");
     assert_eq!(decide(&good(), "2026-12-14T23:59:59.999999999Z").state, StreamState::Recognise);
@@ -161,7 +163,9 @@ fn areas_of_equal_terms_unite_and_stricter_ones_stay_out() {
     (sign.id, sign.zone) = ("shop-1".to_owned(), "shop".to_owned());
     register.signs.push(sign);
     register.purposes[0].zones.push("shop".to_owned());
+    assert_eq!(alone.grants[0].place, Place::zones(["hall"]), "what is left out is not a place to look for anybody");
     let both = decide(&register, NOW);
+    assert_eq!(both.grants[0].place, Place::zones(["shop", "hall"]));
     assert!(both.area.expect("open").rasterise(64, 64).is_whole());
 }
 

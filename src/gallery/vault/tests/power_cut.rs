@@ -84,6 +84,7 @@ impl Life {
             channel: Channel::ImageFile,
             consent: None,
             source: None,
+            zones: &["hall"],
             enrolled_at: NOW,
             expires_at: END,
         };

@@ -98,6 +98,7 @@ fn a_vault_that_was_put_back_is_closed_until_somebody_takes_it_as_it_is() {
         channel: Channel::ImageFile,
         consent: None,
         source: None,
+        zones: &["hall"],
         enrolled_at: NOW,
         expires_at: END,
     };

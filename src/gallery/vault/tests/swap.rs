@@ -11,7 +11,7 @@ use super::*;
 use crate::area::Area;
 use crate::frame::{StreamIndex, TableId};
 use crate::policy::lease::testing::{Granted, grant};
-use crate::policy::lease::{Match, Permit, StreamState};
+use crate::policy::lease::{Match, Permit, Place, StreamState};
 
 const PURPOSE: &str = "missing-person:1";
 
@@ -37,7 +37,7 @@ impl Scan for Slow {
     fn version(&self) -> u64 {
         1
     }
-    fn search(&self, _query: &[f32], _threshold: f32, _top_k: usize) -> Vec<Candidate> {
+    fn search_in(&self, _place: &Place, _query: &[f32], _threshold: f32, _top_k: usize) -> Vec<Candidate> {
         vec![Candidate { subject: SubjectId("0".into()), score: 1.0 }]
     }
     fn earliest_expiry(&self) -> Option<Stamp<Utc>> {
@@ -103,6 +103,7 @@ fn under_search_every_swap_is_whole_and_nobody_is_missed() {
                 channel: Channel::ImageFile,
                 consent: None,
                 source: None,
+                zones: &["hall"],
                 enrolled_at: NOW,
                 expires_at: END,
             };
