@@ -45,6 +45,19 @@ fn fresh(register: &mut Register, utc: Stamp<Utc>) {
     }
 }
 
+/// The hall is a gate, or is none, with a card reader beside it.
+fn has_a_gate(register: &mut Register, kind: ZoneKind, heartbeat_s: u32) {
+    register.zones.iter_mut().filter(|z| z.id == "hall").for_each(|z| z.kind = kind);
+    let (id, zone) = (CARD.to_owned(), "hall".to_owned());
+    register.alternatives = vec![Alternative { id, zone, kind: AlternativeKind::Card, heartbeat_s }];
+}
+
+/// That a stream sees its own sign.
+fn view_of(nth: usize, attest_every_s: u32) -> View {
+    let code = [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2], [0.1, 0.2]];
+    View { stream: NAMES[nth].to_owned(), sign: SIGNS[nth].to_owned(), code, tolerance: 0.01, attest_every_s, fingerprint: None }
+}
+
 impl History {
     /// Somebody takes a sign down while the store cannot be written.
     fn withdraw_while_the_store_fails(&mut self, sign: &str) {
@@ -121,11 +134,7 @@ impl History {
             0 => {
                 let gate = r.of(&[ZoneKind::Access, ZoneKind::Access, ZoneKind::Public]);
                 let heartbeat_s = r.of(&[1, 60, 300, 900]);
-                self.edit(|register, _| {
-                    register.zones.iter_mut().filter(|z| z.id == "hall").for_each(|z| z.kind = gate);
-                    let (id, zone) = (CARD.to_owned(), "hall".to_owned());
-                    register.alternatives = vec![Alternative { id, zone, kind: AlternativeKind::Card, heartbeat_s }];
-                });
+                self.edit(|register, _| has_a_gate(register, gate, heartbeat_s));
                 "gate"
             }
             1 => {
@@ -135,11 +144,8 @@ impl History {
             2 | 3 => {
                 let (watched, attest_every_s) = (!r.one_in(3), r.of(&[1, 1, 60, 3_600]));
                 self.edit(|register, _| {
-                    let code = [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2], [0.1, 0.2]];
-                    let (stream, sign) = (NAMES[nth].to_owned(), SIGNS[nth].to_owned());
-                    register.views.retain(|v| v.stream != stream);
-                    let view = View { stream, sign, code, tolerance: 0.01, attest_every_s, fingerprint: None };
-                    register.views.extend(watched.then_some(view));
+                    register.views.retain(|v| v.stream != NAMES[nth]);
+                    register.views.extend(watched.then(|| view_of(nth, attest_every_s)));
                 });
                 "view"
             }
@@ -171,6 +177,28 @@ impl History {
         let what = if r.one_in(4) { r.of(&others) } else { Attested::Seen };
         self.attest(r.of(&NAMES), what, at);
         "sign looked for"
+    }
+
+    /// Everything is as it should be: with a gate, signs that are read, and caps, or without.
+    fn in_order(&mut self, r: &mut Random) {
+        self.found_anew_if_ahead();
+        let (gate, views, capped) = (r.one_in(3), r.one_in(3), r.one_in(3));
+        self.edit(|register, history| {
+            let original: Register = toml::from_str(&register_text()).expect("a register");
+            let people = register.people.clone();
+            *register = Register { people, ..original };
+            fresh(register, history.clock.utc());
+            if gate {
+                has_a_gate(register, ZoneKind::Access, 300);
+            }
+            register.views.extend((0..2).filter(|_| views).map(|nth| view_of(nth, 60)));
+            register.purposes.iter_mut().filter(|_| capped).for_each(|p| p.area_cap = Some(1.0));
+        });
+        self.reload();
+        let now = self.clock.monotonic();
+        self.beat(CARD, now);
+        NAMES.iter().for_each(|stream| self.attest(stream, Attested::Seen, now));
+        self.reload();
     }
 
     fn register_changes(&mut self, r: &mut Random) -> &'static str {
@@ -224,13 +252,7 @@ impl History {
                 "objection"
             }
             _ => {
-                self.found_anew_if_ahead();
-                self.edit(|register, history| {
-                    let original: Register = toml::from_str(&register_text()).expect("a register");
-                    let people = register.people.clone();
-                    *register = Register { people, ..original };
-                    fresh(register, history.clock.utc());
-                });
+                self.in_order(r);
                 "everything in order again"
             }
         }
@@ -400,6 +422,11 @@ fn whatever_happens_nobody_is_embedded_whom_the_oracle_does_not_permit() {
     // A history in the dark would prove nothing.
     assert!(tally.embeddings > 100 && tally.dark > 100, "{} embeddings, {} dark", tally.embeddings, tally.dark);
     assert!(tally.events.len() >= 26, "{:?}", tally.events);
+    let (heartbeat, sign, cap) = (tally.by_heartbeat, tally.by_sign, tally.by_cap);
+    assert!(
+        heartbeat > 2 && sign > 2 && cap > 2,
+        "lit by a heartbeat {heartbeat} times, by a sign that was read {sign}, under a cap {cap}"
+    );
 }
 
 #[test]
