@@ -367,6 +367,21 @@ fn setting_the_wall_clock_back_revives_nothing() {
 }
 
 #[test]
+fn an_emergency_s_order_that_ended_is_not_revived_by_the_clock() {
+    let text = register_text().replace("missing-person:mp-7", "emergency:o-1").replacen("\"public-safety\"", "\"emergency\"", 1);
+    let order = "\n[[order]]\nid = \"o-1\"\nissuer = \"Health Commission\"\nzones = [\"hall\"]\nfrom = 2026-11-20\nuntil = 2026-11-23\n\
+                 approved_by = [\"l.wu\", \"w.chen\"]\n";
+    let site = Site::new(&format!("{text}{order}"));
+    assert_eq!(site.state(NORTH), StreamState::Recognise);
+    site.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!((site.rule(0), site.state(NORTH)), (Rule::OrderInForce, StreamState::CaptureOnly));
+    site.clock.set_utc(at("2026-11-22T12:00:00Z"));
+    site.policy.reload().expect("answers");
+    site.assert_dark();
+    assert_eq!(site.rule(0), Rule::ClockBelievable);
+}
+
+#[test]
 fn a_clock_that_was_set_back_while_the_service_was_stopped_lights_nothing() {
     let site = Site::new(&register_text());
     let started = |utc: &str| {

@@ -78,7 +78,9 @@ fn entry() -> StringStringEntryProto {
 }
 
 /// What is wrong, a part of the error, and how to make it wrong.
-const MUTATIONS: [Mutation; 27] = [
+const MUTATIONS: [Mutation; 29] = [
+    ("attribute-branch", "speaks of `gender`", |m| graph(m).node[3].name = Some("/backbone/stage1/fc_Gender2".into())),
+    ("attribute-weights", "speaks of `emotion`", |m| weights(m).name = Some("emotion.weight".into())),
     ("external-location", "external data", |m| weights(m).data_location = Some(EXTERNAL)),
     ("external-entries", "external data", |m| weights(m).external_data.push(entry())),
     ("custom-operator", "domain `com.example`", |m| graph(m).node[3].domain = Some("com.example".into())),

@@ -296,10 +296,19 @@ fn every_control_is_accounted_for() {
                 faults.push(format!("docs/controls.md: {id}: there is no `{path}`"));
             } else if let Some(item) = item.filter(|i| !text(Path::new(path)).contains(&format!("fn {i}("))) {
                 faults.push(format!("docs/controls.md: {id}: `{path}` has no test `{item}`"));
+            } else if let Some(item) = item.filter(|i| !is_run_test(&text(Path::new(path)), i)) {
+                faults.push(format!("docs/controls.md: {id}: `{path}`: `{item}` is no test that runs"));
             }
         }
     }
     none(faults);
+}
+
+/// Whether `fn item` stands under `#[test]` (or in `proptest!`), and not under `#[ignore]`.
+fn is_run_test(contents: &str, item: &str) -> bool {
+    let before = contents.split(&format!("fn {item}(")).next().unwrap_or_default();
+    let attributes: Vec<&str> = before.trim_end_matches(' ').lines().rev().take_while(|line| line.trim_start().starts_with("#[")).collect();
+    attributes.iter().any(|line| line.contains("#[test]")) && !attributes.iter().any(|line| line.contains("#[ignore"))
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub enum ImportError {
     Tensor { tensor: String, reason: String },
     #[error("tensor `{tensor}` has the weight {value} at place {place}: weights must be finite")]
     NotFinite { tensor: String, place: usize, value: f64 },
+    #[error("`{name}` speaks of `{word}`: no model here tells people's sex, age, descent or mood, for whatever purpose")]
+    Attribute { name: String, word: String },
     #[error("input: {reason}")]
     Input { reason: String },
     #[error("outputs: {reason}; an output that the manifest's layout does not name is never accepted")]

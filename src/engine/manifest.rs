@@ -250,10 +250,12 @@ impl Manifest {
             }
             (Task::FaceDetector, Decode::Yunet | Decode::Rfb) | (Task::MaskClassifier, Decode::Rfb) => Ok(()),
             (Task::FaceEmbedder, Decode::Embedding { dim, .. }) => {
-                if (16..=4096).contains(dim) {
+                // Narrower outputs are attributes' scores, not identities (C21).
+                if EMBEDDING_DIMS.contains(dim) {
                     Ok(())
                 } else {
-                    wrong(format!("dim = {dim}: an embedding has 16 to 4096 values"))
+                    let (least, most) = EMBEDDING_DIMS.into_inner();
+                    wrong(format!("dim = {dim}: an embedding of a face has {least} to {most} values"))
                 }
             }
             (Task::MaskClassifier, Decode::Logits { classes, .. }) => closed(classes, &MASK_CLASSES),
@@ -262,6 +264,9 @@ impl Manifest {
         }
     }
 }
+
+/// Values of an embedding: what galleries hold.
+pub const EMBEDDING_DIMS: std::ops::RangeInclusive<usize> = 64..=1024;
 
 /// A name is a directory of the model store: no separators, no leading dot.
 pub fn check_name(name: &str) -> Result<(), ManifestError> {
@@ -373,6 +378,10 @@ mod tests {
         let text = known::by_name("mobileface-v2").unwrap().to_toml().unwrap();
         let error = Manifest::from_toml(&text.replace("face-embedder", "age-estimator")).unwrap_err().to_string();
         assert!(error.contains("age-estimator"), "{error}");
+        // FairFace's head: seven, two and nine scores.
+        let mut manifest = known::by_name("mobileface-v2").unwrap();
+        manifest.decode = Decode::Embedding { output: "race7_gender2_age9".into(), dim: 18, normalised: false };
+        assert!(manifest.check().unwrap_err().to_string().contains("64 to 1024"));
     }
 
     #[test]

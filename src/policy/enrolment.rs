@@ -1,13 +1,14 @@
 //! Leave to use image files that an operator hands over: to enrol a subject for one purpose, or to search that purpose's gallery.
 //!
 //! No camera is involved, so no sign, no area and no other way in are asked for; the purpose is. It must stand in the register with a basis and an
-//! assessment in force, and it must be one that identifies. A desk has a lease table of its own with one slot, for
+//! assessment in force, it must be one that identifies, and every regime's policies must permit it in one of its zones ([`counsel`]). A desk has a lease table of its own with one slot, for
 //! [`StreamIndex::DESK`], which no camera's frame carries, and it renews that lease only while the purpose holds.
 //!
 //! Whom it may be, [`eligible`] says: consent, age, orders, room.
 //!
 //! Owner: the thread of one command. The register is read once, when the desk is opened; a command is over in minutes.
 
+mod counsel;
 pub mod eligible;
 
 use std::time::Duration;
@@ -109,8 +110,9 @@ impl EnrolmentDesk {
         let regime = library.regime_of(register, now.utc)?;
         let mut refused = None;
         for fact in register.purposes.iter().filter(|f| f.purpose == *purpose) {
-            match purpose_stands(register, &regime.values, fact, now.utc) {
-                Err(refusal) => refused = refused.or(Some(refusal.reason)),
+            let stands = purpose_stands(register, &regime.values, fact, now.utc).map_err(|refusal| refusal.reason);
+            match stands.and_then(|ends| counsel::permitted_somewhere(register, fact, library, now.utc).map(|()| ends)) {
+                Err(reason) => refused = refused.or(Some(reason)),
                 Ok(purpose_ends) => {
                     let purpose_ends = regime.ends.map_or(purpose_ends, |ends| ends.min(purpose_ends));
                     let basis_ends = fact.basis.as_ref().and_then(|b| b.until.as_ref()).map_or(purpose_ends, |until| until.at());

@@ -420,6 +420,17 @@ mod tests {
         assert_ne!(other.hash(), register.hash());
     }
 
+    proptest::proptest! {
+        /// C01: whatever a zone is called that is not on the list, the register cannot be read.
+        #[test]
+        fn a_zone_of_any_other_kind_makes_the_register_unreadable(kind in "[a-zA-Z_-]{0,12}|\\PC{0,6}") {
+            let listed = ZoneKind::ALL.iter().any(|k| k.name() == kind);
+            let quoted = toml::Value::String(kind.clone()).to_string();
+            let text = GOOD.replacen("kind = \"public\"", &format!("kind = {quoted}"), 1);
+            proptest::prop_assert_eq!(toml::from_str::<Register>(&text).is_ok(), listed, "{}", kind);
+        }
+    }
+
     #[test]
     fn a_stream_s_hash_ignores_what_does_not_bear_on_it() {
         let register = good();

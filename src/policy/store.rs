@@ -91,7 +91,7 @@ pub enum StoreError {
     NoProposal(String),
     #[error(
         "{MAX_PENDING} proposals wait for signatures already, or {MAX_UNSIGNED} that nobody has signed: sign or reject some (`placard approve list`), or sign \
-         yours as you propose it (`--key FILE`)"
+         yours as you propose it (`--key-file FILE`)"
     )]
     TooManyPending,
     #[error(

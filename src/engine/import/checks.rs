@@ -35,7 +35,26 @@ pub(super) fn check(model: &ModelProto, manifest: &Manifest) -> Result<(), Impor
         return Err(sparse_error(sparse));
     }
     check_input(graph, manifest)?;
-    check_outputs(graph, manifest).map_err(|reason| ImportError::Outputs { reason })
+    check_outputs(graph, manifest).map_err(|reason| ImportError::Outputs { reason })?;
+    check_names(graph)
+}
+
+/// What a graph's names may not speak of (C21): sex, age, descent and mood are not looked for, by whatever task a manifest claims.
+/// A name can be changed, so this finds the careless, and what a model is (`known/`) the others.
+const ATTRIBUTES: [&str; 13] =
+    ["age", "ages", "gender", "genders", "sex", "race", "races", "ethnicity", "emotion", "emotions", "mood", "attractiveness", "beauty"];
+
+fn check_names(graph: &GraphProto) -> Result<(), ImportError> {
+    let outputs = graph.output.iter().map(ValueInfoProto::name);
+    let nodes = graph.node.iter().flat_map(|node| std::iter::once(node.label()).chain(node.output.iter().map(String::as_str)));
+    let names = outputs.chain(nodes).chain(graph.initializer.iter().map(TensorProto::name));
+    for name in names {
+        let words = name.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_ascii_lowercase);
+        if let Some(word) = words.into_iter().find(|word| ATTRIBUTES.contains(&word.as_str())) {
+            return Err(ImportError::Attribute { name: name.to_owned(), word });
+        }
+    }
+    Ok(())
 }
 
 fn is_standard(domain: &str) -> bool {

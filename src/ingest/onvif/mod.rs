@@ -55,6 +55,12 @@ impl Camera<'_> {
             return Err(SoapError::Answer("GetServices names no service".to_owned()));
         }
         let at = |namespace: &str| services.iter().find(|s| s.namespace == namespace).map(|s| s.address.as_str());
+        if at(MEDIA).or(at(MEDIA2)).is_none() {
+            // A camera has one: without it nothing says that it does not look for faces.
+            return Err(SoapError::Answer(
+                "GetServices names no media service, which would say whether its face analytics are on".to_owned(),
+            ));
+        }
         for (address, namespace, question) in
             [(at(MEDIA), MEDIA, "GetVideoAnalyticsConfigurations"), (at(MEDIA2), MEDIA2, "GetAnalyticsConfigurations")]
         {

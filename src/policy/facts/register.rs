@@ -107,6 +107,9 @@ impl Register {
             if purpose.zones.is_empty() {
                 flaws.add("purpose", entry, "zones", "name at least one zone".to_owned());
             }
+            if let Some(assessment) = &purpose.assessment {
+                flaws.filled("purpose", entry, "assessment", assessment);
+            }
             if let Some(basis) = &purpose.basis {
                 flaws.filled("purpose", entry, "statute", &basis.statute);
                 flaws.filled("purpose", entry, "authority", &basis.authority);
@@ -125,7 +128,16 @@ impl Register {
                 flaws.add("person", entry, "roles", "name at least one role, such as \"approver\"".to_owned());
             }
         }
+        for (entry, record) in self.governance.iter().enumerate() {
+            flaws.filled("governance", entry, "decided_by", &record.decided_by);
+            if !is_sha256_hex(&record.document_sha256) {
+                flaws.add("governance", entry, "document_sha256", "must be 64 lower-case hex digits (`sha256sum minutes.pdf`)".to_owned());
+            }
+        }
         for (entry, device) in self.devices.iter().enumerate() {
+            if !(10..=86_400).contains(&device.check_every_s) {
+                flaws.add("device", entry, "check_every_s", "must be 10 to 86400".to_owned());
+            }
             if device.tls_sha256.as_ref().is_some_and(|pin| !is_sha256_hex(pin)) {
                 flaws.add(
                     "device",
