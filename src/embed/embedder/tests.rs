@@ -110,7 +110,7 @@ fn only_a_face_embedder_is_taken() {
     assert!(change(|m| m.task = Task::MaskClassifier).contains("face-embedder"));
     assert!(change(|m| m.input.width = Some(224)).starts_with("model `fake` cannot embed faces: "));
     assert!(change(|m| m.decode = Decode::Yunet).contains("not an embedding"));
-    assert!(change(|m| m.decode = Decode::Embedding { output: "e".into(), dim: 1 << 30, normalised: true }).contains("64 to 1024"));
+    assert!(change(|m| m.decode = Decode::Embedding { output: "e".into(), dim: 1 << 30, normalised: true }).contains("16 to 4096"));
 }
 
 #[test]
