@@ -115,6 +115,12 @@ impl Register {
                 flaws.filled("purpose", entry, "authority", &basis.authority);
             }
         }
+        self.flaws_of_records(&mut flaws);
+        flaws.0
+    }
+
+    /// Of people, of who decided, and of devices.
+    fn flaws_of_records(&self, flaws: &mut Flaws) {
         for (entry, person) in self.people.iter().enumerate() {
             let before = &self.people[..entry];
             flaws.id("person", entry, &person.id, before.iter().any(|p| p.id == person.id));
@@ -147,7 +153,6 @@ impl Register {
                 );
             }
         }
-        flaws.0
     }
 
     /// References to zones that do not exist. Harmless (such an entry grants nothing), hence no flaw; `commission` refuses them.
