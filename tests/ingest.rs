@@ -440,6 +440,12 @@ fn a_camera_s_certificate_is_the_pinned_one_or_one_that_an_authority_vouches_for
         stream
     };
     Watched::start(&fragment(&server.urls[0])).until_frames(5);
+    // Beside another source its certificate would not tell whose pictures they are.
+    let mut decoy = fragment(&server.urls[0]);
+    decoy.gst = Some(format!("{} ! s.sink_0 videotestsrc ! s.sink_1 input-selector name=s", decoy.gst.expect("a fragment")));
+    let mut watched = Watched::start(&decoy);
+    assert!(watched.until(|w| w.thread().counters.errors_total.get() >= 1), "{:?}", watched.health());
+    assert!(watched.seen.is_empty() && watched.health().last_error.expect("an error").contains("no other source"));
     let plain = RtspServer::start(0, &[], &[("door", &clip)]);
     let mut watched = Watched::start(&fragment(&plain.urls[0]));
     assert!(watched.until(|w| w.thread().counters.errors_total.get() >= 1), "{:?}", watched.health());

@@ -328,6 +328,12 @@ impl Check<'_> {
         if stream.transport == Transport::Udp && !rtsp {
             self.fault(key("transport"), format!("a `{kind}` source has no transport: only RTSP has"));
         }
+        if stream.transport == Transport::Udp && matches!(source, SourceSpec::Rtsp { url } if url.starts_with("rtsps://")) {
+            self.fault(
+                key("transport"),
+                "over `rtsps://` pictures travel in the TLS connection: leave `transport` out, over UDP they would come in clear",
+            );
+        }
         if stream.capture == Capture::Native && (!v4l2 || fragment) {
             self.fault(key("capture"), "`native` reads capture devices only: source = \"v4l2:/dev/videoN\", without `gst`");
         }

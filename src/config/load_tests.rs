@@ -113,6 +113,11 @@ fn values_are_checked_where_they_stand() {
         ("threshold = 0.7", "credential_file = \"x\"", "stream[1].credential_file: a `file` source takes no credential"),
         ("threshold = 0.7", "format = { width = 640, height = 480 }", "stream[1].format: a `file` source's format"),
         ("file:clips/a.mkv", "gst", "stream[1].source: `gst` needs the fragment"),
+        (
+            "rtsp://10.0.0.1/a\"",
+            "rtsps://10.0.0.1/a\"\ntransport = \"udp\"",
+            "stream[0].transport: over `rtsps://` pictures travel in the TLS connection",
+        ),
         ("threshold = 0.7", "gst = \"rtspsrc location=rtsp://a:b@c/ ! x\"", "stream[1].gst: the fragment holds a user or password"),
         ("secrets/north", "~/north", "stream[0].credential_file: `~` is not expanded"),
         ("[detect]", "[http]\nlisten = \"0.0.0.0:9464\"\n[detect]", "http.listen: 0.0.0.0:9464 can be reached from outside"),

@@ -58,7 +58,7 @@ pub(super) fn open_database(
         return Err(VaultError::Busy { path: path.to_owned() });
     }
     for leftover in [temporary(path), replaced(path)] {
-        discard(&leftover).map_err(file_error)?;
+        discard(&leftover, path).map_err(file_error)?;
     }
     let empty = || Ok(database.begin_read()?.list_tables()?.next().is_none());
     if empty().map_err(|error: redb::Error| VaultError::storage(path, error))? {
@@ -85,8 +85,9 @@ fn replaced(path: &Path) -> PathBuf {
     path.with_extension("redb.old")
 }
 
-/// Overwrites a file and removes it; nothing where there is none.
-fn discard(path: &Path) -> std::io::Result<()> {
+/// Overwrites a file and removes it; nothing where there is none. Where it is a second name of the file that is `in_force` (a rewriting was cut
+/// between the two), the name goes and the file stays as it is.
+fn discard(path: &Path, in_force: &Path) -> std::io::Result<()> {
     let gone = |done: std::io::Result<()>| match done {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -94,11 +95,21 @@ fn discard(path: &Path) -> std::io::Result<()> {
     // A link is not followed.
     let mut options = OpenOptions::new();
     match options.write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Ok(file) if is_same(&file, in_force)? => {}
         Ok(file) => told(path, overwrite(&file)),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => told(path, Err(error)),
     }
     gone(std::fs::remove_file(path))
+}
+
+fn is_same(file: &File, in_force: &Path) -> std::io::Result<bool> {
+    let this = file.metadata()?;
+    match std::fs::metadata(in_force) {
+        Ok(that) => Ok((this.dev(), this.ino()) == (that.dev(), that.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn overwrite(mut file: &File) -> std::io::Result<()> {
@@ -149,7 +160,7 @@ pub(super) fn rewrite(
     let file_error = |error| VaultError::File { path: path.to_owned(), error };
     let (new_path, old_path) = (temporary(path), replaced(path));
     for leftover in [&new_path, &old_path] {
-        discard(leftover).map_err(file_error)?;
+        discard(leftover, path).map_err(file_error)?;
     }
     let old_file = OpenOptions::new().write(true).open(path).map_err(file_error)?;
     let mut options = OpenOptions::new();
@@ -172,7 +183,7 @@ pub(super) fn rewrite(
     // Whoever opened the old file meanwhile sees that it is not the one any more, and lets go.
     told(&old_path, old_file.lock().and_then(|()| overwrite(&old_file)));
     drop(old_file);
-    discard(&old_path).map_err(file_error)
+    discard(&old_path, path).map_err(file_error)
 }
 
 /// Whether any byte of the gallery's files still spells the subject's id, in force or in a freed page.
@@ -208,5 +219,50 @@ fn mentions(path: &Path, what: &[u8]) -> std::io::Result<bool> {
         }
         kept = filled.min(what.len().saturating_sub(1));
         piece.copy_within(filled - kept..filled, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableDatabase as _, TableDefinition};
+
+    use super::*;
+
+    const ROWS: TableDefinition<&str, u64> = TableDefinition::new("rows");
+
+    fn open(path: &Path) -> Database {
+        open_database(path, || Ok(None), |write| write.open_table(ROWS).map(drop)).expect("opens")
+    }
+
+    fn value(database: &Database) -> Option<u64> {
+        let read = database.begin_read().expect("reads");
+        read.open_table(ROWS).expect("there").get("kept").expect("reads").map(|v| v.value())
+    }
+
+    #[test]
+    fn a_rewriting_that_was_cut_between_its_two_names_leaves_the_file_in_force_as_it_is() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("vault.redb");
+        let database = open(&path);
+        durable_write(&database, &path, |write| Ok(write.open_table(ROWS)?.insert("kept", 7).map(drop)?)).expect("written");
+        drop(database);
+        // The second name is there, and the new file has not taken the first.
+        let cut = || {
+            std::fs::write(temporary(&path), b"half a database").expect("written");
+            std::fs::hard_link(&path, replaced(&path)).expect("a second name");
+        };
+        cut();
+        let database = open(&path);
+        assert_eq!(value(&database), Some(7), "after the next opening");
+        assert!(!temporary(&path).exists() && !replaced(&path).exists());
+        cut();
+        let copy = |_: &ReadTransaction, write: &WriteTransaction| Ok(write.open_table(ROWS)?.insert("kept", 7).map(drop)?);
+        rewrite(database, &path, copy).expect("rewritten");
+        assert_eq!(value(&open(&path)), Some(7), "after the next rewriting");
+        // And what is another file is overwritten before it goes.
+        std::fs::write(replaced(&path), b"a template").expect("written");
+        let kept = File::open(replaced(&path)).expect("opens");
+        drop(open(&path));
+        assert_eq!(std::io::read_to_string(kept).expect("reads"), "\0".repeat(10));
     }
 }

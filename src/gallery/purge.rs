@@ -32,6 +32,8 @@ pub fn purge(vault: &Vault, register: &Register, state: &StateDirectory, key: &S
     believe(state, now)?;
     // First of all: where the names cannot be opened now, nobody goes half.
     let names = if state.identities().exists() { Some(Identities::open(state, key)?) } else { None };
+    // An older vault that was put back knows none of those who were enrolled since: their names stay until somebody decides.
+    vault.in_step()?;
     let past = vault.purge_over(register, now.utc)?;
     if let Some(names) = names {
         let kept = vault.subjects()?;

@@ -69,6 +69,8 @@ struct Texts {
     decoder: Option<String>,
     /// Of this connection: what was accepted, or why what was shown was not.
     certificate: Option<Result<String, String>>,
+    /// Address of the camera that is to show one.
+    certificate_of: Option<String>,
 }
 
 /// A copy for readers.
@@ -142,7 +144,14 @@ impl StreamHealth {
 
     /// A connection begins: nobody has shown anything yet.
     pub(super) fn forget_certificate(&self) {
-        self.texts.lock().certificate = None;
+        let mut texts = self.texts.lock();
+        (texts.certificate, texts.certificate_of) = (None, None);
+    }
+    pub(super) fn expects_certificate(&self, address: String) {
+        self.texts.lock().certificate_of = Some(address);
+    }
+    pub(super) fn certificate_expected(&self) -> Option<String> {
+        self.texts.lock().certificate_of.clone()
     }
     pub(super) fn accepted_certificate(&self, sha256: String) {
         self.texts.lock().certificate = Some(Ok(sha256));

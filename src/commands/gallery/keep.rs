@@ -49,6 +49,10 @@ pub fn create(context: &Context) -> Outcome {
 pub fn compact(context: &Context, older_vault: bool) -> Outcome {
     let (mut vault, key) = super::open_existing(context)?;
     let before = bytes(context);
+    if !older_vault {
+        // Before any name goes.
+        vault.in_step()?;
+    }
     let Accepted { deleted, lost } = if older_vault { vault.accept_older()? } else { Accepted::default() };
     if context.state.identities().exists() {
         let (names, kept) = (Identities::open(&context.state, &key)?, vault.subjects()?);

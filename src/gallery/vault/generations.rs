@@ -71,7 +71,7 @@ impl Vault {
     }
 
     /// Fails where a deletion that is owed cannot be ended, and in a vault that was put back.
-    pub(super) fn in_step(&self) -> Result<(), VaultError> {
+    pub fn in_step(&self) -> Result<(), VaultError> {
         self.settle()?;
         self.put_back.clone().map_or(Ok(()), |put_back| Err(put_back.into()))
     }

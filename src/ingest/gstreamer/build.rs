@@ -109,6 +109,10 @@ impl<'a> Plan<'a> {
             let sink = pipeline.by_name(SINK).and_then(|s| s.downcast::<gst_app::AppSink>().ok());
             let sink = sink.ok_or_else(|| self.failed("the fragment has no end to attach to"))?;
             for element in pipeline.iterate_recurse().into_iter().flatten().filter(is_rtspsrc) {
+                if tls::is_asked_for(&element) && sources_of(&pipeline) != 1 {
+                    // Whose pictures they were, the certificate of one of them would not tell.
+                    return Err(self.failed("a fragment with an rtsps:// camera has that camera and no other source"));
+                }
                 self.watch_certificate(&element, health)?;
             }
             configure_sink(&sink);
@@ -268,6 +272,15 @@ impl<'a> Plan<'a> {
     fn failed(&self, reason: &str) -> IngestError {
         IngestError::Build { stream: self.stream.name.clone(), reason: self.redactor.clean(reason) }
     }
+}
+
+/// Elements that pictures could come from: nothing goes into them.
+fn sources_of(pipeline: &gst::Pipeline) -> usize {
+    let takes_nothing = |e: &gst::Element| {
+        let no_sink = |f: gst::ElementFactory| f.static_pad_templates().iter().all(|t| t.direction() != gst::PadDirection::Sink);
+        !fragment::is_protocol_s(e) && e.factory().is_some_and(no_sink)
+    };
+    pipeline.iterate_recurse().into_iter().flatten().filter(|e| !e.is::<gst::Pipeline>() && takes_nothing(e)).count()
 }
 
 fn is_rtspsrc(element: &gst::Element) -> bool {

@@ -40,7 +40,7 @@ fn refusal(element: &gst::Element, own_sink: &str) -> Option<String> {
     prints.then(|| "`identity dump=true` prints pictures".to_owned())
 }
 
-fn is_protocol_s(element: &gst::Element) -> bool {
+pub(super) fn is_protocol_s(element: &gst::Element) -> bool {
     let mut parent = element.parent();
     while let Some(object) = parent {
         let factory = object.downcast_ref::<gst::Element>().and_then(gst::Element::factory);

@@ -106,6 +106,10 @@ impl GstSource {
             let sample = running.pull(PULL_WAIT);
             outlet.wake();
             if let Some(sample) = sample {
+                if frames == 0 {
+                    tls::settle(&outlet.health, self.stream.tls_sha256.as_deref())
+                        .map_err(|reason| IngestError::Certificate { stream: self.stream.name.clone(), reason })?;
+                }
                 if let Some((header, buffer)) = unpacker.unpack(&sample, outlet)? {
                     last_frame_at = header.arrived_at;
                     frames += 1;

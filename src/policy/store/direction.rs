@@ -258,16 +258,13 @@ fact!(Alternative, Alternative, alternatives, |f| f.id.clone(), |old, new, _regi
 // A vote that went against it is a governance record too: none goes by one person's word.
 fact!(Governance, Governance, governance, |f| f.id.clone(), |old, new, _register| Direction::narrows(old == new));
 
-// What was refused is to be stopped at once, and its record stays: what was gathered under it is erased by that.
+// What was refused is to be stopped at once, and its record stays: what was gathered under it is erased by that. So does the record of one that
+// was given: what was gathered under it, for the same purpose, is not erased because of that. So nothing but that it was refused is anybody's.
 fact!(Authorisation, Authorisation, authorisations, |f| f.id.clone(), |old, new, _register| match (old, new) {
-    (Some(old), None) => Direction::narrows(old.refused.is_none()),
+    (Some(old), Some(new)) if old == new => Direction::Narrows,
     (Some(old), Some(new)) => {
-        let less = Authorisation { refused: new.refused.clone(), until: new.until.clone(), ..old.clone() };
-        let refused = old.refused.is_none() || old.refused == new.refused;
-        match less == *new && refused && no_later(&old.until, &new.until) {
-            true if new.refused.is_some() => Direction::Stops,
-            narrows => Direction::narrows(narrows),
-        }
+        let refused = Authorisation { refused: new.refused.clone(), ..old.clone() };
+        if refused == *new && old.refused.is_none() { Direction::Stops } else { WIDENS }
     }
     _ => WIDENS,
 });
