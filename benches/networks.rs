@@ -19,6 +19,7 @@ use placard::engine::onnx::ModelProto;
 use placard::engine::onnxruntime::{OnnxNetwork, initialise, library_path};
 use placard::engine::processor::spent_ns;
 use placard::engine::{Network, import, known};
+use placard::hex;
 use prost::Message as _;
 use serde_json::json;
 
@@ -39,7 +40,7 @@ impl Bench {
         let [model, manifest, width, height, rest @ ..] = arguments else { return Err("MODEL.onnx MANIFEST.toml|- WIDTH HEIGHT".into()) };
         let file = std::fs::read(model)?;
         let mut manifest = match &**manifest {
-            "-" => known::by_digest(&import::sha256_hex(&file)).ok_or("not a known model")?,
+            "-" => known::by_digest(&hex::sha256(&file)).ok_or("not a known model")?,
             path => Manifest::from_toml(&std::fs::read_to_string(path)?)?,
         };
         let prepared = import::prepare(&file, &manifest)?.bytes;

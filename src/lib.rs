@@ -19,6 +19,7 @@ pub mod config;
 pub mod counters;
 pub mod embedding;
 pub mod frame;
+pub mod hex;
 pub mod latency;
 pub mod progress;
 pub mod purpose;

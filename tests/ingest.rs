@@ -19,7 +19,6 @@ use placard::ingest::paced::{self, Schedule};
 use placard::ingest::{Outlet, SourceState};
 use placard::queue::{Doorbell, Ring};
 use placard::shutdown::Shutdown;
-use sha2::{Digest as _, Sha256};
 use streams::{H264, RtspServer, Watched, make_clip};
 
 const SMALL: (u32, u32) = (160, 120);
@@ -403,7 +402,7 @@ fn certificate(folder: &Path, name: &str) -> (String, String) {
     let der = openssl(&["x509", "-in", &file_text, "-outform", "DER"]);
     let both = std::fs::read_to_string(&file).expect("a certificate") + &std::fs::read_to_string(&key).expect("a key");
     std::fs::write(&file, both).expect("write");
-    (file_text, Sha256::digest(der).iter().map(|b| format!("{b:02x}")).collect())
+    (file_text, placard::hex::sha256(&der))
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use placard::config::schema;
 use placard::engine::bundled;
-use placard::engine::import::sha256_hex;
 use placard::engine::known;
 use placard::engine::manifest::{IntendedUse, Manifest, Task};
 use placard::engine::onnx::{
@@ -14,6 +13,7 @@ use placard::engine::onnx::{
     StringStringEntryProto, TensorProto, TrainingInfoProto, TypeValue, ValueInfoProto, element,
 };
 use placard::engine::store::{self, AddOptions, StoreError};
+use placard::hex;
 use placard::state::StateDirectory;
 use prost::Message;
 
@@ -42,7 +42,7 @@ impl Bench {
 
     /// Adds a file under a manifest that has its digest, so that the digest is not what refuses it.
     fn add_described(&self, name: &str, bytes: &[u8]) -> Result<store::Added, StoreError> {
-        let manifest = Manifest { sha256: sha256_hex(bytes), name: name.into(), ..known::by_name(NAME).unwrap() };
+        let manifest = Manifest { sha256: hex::sha256(bytes), name: name.into(), ..known::by_name(NAME).unwrap() };
         let manifest = self.file(&format!("{name}.toml"), manifest.to_toml().unwrap().as_bytes());
         let options = AddOptions { manifest: Some(manifest), ..Default::default() };
         store::add(&self.state, &self.file(&format!("{name}.onnx"), bytes), &options)
@@ -307,7 +307,7 @@ fn a_model_put_into_the_store_by_hand_is_checked_too() {
     head.name = Some("age".into());
     graph(&mut model).output.push(head);
     let bytes = model.encode_to_vec();
-    let manifest = Manifest { prepared_sha256: Some(sha256_hex(&bytes)), ..added.manifest };
+    let manifest = Manifest { prepared_sha256: Some(hex::sha256(&bytes)), ..added.manifest };
     std::fs::write(added.directory.as_ref().unwrap().join("model.onnx"), bytes).unwrap();
     std::fs::write(added.directory.as_ref().unwrap().join("manifest.toml"), manifest.to_toml().unwrap()).unwrap();
     let error = store::open(&bench.state, NAME).unwrap_err().to_string();
@@ -374,7 +374,7 @@ fn a_relabelled_copy_of_a_bundled_model_stays_one_for_commissioning() {
     let altered = altered.encode_to_vec();
     let file = directory.path().join("operational.onnx");
     std::fs::write(&file, &altered).unwrap();
-    let mut manifest = Manifest { name: "mine".into(), sha256: sha256_hex(&altered), prepared_sha256: None, ..model.manifest.clone() };
+    let mut manifest = Manifest { name: "mine".into(), sha256: hex::sha256(&altered), prepared_sha256: None, ..model.manifest.clone() };
     manifest.intended_use = IntendedUse::Operational;
     let described = directory.path().join("mine.toml");
     std::fs::write(&described, manifest.to_toml().unwrap()).unwrap();

@@ -17,6 +17,7 @@ const WARN_LINES: usize = 500;
 /// The order of the journey: a module may use those before it, never those after.
 const ORDER: &[&str] = &[
     "counters",
+    "hex",
     "clock",
     "area",
     "purpose",

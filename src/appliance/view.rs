@@ -106,7 +106,7 @@ fn galleries(plane: &Plane) -> Vec<GalleryView> {
 
 /// SHA-256 of the register in force, hex; empty while none can be read.
 fn profile(plane: &Plane) -> String {
-    plane.policy.register_hash().map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()).unwrap_or_default()
+    plane.policy.register_hash().map(|hash| crate::hex::of(&hash)).unwrap_or_default()
 }
 
 impl Appliance {

@@ -20,6 +20,7 @@ use crate::engine::bundled;
 use crate::engine::manifest::Manifest;
 use crate::engine::store::{self, AddOptions};
 use crate::gallery::seal::SiteKey;
+use crate::hex;
 use crate::policy::cedar::CedarPlane;
 use crate::policy::facts::{
     Alternative, AreaFact, Authorisation, Consent, Device, Flaw, Governance, Mode, Objection, Order, Person, PurposeFact, Register, Role,
@@ -252,10 +253,6 @@ fn add_model(state: &StateDirectory, base: &Path, entry: &ModelEntry, site: &Sit
     Ok(added.manifest)
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owner: Option<&Owner>) -> Result<(), Failed> {
     let streams = done
         .streams
@@ -264,7 +261,7 @@ fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owne
     let object = json!({
         "site": done.site, "state": context.state.root(), "changed": done.changed, "key_made": done.key_made,
         "owner": owner.map(|o| &o.name),
-        "register_sha256": hex(&done.register.hash()), "zones": done.register.zones.len(), "areas": done.register.areas.len(),
+        "register_sha256": hex::of(&done.register.hash()), "zones": done.register.zones.len(), "areas": done.register.areas.len(),
         "signs": done.register.signs.len(), "purposes": done.register.purposes.len(), "kept_withdrawn": done.kept_withdrawn,
         "outcome": super::change::outcome_json(&done.outcome),
         "models": done.models.iter().map(|m| &m.name).collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
@@ -289,7 +286,7 @@ fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned, owne
     writeln!(
         out,
         "  register    zones {zones}, areas {areas}, signs {signs}, purposes {purposes}; sha256 {}",
-        &hex(&register.hash())[..16]
+        &hex::of(&register.hash())[..16]
     )?;
     writeln!(out, "  approval    {}", super::change::outcome_text(&done.outcome, register))?;
     for sign in &done.kept_withdrawn {

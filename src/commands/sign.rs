@@ -11,7 +11,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::change::{login, outcome_text};
 use super::fact::present;
@@ -216,10 +215,10 @@ fn waiting(context: &Context, outcome: &Recorded) -> Result<Option<String>, Fail
 fn digest(photo: &Path) -> Result<String, Failed> {
     let hashed = std::fs::read(photo).and_then(|bytes| match bytes.len() {
         0 => Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file is empty")),
-        _ => Ok(Sha256::digest(&bytes)),
+        _ => Ok(crate::hex::sha256(&bytes)),
     });
     match hashed {
-        Ok(digest) => Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Ok(digest) => Ok(digest),
         Err(error) => {
             let absent = matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof);
             let exit = if absent { Exit::Missing } else { Exit::Failure };

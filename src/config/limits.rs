@@ -318,7 +318,7 @@ impl Check<'_> {
             self.fault(key("credential_file"), format!("a `{kind}` source takes no credential"));
         }
         if let Some(pin) = &stream.tls_sha256 {
-            if pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            if !crate::hex::is_sha256(pin) {
                 self.fault(key("tls_sha256"), "expected 64 lower-case hex digits (`openssl x509 -outform DER | sha256sum`)");
             }
             if !fragment && !matches!(source, SourceSpec::Rtsp { url } if url.starts_with("rtsps://")) {

@@ -15,6 +15,7 @@ use super::{Draft, StreamNames};
 use crate::clock::{CaptureTime, Now, format_utc};
 use crate::decide::Verified;
 use crate::frame::BoundingBox;
+use crate::hex;
 use crate::mask_check::Finding;
 use crate::policy::lease::{Emit, Permit, PurposeStage, TellMask, TellVerified};
 
@@ -27,7 +28,7 @@ impl EventId {
     pub(in crate::emit) fn random() -> Result<Self, getrandom::Error> {
         let mut bits = [0_u8; 16];
         getrandom::fill(&mut bits)?;
-        Ok(Self(hex(&bits)))
+        Ok(Self(hex::of(&bits)))
     }
     pub fn as_str(&self) -> &str {
         &self.0
@@ -354,8 +355,8 @@ impl Event {
             zone: seen.names.zone.clone(),
             purpose: permit.purpose().to_string(),
             basis: Arc::clone(permit.basis()),
-            permit: hex(&permit.digest()),
-            profile: hex(permit.profile_hash()),
+            permit: hex::of(&permit.digest()),
+            profile: hex::of(permit.profile_hash()),
             shots: seen.shots as u64,
             captured_at: captured_at.clone(),
             captured_clock: seen.captured_at.clock_name().to_owned(),
@@ -413,14 +414,4 @@ fn scene(seen: Sighting<'_>, utc_time: String) -> OnvifFrame {
     let appearance = OnvifAppearance { shape, class: OnvifClass { class_type: "HumanFace".to_owned() } };
     let object = vec![OnvifObject { object_id: seen.track, appearance }];
     OnvifFrame { utc_time, source: "placard".to_owned(), transformation, object }
-}
-
-/// Lower-case hexadecimal.
-pub(in crate::emit) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        // Writing into a String cannot fail.
-        let _written = write!(text, "{b:02x}");
-        text
-    })
 }

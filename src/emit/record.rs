@@ -30,10 +30,10 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::journal::line::{self, MAX_LINE_BYTES};
 use crate::clock::{Stamp, Utc, format_utc};
+use crate::hex;
 use crate::policy::when::When;
 use crate::shutdown::Shutdown;
 use crate::state::{StateDirectory, replace_file};
@@ -205,7 +205,7 @@ impl Record {
             let from = out.len();
             let entry = Entry { previous, ..entry.clone() };
             line::seal(&serde_json::to_vec(&entry).map_err(io::Error::other)?, &mut out);
-            previous = digest(&out[from..out.len() - 1]);
+            previous = hex::sha256(&out[from..out.len() - 1]);
         }
         let written = file.write_all(&out).and_then(|()| file.sync_data());
         if let Err(error) = written {
@@ -276,7 +276,7 @@ impl Record {
         if going == 0 {
             return Ok(0);
         }
-        let previous = digest(last.strip_suffix(b"\n").unwrap_or(last));
+        let previous = hex::sha256(last.strip_suffix(b"\n").unwrap_or(last));
         let fact = format!("{going} lines of this record that were older than {} days", keep.as_secs() / DAY.as_secs());
         let entry = Entry { what: RETIRED.to_owned(), rule: "retention".to_owned(), fact, previous, ..Entry::default() };
         let mut anew = Vec::new();
@@ -314,7 +314,7 @@ impl Record {
                 }
                 Err(error) => fault(error),
             }
-            previous = digest(text);
+            previous = hex::sha256(text);
         }
         Ok((entries, broken))
     }
@@ -350,10 +350,6 @@ fn first_dated(file: &File) -> io::Result<Option<Stamp<Utc>>> {
     Ok(dates.find(|entry| entry.what != RETIRED).and_then(|entry| entry.date()))
 }
 
-fn digest(line: &[u8]) -> String {
-    Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Digest of the last line, and whether it has no end.
 fn last_line(file: &mut File) -> io::Result<(String, bool)> {
     let length = file.seek(SeekFrom::End(0))?;
@@ -365,7 +361,7 @@ fn last_line(file: &mut File) -> io::Result<(String, bool)> {
     let torn = tail.last().is_some_and(|b| *b != b'\n');
     let text = if torn { &tail[..] } else { &tail[..tail.len().saturating_sub(1)] };
     let start = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    Ok((if length == 0 { String::new() } else { digest(&text[start..]) }, torn))
+    Ok((if length == 0 { String::new() } else { hex::sha256(&text[start..]) }, torn))
 }
 
 #[cfg(test)]

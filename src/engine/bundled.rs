@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use super::import::{self, Candidate, ImportError, ImportReport, WeightSketch};
 use super::known;
 use super::manifest::{IntendedUse, Manifest, ManifestError, Task};
+use crate::hex;
 
 /// What is compiled in of a model.
 struct Embedded {
@@ -72,7 +73,7 @@ impl Bundled {
         // Not described: the model was exported anew, and its variant is still to be made.
         let described = manifest.int8.as_ref().map(|int8| int8.sha256.clone());
         let int8 = int8.filter(|_| described.is_some());
-        if described != int8.map(import::sha256_hex) {
+        if described != int8.map(hex::sha256) {
             return Err(ManifestError::Value { key: "int8.sha256", reason: "not that of the int8 file beside it".into() }.into());
         }
         // A detector's is a table of ranges, which the fused executor checks; an embedder's is a network.
@@ -145,7 +146,7 @@ mod tests {
         for (Embedded { name, file, manifest: text, int8 }, (_, most)) in EMBEDDED.iter().zip(MOST_BYTES) {
             let manifest = Manifest::from_toml(text).unwrap();
             assert_eq!(manifest.intended_use, IntendedUse::Commissioning, "{name}");
-            assert_eq!(manifest.sha256, import::sha256_hex(file), "{name}: its manifest is of another file");
+            assert_eq!(manifest.sha256, hex::sha256(file), "{name}: its manifest is of another file");
             assert_eq!(manifest.prepared_sha256, None, "{name}: the program works it out");
             assert_eq!(manifest.int8.is_some(), int8.is_some(), "{name}: `make int8` in training/");
             assert!(file.len() <= most, "{name} has {} bytes, {most} are allowed", file.len());
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn a_copy_is_known_by_its_digest_and_a_relabelled_one_by_its_weights() {
         let Bundled { file, manifest, int8, .. } = by_name("concourse-embedder").unwrap().as_ref().unwrap();
-        assert_eq!(by_digest(&import::sha256_hex(int8.unwrap())).unwrap().manifest.name, manifest.name);
-        assert_eq!(by_digest(&import::sha256_hex(file)).unwrap().manifest.name, manifest.name);
+        assert_eq!(by_digest(&hex::sha256(int8.unwrap())).unwrap().manifest.name, manifest.name);
+        assert_eq!(by_digest(&hex::sha256(file)).unwrap().manifest.name, manifest.name);
         assert_eq!(by_digest(manifest.prepared_sha256.as_ref().unwrap()).unwrap().manifest.name, manifest.name);
         // The int8 variant with a word added, and with its weights listed one by one.
         let mut variant = ModelProto::decode(int8.unwrap()).unwrap();

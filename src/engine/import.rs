@@ -11,11 +11,11 @@ mod checks;
 mod rewrite;
 
 use prost::Message;
-use sha2::{Digest, Sha256};
 
 use super::known::{self, Recognised};
 use super::manifest::{Manifest, ManifestError};
 use super::onnx::{MAX_FILE_BYTES, ModelProto, TensorProto, element};
+use crate::hex;
 
 pub use rewrite::TINY;
 
@@ -99,11 +99,6 @@ impl WeightSketch {
 /// A tensor smaller than this says little about who trained it: biases of zeros, anchors, constants.
 const TELLING_VALUES: usize = 256;
 
-/// Lower-case hex SHA-256.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Decodes a file. Bounded: at most [`MAX_FILE_BYTES`], nesting by prost's own limit.
 pub fn read(file: &[u8]) -> Result<Candidate, ImportError> {
     if file.len() > MAX_FILE_BYTES {
@@ -118,7 +113,7 @@ pub fn read(file: &[u8]) -> Result<Candidate, ImportError> {
     };
     match missing {
         Some(reason) => Err(ImportError::NotOnnx { reason: reason.into() }),
-        None => Ok(Candidate { model, sha256: sha256_hex(file) }),
+        None => Ok(Candidate { model, sha256: hex::sha256(file) }),
     }
 }
 
@@ -171,7 +166,7 @@ impl Candidate {
             weights_flushed: counts.weights_flushed,
             inputs_fixed: counts.inputs_fixed,
             original_sha256: self.sha256,
-            prepared_sha256: sha256_hex(&bytes),
+            prepared_sha256: hex::sha256(&bytes),
         };
         Ok(Prepared { bytes, checked: is_rewritten.then_some(checked), report })
     }

@@ -27,6 +27,7 @@ use super::onnx::MAX_FILE_BYTES;
 use super::onnxruntime::{OnnxNetwork, initialise, library_path};
 use super::{EngineError, Network};
 use crate::config::schema;
+use crate::hex;
 use crate::state::StateDirectory;
 
 pub use detector::{Calibration, Recall, add_int8_detector, export_int8_detector, load_detector};
@@ -241,7 +242,7 @@ struct Pinned {
 /// A file of the store whose digest is `want`, and that its manifest accounts for.
 fn read_pinned(manifest: &Manifest, path: PathBuf, want: String) -> Result<Pinned, StoreError> {
     let bytes = read_bounded(&path, MAX_FILE_BYTES)?;
-    let got = import::sha256_hex(&bytes);
+    let got = hex::sha256(&bytes);
     if got != want {
         return Err(StoreError::Damaged { name: manifest.name.clone(), path, got, want });
     }

@@ -48,7 +48,7 @@ impl Inspection {
         if at.at().ns() > now.ns().saturating_add(CLOCK_SLACK_NS) {
             return Err(NotInspected::StillToCome { at, now: now_text });
         }
-        let hex = |p: &str| p.len() == 64 && p.bytes().any(|b| b != b'0') && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = |p: &str| crate::hex::is_sha256(p) && p.bytes().any(|b| b != b'0');
         if let Some(photo) = photo_sha256.as_deref().filter(|p| !hex(p)) {
             return Err(NotInspected::Photograph(photo.to_owned()));
         }

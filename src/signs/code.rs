@@ -112,7 +112,7 @@ impl PublicKey {
     }
 
     pub fn hex(&self) -> String {
-        hex(&self.0)
+        crate::hex::of(&self.0)
     }
 
     /// What `text` says, if this site signed it.
@@ -136,10 +136,6 @@ impl PublicKey {
             issued_day: u16::from_be_bytes(day),
         })
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Rows of dark (true) and light modules, without the quiet border: the smallest code that holds `text` at level M, at the best level that

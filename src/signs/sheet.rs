@@ -270,7 +270,7 @@ impl Page<'_> {
     fn foot(&mut self, sheet: &Sheet) {
         let notice = sheet.notice;
         let date = format_utc(sheet.issued);
-        let words = code::hex(&code::words_digest(&notice.text()));
+        let words = crate::hex::of(&code::words_digest(&notice.text()));
         let (left, right) = (
             format!("{} · {} · {}", notice.sign, notice.zone, notice.site),
             format!("{} · {} · {words}", date.get(..10).unwrap_or_default(), notice.regime),

@@ -10,12 +10,9 @@ use serde_json::json;
 use super::super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SystemClock, format_utc};
 use crate::gallery::vault::VaultError;
+use crate::hex;
 use crate::policy::facts::Site;
 use crate::state::replace_file;
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 pub fn run(context: &Context, out: Option<&Path>) -> Outcome {
     let (vault, key) = super::open_existing(context)?;
@@ -36,7 +33,7 @@ pub fn run(context: &Context, out: Option<&Path>) -> Outcome {
     drop(vault);
     let pair = key.gallery_proof_pair()?;
     let object = json!({
-        "outcome": "proof", "statement": statement, "key": hex(pair.public_key().as_ref()), "signature": hex(pair.sign(statement.as_bytes()).as_ref()),
+        "outcome": "proof", "statement": statement, "key": hex::of(pair.public_key().as_ref()), "signature": hex::of(pair.sign(statement.as_bytes()).as_ref()),
     });
     match out {
         Some(path) => replace_file(path, format!("{object}\n").as_bytes(), 0o644)?,

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{Said, config, library, register, table};
 use crate::clock::{Clock, SystemClock};
 use crate::commands::{Context, Exit};
-use crate::policy::profile::signature::{hex, sign as sign_digest};
+use crate::hex;
+use crate::policy::profile::signature::sign as sign_digest;
 use crate::policy::profile::{Library, Profile, Texts};
 use crate::state::replace_file;
 
@@ -54,7 +55,7 @@ fn list(context: &Context) -> String {
                     until,
                     p.signed_by.clone(),
                     p.supervisor.clone(),
-                    hex(&p.digest),
+                    hex::of(&p.digest),
                 ]);
             }
             Err(reason) => {
@@ -76,7 +77,7 @@ fn as_json(p: &Profile) -> String {
     let said = json!({
         "profile": p.id, "version": p.version_text, "valid_from": p.valid_from.to_string(),
         "valid_until": p.valid_until.as_ref().map(ToString::to_string), "supervisor": p.supervisor, "signed_by": p.signed_by,
-        "digest": hex(&p.digest), "values": values, "rules": rules,
+        "digest": hex::of(&p.digest), "values": values, "rules": rules,
     });
     format!("{said}\n")
 }
@@ -91,7 +92,7 @@ fn as_text(p: &Profile) -> String {
         p.supervisor,
         p.signed_by,
         p.id,
-        hex(&p.digest)
+        hex::of(&p.digest)
     );
     text.push_str(&table(&p.values.rows().into_iter().map(|(k, v)| vec![format!("  {k}"), v]).collect::<Vec<_>>()));
     text.push('\n');

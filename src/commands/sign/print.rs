@@ -12,8 +12,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::commands::change::{login, outcome_text};
 use crate::commands::{Context, Exit, Failed, Outcome};
 use crate::gallery::seal::SiteKey;
+use crate::hex;
 use crate::policy::facts::{Register, Sign, Site};
-use crate::signs::code::{Signer, hex};
+use crate::signs::code::Signer;
 use crate::signs::notice::Notice;
 use crate::signs::sheet::{Paper, Printed, Sheet, SheetError};
 use crate::signs::typeset::FontError;
@@ -208,9 +209,9 @@ pub fn key(context: &Context) -> Outcome {
     let public = signer(context)?.public();
     let mut out = std::io::stdout().lock();
     if context.json {
-        writeln!(out, "{}", json!({ "algorithm": "Ed25519", "public_key": public.hex(), "site": hex(&public.site()) }))?;
+        writeln!(out, "{}", json!({ "algorithm": "Ed25519", "public_key": public.hex(), "site": hex::of(&public.site()) }))?;
     } else {
-        writeln!(out, "Ed25519 {}\nsite    {}", public.hex(), hex(&public.site()))?;
+        writeln!(out, "Ed25519 {}\nsite    {}", public.hex(), hex::of(&public.site()))?;
     }
     Ok(Exit::Success)
 }

@@ -162,7 +162,7 @@ fn an_event_says_under_which_permit_it_was_emitted() {
     rig.run(vec![draft(now, "0123456789abcdef")]);
     let event = read(rig.directory.path()).pop().expect("one event");
     let permit = rig.granted.table.permit_for::<Emit>(StreamIndex(0), &PURPOSE.parse().expect("purpose"), now.monotonic).expect("live");
-    assert_eq!(event.permit, crate::emit::event::hex(&permit.digest()));
+    assert_eq!(event.permit, crate::hex::of(&permit.digest()));
     assert_eq!(event.profile, "07".repeat(32));
     assert_eq!((event.purpose.as_str(), &*event.basis, &*event.stream, event.zone.as_deref()), (PURPOSE, "test", "north", Some("hall")));
     assert_eq!((event.captured_at.as_str(), event.captured_clock.as_str()), ("2026-11-21T20:16:58.083Z", "driver"));
@@ -222,7 +222,7 @@ fn an_answer_of_a_mask_check_is_told_without_anybody_s_identity_and_under_its_ow
     assert_eq!((event.purpose.as_str(), event.track(), event.candidates().len()), ("mask-check", "00000000000000ab", 0));
     let purpose = Purpose::mask_check();
     let permit = rig.granted.table.permit_for::<TellMask>(StreamIndex(0), &purpose, now.monotonic).expect("live");
-    assert_eq!(event.permit, crate::emit::event::hex(&permit.digest()));
+    assert_eq!(event.permit, crate::hex::of(&permit.digest()));
     let json = serde_json::to_value(&event).expect("plain JSON");
     assert_eq!(json["kind"], "mask-check");
     let said: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();

@@ -65,22 +65,28 @@ macro_rules! operations {
     )*};
 }
 
+macro_rules! floats_of_256_bits {
+    ($isa:ident) => {
+        impl Floats for $isa {
+            type V = __m256;
+            const LANES: usize = 8;
+            operations! {
+                load(from: *const f32) -> __m256 = _mm256_loadu_ps(from);
+                store(to: *mut f32, v: __m256) = _mm256_storeu_ps(to, v);
+                splat(value: f32) -> __m256 = _mm256_set1_ps(value);
+                zero() -> __m256 = _mm256_setzero_ps();
+                fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
+                max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
+            }
+        }
+    };
+}
+
 /// AVX2 and FMA.
 #[derive(Clone, Copy)]
 pub struct Avx2;
 
-impl Floats for Avx2 {
-    type V = __m256;
-    const LANES: usize = 8;
-    operations! {
-        load(from: *const f32) -> __m256 = _mm256_loadu_ps(from);
-        store(to: *mut f32, v: __m256) = _mm256_storeu_ps(to, v);
-        splat(value: f32) -> __m256 = _mm256_set1_ps(value);
-        zero() -> __m256 = _mm256_setzero_ps();
-        fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
-        max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
-    }
-}
+floats_of_256_bits!(Avx2);
 
 /// AVX-512 F; for bytes also BW and VNNI.
 #[derive(Clone, Copy)]
@@ -130,18 +136,7 @@ macro_rules! bytes_of_256_bits {
         #[derive(Clone, Copy)]
         pub struct $isa;
 
-        impl Floats for $isa {
-            type V = __m256;
-            const LANES: usize = 8;
-            operations! {
-                load(from: *const f32) -> __m256 = _mm256_loadu_ps(from);
-                store(to: *mut f32, v: __m256) = _mm256_storeu_ps(to, v);
-                splat(value: f32) -> __m256 = _mm256_set1_ps(value);
-                zero() -> __m256 = _mm256_setzero_ps();
-                fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
-                max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
-            }
-        }
+        floats_of_256_bits!($isa);
 
         impl Bytes for $isa {
             type I = __m256i;

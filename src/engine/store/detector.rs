@@ -18,12 +18,12 @@ use crate::engine::fused::graph::Graph;
 use crate::engine::fused::network::{FusedNetwork, graph_of, takes_bytes};
 use crate::engine::fused::quantise::{QuantisedNetwork, Ranges, quantise};
 use crate::engine::fused::{FusedError, bytes, plain, selftest};
-use crate::engine::import::sha256_hex;
 use crate::engine::manifest::{Int8, Manifest, Task};
 use crate::engine::onnx::ModelProto;
 use crate::engine::onnxruntime::{initialise, library_path};
 use crate::engine::processor::processor;
 use crate::engine::{EngineError, Network};
+use crate::hex;
 use crate::state::{StateDirectory, replace_file};
 
 /// A table is some numbers for each of a thousand channels.
@@ -69,7 +69,7 @@ fn read_graph(prepared: &[u8], manifest: &Manifest) -> Result<Arc<Graph>, FusedE
 pub(super) fn read_table(state: &StateDirectory, manifest: &Manifest, int8: &Int8) -> Result<Vec<u8>, StoreError> {
     let path = path_of(state, manifest, int8);
     let bytes = read_bounded(&path, MAX_TABLE_BYTES)?;
-    let got = sha256_hex(&bytes);
+    let got = hex::sha256(&bytes);
     if got != int8.sha256 {
         return Err(StoreError::Damaged { name: manifest.name.clone(), path, got, want: int8.sha256.clone() });
     }
@@ -186,7 +186,7 @@ fn make(
         format!("boxes on nobody in the same pictures: {int8_false} (fp32 {fp32_false})"),
     ];
     let int8 = Int8 {
-        sha256: sha256_hex(&table),
+        sha256: hex::sha256(&table),
         calibrated_with: calibration.what.clone(),
         accuracy,
         times_as_fast: (agreement.times_as_fast * 100.0).round() / 100.0,

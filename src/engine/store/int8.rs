@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use super::{MANIFEST, Pinned, Recall, StoreError, detector, of_the_program, open, open_for, read_pinned, start};
 use crate::config::schema;
 use crate::engine::bundled;
-use crate::engine::import::{self, sha256_hex};
+use crate::engine::import;
 use crate::engine::manifest::{Int8, Manifest, Task};
 use crate::engine::onnxruntime::{OnnxNetwork, initialise, library_path};
 use crate::engine::processor::processor;
 use crate::engine::quantise::verdict::{HeldOut, Verdict, compare, times_as_fast};
 use crate::engine::quantise::{QuantiseError, QuantiseReport, Quantised, quantise};
 use crate::engine::{EngineError, Network};
+use crate::hex;
 use crate::state::{StateDirectory, replace_file};
 
 /// Runs of both networks when their speed is compared; an odd number has a median.
@@ -87,7 +88,7 @@ fn describe(made: &Quantised, verdict: &Verdict, gain: f64, samples: &Samples) -
     let Verdict { pictures, cosine_mean, cosine_min, people, probes, .. } = *verdict;
     let percent = |share: f32| format!("{:.1} %", 100.0 * share);
     Int8 {
-        sha256: sha256_hex(&made.bytes),
+        sha256: hex::sha256(&made.bytes),
         calibrated_with: samples.what.clone(),
         accuracy: vec![
             format!("cosine to fp32 on {pictures} faces that were not used for calibration: mean {cosine_mean:.4}, least {cosine_min:.4}"),

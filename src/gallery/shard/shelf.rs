@@ -46,7 +46,7 @@ impl Shelf {
     pub fn path(&self, purpose: &Purpose, model: &TemplateModel) -> PathBuf {
         let parts = [purpose.to_string(), model.name.to_string(), model.sha256.to_string(), model.dim.to_string()];
         let digest: [u8; 32] = Sha256::digest(parts.join("\n")).into();
-        let digits: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
+        let digits = crate::hex::of(&digest[..8]);
         self.directory.join(format!("{}-{digits}.{SHARD}", purpose.kind().name()))
     }
 

@@ -271,7 +271,7 @@ impl Vault {
                 slots: header.slots,
                 bytes: std::fs::metadata(path).map_or(0, |m| m.len()),
                 fresh: self.generation(&header.purpose)?.1 == Some(state.mark),
-                root: state.root.iter().map(|b| format!("{b:02x}")).collect(),
+                root: crate::hex::of(&state.root),
                 file: path.clone(),
             });
         }

@@ -21,7 +21,6 @@ use gstreamer::glib;
 use gstreamer::prelude::GObjectExtManualGst as _;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 
 use super::super::health::StreamHealth;
 
@@ -75,7 +74,7 @@ fn accept(
         health.refused_certificate("the camera showed a certificate that cannot be read".to_owned());
         return false;
     };
-    let seen: String = Sha256::digest(&der).iter().map(|b| format!("{b:02x}")).collect();
+    let seen = crate::hex::sha256(&der);
     let objection = match pin {
         Some(pin) if pin == seen => None,
         Some(pin) => Some(format!(

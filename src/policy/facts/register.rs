@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{AreaFact, MAX_INSPECT_DAYS, Register, Sign, Zone};
+use crate::hex::is_sha256;
 
 /// What is wrong with a register that TOML itself has no quarrel with: in which entry (0-based, of which kind), which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Register {
             if sign.languages.is_empty() || sign.languages.iter().any(|l| l.trim().is_empty()) {
                 flaws.add("sign", entry, "languages", "name at least one language, such as \"en\"".to_owned());
             }
-            if sign.photo_sha256.as_ref().is_some_and(|p| !is_sha256_hex(p)) {
+            if sign.photo_sha256.as_ref().is_some_and(|p| !is_sha256(p)) {
                 flaws.add("sign", entry, "photo_sha256", "must be 64 lower-case hex digits (`sha256sum photo.jpg`)".to_owned());
             }
         }
@@ -124,7 +125,7 @@ impl Register {
         for (entry, person) in self.people.iter().enumerate() {
             let before = &self.people[..entry];
             flaws.id("person", entry, &person.id, before.iter().any(|p| p.id == person.id));
-            if !is_sha256_hex(&person.key) {
+            if !is_sha256(&person.key) {
                 flaws.add("person", entry, "key", "must be 64 lower-case hex digits (`placard person key FILE` prints them)".to_owned());
             }
             if before.iter().any(|p| p.key == person.key) {
@@ -137,7 +138,7 @@ impl Register {
         for (entry, record) in self.governance.iter().enumerate() {
             flaws.filled("governance", entry, "decided_by", &record.decided_by);
             // Left empty it says that there is no document, and counts for nothing where one is needed.
-            if !record.document_sha256.is_empty() && !is_sha256_hex(&record.document_sha256) {
+            if !record.document_sha256.is_empty() && !is_sha256(&record.document_sha256) {
                 flaws.add("governance", entry, "document_sha256", "must be 64 lower-case hex digits (`sha256sum minutes.pdf`)".to_owned());
             }
         }
@@ -145,7 +146,7 @@ impl Register {
             if !(10..=86_400).contains(&device.check_every_s) {
                 flaws.add("device", entry, "check_every_s", "must be 10 to 86400".to_owned());
             }
-            if device.tls_sha256.as_ref().is_some_and(|pin| !is_sha256_hex(pin)) {
+            if device.tls_sha256.as_ref().is_some_and(|pin| !is_sha256(pin)) {
                 flaws.add(
                     "device",
                     entry,
@@ -169,10 +170,6 @@ impl Register {
         }
         flaws.0
     }
-}
-
-fn is_sha256_hex(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 }
 
 #[derive(Default)]

@@ -16,9 +16,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::signature::{TrustedKey, from_hex, hex, trusted_keys};
+use super::signature::{TrustedKey, from_hex, trusted_keys};
 use super::{BASELINE, Profile, ProfileError, Texts, Values, Version};
 use crate::clock::{Stamp, Utc};
+use crate::hex;
 use crate::policy::facts::{Register, Role};
 use crate::policy::file::FileStamp;
 use crate::policy::rules::{Reason, Rule};
@@ -160,7 +161,7 @@ impl Library {
     fn pinned(&self, named: &str) -> Result<Arc<Profile>, Reason> {
         let (name, digest) = named.split_once('@').map_or((named, None), |(name, digest)| (name, Some(digest)));
         let profile = self.profile(name)?;
-        let is = hex(&profile.digest);
+        let is = hex::of(&profile.digest);
         let remedy = format!(
             "read it (`placard policy profiles show {name}`), then have two approvers sign for `{name}@{is}` in `[rules] profiles`"
         );

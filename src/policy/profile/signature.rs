@@ -6,6 +6,7 @@
 //! The keys that are trusted are compiled in ([`trusted_keys`]); the site's people whose role is `legal` are added from its register
 //! (`library.rs`).
 
+use crate::hex;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
 
@@ -77,11 +78,7 @@ pub fn sign(digest: &[u8; 32], key_id: &str, private: &[u8]) -> Result<(String, 
         None => Ed25519KeyPair::from_pkcs8(private).or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(private)),
     };
     let key = key.map_err(|_| SignatureError::BadKey)?;
-    Ok((format!("{key_id} {}\n", hex(key.sign(digest).as_ref())), hex(key.public_key().as_ref())))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    Ok((format!("{key_id} {}\n", hex::of(key.sign(digest).as_ref())), hex::of(key.public_key().as_ref())))
 }
 
 pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -38,7 +38,7 @@ impl Shelf {
     /// As a register names it: with the digest that it has now.
     pub fn named(&self, name: &str) -> String {
         let text = |file: &str| std::fs::read_to_string(self.path(name).join(file)).expect("readable");
-        format!("{name}@{}", signature::hex(&signature::digest(&text("profile.toml"), &text("policies.cedar"))))
+        format!("{name}@{}", crate::hex::of(&signature::digest(&text("profile.toml"), &text("policies.cedar"))))
     }
     /// Writes and signs a profile; `dates`: further lines of `[regime]` and tables after it.
     pub fn put(&self, name: &str, version: &str, dates: &str, policies: &str) {

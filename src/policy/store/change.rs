@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::{Digest, hex};
+use super::digest::Digest;
 use super::keys::{KeyError, PersonKey};
+use crate::hex;
 use crate::policy::facts::{Mode, Person};
 use crate::policy::when::When;
 
@@ -107,7 +108,7 @@ impl Proposal {
     pub fn new(edits: Vec<Edit>, by: &str, why: &str, at: When) -> Result<Self, KeyError> {
         let mut nonce = [0; 16];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| KeyError::Library("give random bytes"))?;
-        Ok(Self { edits, by: by.to_owned(), at, why: why.to_owned(), nonce: hex(&nonce) })
+        Ok(Self { edits, by: by.to_owned(), at, why: why.to_owned(), nonce: hex::of(&nonce) })
     }
 
     /// What people sign.

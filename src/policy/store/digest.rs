@@ -1,5 +1,6 @@
 //! 32 bytes that name something, and how they are written: 64 lower-case hexadecimal digits.
 
+use crate::hex;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,12 +27,8 @@ impl Digest {
 
     /// The first 12 digits, for people.
     pub fn short(&self) -> String {
-        hex(&self.0[..6])
+        hex::of(&self.0[..6])
     }
-}
-
-pub(in crate::policy) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Lower-case digits only: one value has one text.
@@ -48,12 +45,12 @@ pub(in crate::policy) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::of(&self.0))
     }
 }
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::of(&self.0))
     }
 }
 impl FromStr for Digest {

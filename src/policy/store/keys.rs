@@ -8,7 +8,8 @@ use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use zeroize::Zeroizing;
 
-use super::digest::{Digest, hex, unhex};
+use super::digest::{Digest, unhex};
+use crate::hex;
 
 /// Larger than any key file of ours.
 const MAX_BYTES: usize = 128;
@@ -54,7 +55,7 @@ impl PersonKey {
             std::io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
             _ => file_error(e),
         })?;
-        let text = Zeroizing::new(format!("{}\n", hex(&key.seed[..])));
+        let text = Zeroizing::new(format!("{}\n", hex::of(&key.seed[..])));
         let written = (|| {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
@@ -90,7 +91,7 @@ impl PersonKey {
 
     /// 128 hexadecimal digits.
     pub fn sign(&self, message: &[u8]) -> String {
-        hex(self.pair.sign(message).as_ref())
+        hex::of(self.pair.sign(message).as_ref())
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::detect::golden::test_data;
 use crate::engine::store::{AddOptions, add, load_network};
+use crate::hex;
 
 fn recall(found: &[usize]) -> Vec<Recall> {
     [12, 16, 24].into_iter().zip(found).map(|(width_px, &found)| Recall { width_px, faces: 200, found }).collect()
@@ -129,9 +130,9 @@ fn a_table_that_was_changed_is_refused_and_one_that_does_not_agree_is_not_used()
     }
     let cut = serde_json::to_vec(&ranges).expect("serialises");
     let manifest = site.manifest(name);
-    let int8 = manifest.int8.clone().map(|int8| Int8 { sha256: sha256_hex(&cut), ..int8 });
+    let int8 = manifest.int8.clone().map(|int8| Int8 { sha256: hex::sha256(&cut), ..int8 });
     write_manifest(&site.state, &Manifest { int8, ..manifest.clone() }).expect("written");
-    std::fs::write(path.with_file_name(format!("int8-{}.json", &sha256_hex(&cut)[..16])), &cut).expect("written");
+    std::fs::write(path.with_file_name(format!("int8-{}.json", &hex::sha256(&cut)[..16])), &cut).expect("written");
     let exact = answers(&mut *site.load(name, DetectorEngine::Onnxruntime).expect("loads"));
     let of = |bits: u32| f32::from_bits(bits);
     let got = answers(&mut *site.load(name, DetectorEngine::Auto).expect("falls back"));
