@@ -5,12 +5,13 @@ export PLACARD_TEST_DATA
 # Tests load ONNX Runtime in processes that do not pass through main.rs, which switches its telemetry off.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test test-appliance deps build lint models-eval bench-journey clean-demo
+.PHONY: help demo test test-appliance kernels-check deps build lint models-eval bench-journey clean-demo
 
 help:
 	@echo "make demo   install what is missing, build, run the demonstration site for 30 s"
 	@echo "make test   install what is missing, run every test"
 	@echo "make test-appliance   the service under systemd in an emulated machine, with V4L2 cameras that fail (as root)"
+	@echo "make kernels-check   the CUDA kernels with nvcc and NVRTC, for every architecture; needs no GPU (downloads 300 MB)"
 	@echo "make lint   formats, clippy, cargo deny"
 	@echo "make build  the release binary, target/release/placard"
 	@echo "make models-eval   the figures of the bundled models, on people who do not exist (EVAL=\"--identities 100\" is quicker)"
@@ -33,6 +34,10 @@ test: deps
 test-appliance: deps
 	@scripts/install-packages.sh qemu-system-x86 e2fsprogs cpio zstd xz-utils
 	PLACARD_APPLIANCE_TEST=1 cargo test --locked --test appliance -- --nocapture
+
+kernels-check:
+	@scripts/install-packages.sh python3-venv
+	@scripts/kernels-check.sh
 
 lint:
 	cargo fmt --check

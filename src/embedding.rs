@@ -71,6 +71,18 @@ impl Drop for Embedding {
     }
 }
 
+/// The twin of `kernels/embed`: the mean of a caller's own rows of numbers. No embedding can be had through it.
+#[doc(hidden)]
+pub mod twin {
+    use super::{Embedding, EmbeddingError};
+
+    /// [`Embedding::mean`] of `shots`; of one shot, that shot normalised.
+    pub fn mean(shots: &[&[f32]]) -> Result<Vec<f32>, EmbeddingError> {
+        let shots: Vec<Embedding> = shots.iter().map(|shot| Embedding { values: (*shot).into() }).collect();
+        Embedding::mean(&shots).map(|mean| mean.values.to_vec())
+    }
+}
+
 /// Lets tests of the steps see that embeddings went away, and how. Counts are per thread.
 #[cfg(test)]
 pub(crate) mod testing {

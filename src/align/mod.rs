@@ -8,7 +8,7 @@ pub(crate) mod golden;
 #[cfg(test)]
 mod rendered;
 pub mod similarity;
-mod warp;
+pub mod warp;
 
 use crate::detect::mask_cache::MaskCache;
 use crate::engine::manifest::{ChannelOrder, Input, Resize};

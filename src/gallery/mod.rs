@@ -26,6 +26,8 @@ pub mod zones;
 pub use crate::seal;
 pub use file::is_mentioned;
 pub use scan::Kept;
+#[doc(hidden)]
+pub use scan::twin;
 
 /// How a gallery of `templates` templates of `dim` values would be kept in this process's memory.
 pub fn kept(dim: usize, templates: usize) -> Kept {

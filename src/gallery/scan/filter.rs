@@ -78,6 +78,17 @@ impl Tags {
         self.blocks.len()
     }
 
+    /// What the rows of each block have, as a device is told.
+    pub(super) fn summaries(&self) -> impl Iterator<Item = super::twin::BlockSummary> {
+        self.blocks.iter().map(|block| super::twin::BlockSummary {
+            all_zones: block.all_zones,
+            any_zones: block.any_zones,
+            first_end: block.first_end,
+            last_end: block.last_end,
+            present: block.present,
+        })
+    }
+
     pub(super) fn tag(&self, row: usize) -> Tag {
         self.rows[row]
     }

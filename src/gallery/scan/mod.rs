@@ -21,7 +21,7 @@
 //!
 //! Files: `region` memory · `encode` row to codes · `plane` codes in memory · `filter` who may be looked at · `query` queries to codes · `kernel`,
 //! `portable`, `avx2`, `avx512` inner loops · `best` the best so far · `pass` one thread's way · `crew` threads · `shard` all that is built ·
-//! `probes` what the machine can do at most.
+//! `probes` what the machine can do at most · `twin` what `kernels/gallery` is compared with.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod avx2;
@@ -39,6 +39,8 @@ pub(crate) mod probes;
 mod query;
 mod region;
 mod shard;
+#[doc(hidden)]
+pub mod twin;
 
 pub(crate) use crew::{Cost, Crew, Found, Search};
 pub(crate) use filter::{Filter, Tag};

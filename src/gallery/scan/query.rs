@@ -44,6 +44,11 @@ pub(super) struct Limit {
 }
 
 impl Reach {
+    /// |q̃|, e_q, step and the sum of the codes, as a device is told.
+    pub(super) const fn parts(&self) -> (f64, f64, f64, i32) {
+        (self.size, self.residual, self.step, self.total)
+    }
+
     /// The limit at which rows that may score `least` and more pass.
     pub(super) fn limit(&self, depth: Depth, least: f32) -> Limit {
         if self.size == 0.0 {

@@ -1,0 +1,18 @@
+// face.cuh: a candidate face as detection's kernels hand it on, in network pixels.
+#pragma once
+#include "../primitives.cuh"
+
+struct Candidate {
+  float x0, y0, x1, y1, score;
+  float points[10];  // x, y of the left eye, right eye, nose, mouth's left and right corner
+  uint32_t number;   // of the cell, over all levels: which of two equal ones comes first
+};
+
+// Rises with the value as total_cmp orders it.
+static __device__ __forceinline__ uint32_t rank_of(float value) {
+  const uint32_t bits = __float_as_uint(value);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// A NaN and an infinity are not; no fast-math flag may take this away.
+static __device__ __forceinline__ bool is_finite(float value) { return (__float_as_uint(value) & 0x7f800000u) != 0x7f800000u; }
