@@ -66,6 +66,17 @@ impl Site {
         self.run(&[&["enrol", "--adult", "--purpose", PURPOSE], arguments].concat())
     }
 
+    /// Rules or codes of what stands in the record, oldest first; the record is whole and names nobody, no file neither.
+    fn kept(&self, what: &str) -> Vec<String> {
+        let answer = self.run(&["record", "--last", "999"]);
+        assert_eq!(answer.exit, 0, "{}", answer.errors);
+        let record = answer.lines[0].to_string();
+        assert!(!record.contains("Somebody") && !record.contains(".png") && !record.contains(".jpg"), "{record}");
+        let entries = answer.lines[0]["entries"].as_array().unwrap();
+        let of = entries.iter().filter(|entry| entry["what"] == what && text(&entry["purpose"]) != "");
+        of.map(|entry| text(&entry["rule"]).to_owned()).collect()
+    }
+
     fn search(&self, image: &Path) -> Answer {
         self.run(&["search", "--purpose", PURPOSE, image.to_str().unwrap(), "--top", "3"])
     }
@@ -141,6 +152,7 @@ fn one_portrait(site: &Site) -> f64 {
     let again = site.enrol(&[portrait.to_str().unwrap()]);
     assert_eq!((again.exit, text(&again.lines[0]["reason"]["code"])), (4, "already-enrolled"));
     assert!(text(&again.lines[0]["reason"]["message"]).contains(text(&enrolled["subject"])));
+    assert_eq!((site.kept("searched").len(), site.kept("refused")), (1, vec!["already-enrolled".to_owned()]));
     assert_eq!(site.subjects_in_vault(), 1);
     let log_free_of_names = !found.errors.contains("Somebody");
     assert!(log_free_of_names, "{}", found.errors);
@@ -233,6 +245,13 @@ fn every_refusal_names_reason_and_value_and_leaves_nothing_behind() {
     let (a, b) = (site.portrait("2", 'a'), site.portrait("3", 'a'));
     let strangers = site.enrol(&[a.to_str().unwrap(), b.to_str().unwrap()]);
     assert_eq!((strangers.exit, text(&strangers.lines[0]["reason"]["code"])), (4, "unlike"));
+    assert_eq!(site.search(Path::new(&grey)).exit, 4);
+    assert_eq!(site.kept("refused"), ["several-faces", "too-small", "no-face", "unreadable", "unlike", "no-face"]);
+    // Where it cannot be put on record, nothing of a search is shown.
+    std::fs::remove_file(site.directory.path().join("record.jsonl")).unwrap();
+    std::fs::create_dir(site.directory.path().join("record.jsonl")).unwrap();
+    let unseen = site.search(&site.portrait("0", 'a'));
+    assert!(unseen.exit != 0 && unseen.lines.is_empty() && unseen.errors.contains("on record"), "{}", unseen.errors);
     assert_eq!(site.subjects_in_vault(), 0);
 }
 
@@ -265,6 +284,7 @@ fn the_register_and_the_site_have_the_last_word() {
             assert!(answer.errors.contains(rule), "{}", answer.errors);
         }
     }
+    assert_eq!(site.kept("refused").len(), 6);
     assert_eq!(site.run(&["enrol", "--purpose", "marketing", &portrait]).exit, 2);
     assert_eq!(site.enrol(&[]).exit, 2);
     assert_eq!(site.enrol(&[&portrait, &portrait, &portrait, &portrait, &portrait, &portrait]).exit, 2);
@@ -368,6 +388,7 @@ fn age_is_declared_a_child_has_a_guardian_and_a_case_has_one_person() {
         assert_eq!(answer.exit, 4, "{arguments:?}: {}", answer.errors);
         assert!(answer.errors.contains(rule), "{arguments:?}: {}", answer.errors);
     }
+    assert_eq!(site.kept("refused"), refused.map(|(_, rule)| rule));
     assert!(!site.directory.path().join("gallery").exists(), "nothing was written");
     for contradiction in [["--adult", "--birth-date", "1988-04-12"], ["--birth-date", "soon", "--adult"]] {
         assert_eq!(enrol(&[&contradiction[..], &[&anna]].concat()).exit, 2);

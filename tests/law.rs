@@ -1,6 +1,8 @@
 //! The law holds: with a real policy thread over a real register file, whatever is stopped, hung, broken, missing, stale or withdrawn turns
 //! a stream off, within one lease. Time is simulated; the thread is not.
 
+#[path = "law/acts.rs"]
+mod acts;
 #[path = "law/areas.rs"]
 mod areas;
 #[path = "law/claims.rs"]
@@ -9,6 +11,8 @@ mod claims;
 mod histories;
 #[path = "law/history.rs"]
 mod history;
+#[path = "law/machine.rs"]
+mod machine;
 #[path = "law/narrowing.rs"]
 mod narrowing;
 #[path = "law/oracle.rs"]
@@ -17,6 +21,8 @@ mod oracle;
 mod proofs;
 #[path = "law/random.rs"]
 mod random;
+#[path = "law/regime.rs"]
+mod regime;
 #[path = "support/register.rs"]
 mod register;
 #[path = "law/signs.rs"]
@@ -35,14 +41,19 @@ use std::time::Duration;
 use placard::clock::{Clock, SimulatedClock, Stamp, SystemClock, Utc};
 use placard::frame::StreamIndex;
 use placard::policy::cedar::CedarPlane;
-use placard::policy::facts::Register;
+use placard::policy::facts::{Objection, Register};
 use placard::policy::file::read_register;
 use placard::policy::inspection::Inspection;
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, Match, StreamState, Withheld};
 use placard::policy::observed::Moment;
 use placard::policy::rules::{DecisionPlane, Rule};
+use placard::policy::store::{Edit, Proposal, Request, Table};
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyError, PolicyHandle, PolicyThread};
+
+fn when(text: &str) -> When {
+    text.parse().expect("a date")
+}
 
 const NORTH: StreamIndex = StreamIndex(0);
 const SOUTH: StreamIndex = StreamIndex(1);
@@ -313,8 +324,34 @@ fn a_policy_thread_that_is_dead_locked_darkens_every_stream_within_one_lease() {
     site.policy.hang().expect("hangs, with the board's lock");
     let permit = site.table.permit::<Embed>(NORTH, site.clock.monotonic()).expect("the lease still runs");
     site.clock.advance(MAX_LEASE);
-    // No worker asks for what the thread holds.
+    // No worker asks for what the thread holds, and nobody who looks: `None` would be a status page that hangs with it.
     assert!(!permit.is_live(site.clock.monotonic()));
+    let (seen, told) = std::sync::mpsc::channel();
+    let policy = site.policy.clone();
+    std::thread::spawn(move || {
+        let (streams, changes) = (policy.snapshot(), policy.timeline());
+        let read = (policy.approvals(), policy.devices().len(), policy.register_hash(), policy.refused_uses().len());
+        seen.send((streams, changes, read))
+    });
+    let (streams, changes, (_, _, hash, _)) = told.recv_timeout(Duration::from_secs(30)).expect("nobody hangs with it");
+    assert!(streams.iter().all(|s| s.reason.rule == Rule::LeaseRenewed) && changes.len() == 2 && hash.is_some(), "{streams:?}");
+    site.assert_dark();
+    // A stop that is told meanwhile is on the disk when it is answered.
+    let objection =
+        Objection { id: "o-1".to_owned(), stream: Some("north".to_owned()), purpose: None, at: when("2026-11-21"), settled: None };
+    let stop = Proposal::new(vec![Edit::put(Table::Objection, &objection)], "l.wu", "", when("2026-11-21")).expect("made");
+    let outcome = site.policy.change_register(Request::Submit { proposal: stop, approvals: Vec::new() }).expect("recorded");
+    assert!(outcome.in_force() && Register::load(&site.register).expect("load").objections == [objection]);
+    site.policy.thaw();
+    site.policy.reload().expect("goes on");
+    assert_eq!((site.state(NORTH), site.state(SOUTH)), (StreamState::Off, StreamState::Recognise));
+}
+
+#[test]
+fn a_policy_thread_that_was_dead_locked_goes_on_where_it_was() {
+    let site = Site::new(&register_text());
+    site.policy.hang().expect("hangs");
+    site.clock.advance(MAX_LEASE);
     site.assert_dark();
     site.policy.thaw();
     site.policy.reload().expect("goes on");

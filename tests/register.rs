@@ -268,7 +268,7 @@ fn an_approver_whose_role_or_training_ran_out_opens_nothing() {
     let good = std::fs::read(&path).expect("readable");
     for (i, approvals) in forged {
         let mut all = changes(&path);
-        let event = Event::Changed { proposal: proposal.clone(), approvals };
+        let event = Event::Changed { proposal: proposal.clone(), approvals, judged: None };
         let change = Change { seq: 2, before: change_digest(&all[1]), recorded_at: when(later), event };
         all.push(serde_json::to_vec(&change).expect("JSON"));
         replace_changes(&path, &all);

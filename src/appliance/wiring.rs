@@ -27,6 +27,7 @@ use crate::embed::worker::EmbedWorker;
 use crate::embed::{Embedder, Query};
 use crate::emit::emitter::{self, Emitter};
 use crate::emit::journal::retention::Retention;
+use crate::emit::record::Entry;
 use crate::emit::{self, StreamNames, Telling};
 use crate::engine::Network;
 use crate::frame::StreamIndex;
@@ -44,6 +45,7 @@ use crate::policy::lease::LeaseTable;
 use crate::policy::profile::Library;
 use crate::policy::worker::PolicyThread;
 use crate::progress::ProgressRegistry;
+use crate::purpose::Purpose;
 use crate::queue::Ring;
 use crate::shutdown::Shutdown;
 use crate::signs::attest::Attester;
@@ -233,6 +235,7 @@ impl<'a> Wiring<'a> {
             tasks,
             record: Box::new(move |verified| record.try_send(verified.into()).is_ok()),
             answers,
+            refuse: self.purpose_guard(),
             identified,
             leases: self.leases.clone(),
             set: Arc::clone(set),
@@ -248,6 +251,18 @@ impl<'a> Wiring<'a> {
         };
         self.spawn("decide", move || crate::decide::worker::run(worker))?;
         Ok(sender)
+    }
+
+    /// Keeps what was to be searched for a purpose that it was not made for (C18).
+    fn purpose_guard(&self) -> Box<dyn FnMut(StreamIndex, &[Purpose], &Purpose) + Send> {
+        let (record, clock) = (self.plan.record.clone(), Arc::clone(&self.clock));
+        let names = self.plan.names_in_register();
+        Box::new(move |stream, made_for, purpose| {
+            let made_for: Vec<String> = made_for.iter().map(ToString::to_string).collect();
+            let fact = format!("a search with an embedding that was made for {}", made_for.join(", "));
+            let stream = names.get(stream.index()).map(ToString::to_string).unwrap_or_default();
+            record.note(Entry { purpose: purpose.to_string(), stream, ..Entry::refused("purpose-of-query", fact) }, clock.utc());
+        })
     }
 
     /// The mask worker. Without a classifier there is no queue, and nobody's mask is looked at.

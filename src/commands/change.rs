@@ -19,9 +19,10 @@ pub(super) fn outcome_text(outcome: &Outcome, register: &Register) -> String {
         Outcome::InForce { seq, stand_ins: true, .. } => {
             format!("in force (change {seq}), signed by the two stand-ins: nobody approved it, and it counts in no operational site")
         }
-        Outcome::InForce { seq, held, .. } => {
+        Outcome::InForce { seq, held, tried, .. } => {
             let held: String = held.iter().map(held_text).collect();
-            format!("in force (change {seq}){held}")
+            let tried: String = tried.iter().map(|t| format!("\n  in force without the signature of `{}`: {}", t.person, t.why)).collect();
+            format!("in force (change {seq}){held}{tried}")
         }
         Outcome::Pending { proposal, needs, signed } => {
             let who: Vec<&str> =
@@ -51,8 +52,8 @@ pub(super) fn outcome_json(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Unchanged => json!({ "state": "unchanged" }),
         Outcome::Rejected { proposal } => json!({ "state": "rejected", "proposal": proposal }),
-        Outcome::InForce { seq, proposal, stand_ins, held } => {
-            json!({ "state": "in-force", "change": seq, "proposal": proposal, "stand_ins": stand_ins, "held": held })
+        Outcome::InForce { seq, proposal, stand_ins, held, tried } => {
+            json!({ "state": "in-force", "change": seq, "proposal": proposal, "stand_ins": stand_ins, "held": held, "tried": tried })
         }
         Outcome::Pending { proposal, needs, signed } => {
             json!({ "state": "waits", "proposal": proposal, "needs": needs.describe(), "signatures": needs.signatures(), "signed": signed })

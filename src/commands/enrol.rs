@@ -19,7 +19,7 @@ use super::exits::{key_failed, present};
 use super::gallery::warn_of_filing;
 use super::owner::hand_over;
 use super::portrait::{ENROLMENT, Gate, ModelNames, Portrait, Refusal, RefusalView, Studio, desk_closed};
-use super::record::erased;
+use super::record::{erased, keep_refusals, noting, refused};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{SharedClock, Stamp, SystemClock, Utc};
 use crate::console::client::{Client, ClientError};
@@ -164,7 +164,13 @@ impl Why {
     }
 }
 
+/// Whoever is refused is kept (`record.jsonl`), whatever refused them.
 pub fn run(context: &Context, args: Args) -> Outcome {
+    let purpose = args.purpose.clone();
+    noting(context, &purpose, || enrol(context, args))
+}
+
+fn enrol(context: &Context, args: Args) -> Outcome {
     let entries = match &args.list {
         Some(path) => list::read(path).map_err(|e| Failed::new(Exit::Usage, e))?,
         None => match list::count_problem(args.images.len()) {
@@ -304,7 +310,13 @@ impl<'a> Enrolment<'a> {
             looked_at.push(self.look(entry)?);
             each();
         }
-        self.commit(looked_at)
+        let verdicts = self.commit(looked_at)?;
+        let refused = verdicts.iter().filter_map(|verdict| match verdict {
+            Verdict::Refused { why, .. } => Some((why.view().code, why.to_string())),
+            Verdict::Enrolled { .. } => None,
+        });
+        keep_refusals(self.state, self.purpose, refused.collect());
+        Ok(verdicts)
     }
 
     /// Reads the register again; an error where what the enrolment rests on does not stand any more.
@@ -433,10 +445,6 @@ impl<'a> Enrolment<'a> {
         let image = candidate.taken.first().map(|t| t.image.clone()).unwrap_or_default();
         Err(Verdict::Refused { name: candidate.name, image, why })
     }
-}
-
-pub(super) fn refused(reason: Reason) -> Failed {
-    Failed::new(Exit::Refused, anyhow!("refused: {reason}"))
 }
 
 /// The enrolled or just accepted subject that `candidate` looks like, and the picture that shows it. This too is a search: the desk must

@@ -212,7 +212,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Delete(args) => delete::run(&context, args),
         Command::Device(args) => device::run(&context, args),
         Command::Gallery(args) => gallery::run(&context, args),
-        Command::Search(args) => search::run(&context, args),
+        Command::Search(args) => search::run(&context, &args),
         Command::Verify(args) => verify::run(&context, args),
         Command::Model(args) => model::run(&context, args),
         Command::Sign(args) => sign::run(&context, args),

@@ -130,8 +130,7 @@ impl Studio {
     /// Asks the register first, then loads the models.
     pub fn open(context: &Context, purpose: &Purpose, names: &ModelNames, clock: SharedClock) -> Result<Self, Failed> {
         let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
-        let desk = EnrolmentDesk::of_site(&present, purpose, clock, &Library::of_site(&context.state))
-            .map_err(|reason| refused(context, purpose, &reason))?;
+        let desk = EnrolmentDesk::of_site(&present, purpose, clock, &Library::of_site(&context.state)).map_err(refused)?;
         let engine = schema::Engine::default();
         let load = |name: &Option<String>, task, what| {
             let name = name.clone().map_or_else(|| only_model(context, task, what), Ok)?;

@@ -1,7 +1,9 @@
-//! `placard record`: what was refused, and what was erased when its time was over, oldest first; and whether the record is whole.
+//! `placard record`: what was refused, who was searched for with a picture, and what was erased when its time was over, oldest first; and whether the record is whole.
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use super::portrait::Refusal;
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock as _, SystemClock};
 use crate::emit::record::{Entry, Record};
@@ -52,9 +54,53 @@ pub(in crate::commands) fn erased(state: &StateDirectory, count: usize) {
     Record::of(state).note(Entry::subjects_over(count), SystemClock.utc());
 }
 
-/// Says no, and keeps that it was said.
-pub(super) fn refused(context: &Context, purpose: &Purpose, reason: &Reason) -> Failed {
-    let entry = Entry { purpose: purpose.to_string(), by: super::change::login(), ..Entry::refused(reason.rule.name(), &reason.fact) };
-    Record::of(&context.state).note(entry, SystemClock.utc());
-    Failed::new(Exit::Refused, anyhow::anyhow!("refused: {reason}"))
+/// Why somebody's face was not looked at, or not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("refused: {0}")]
+    Rule(Reason),
+    #[error("{}: {refusal}", image.display())]
+    Picture { image: PathBuf, refusal: Refusal },
+}
+
+impl Refused {
+    /// The rule's or the fault's name, and the fact; no file's name, which may be a person's.
+    fn said(&self) -> (&'static str, String) {
+        match self {
+            Self::Rule(reason) => (reason.rule.name(), reason.fact.clone()),
+            Self::Picture { refusal, .. } => (refusal.view().code, refusal.to_string()),
+        }
+    }
+}
+
+/// A rule says no.
+pub(super) fn refused(reason: Reason) -> Failed {
+    Failed::new(Exit::Refused, Refused::Rule(reason))
+}
+
+/// Does what was asked of people's faces for `purpose`; where it is refused, that is kept, whatever refused it.
+pub(super) fn noting(context: &Context, purpose: &Purpose, asked: impl FnOnce() -> Outcome) -> Outcome {
+    asked().inspect_err(|failed| {
+        if failed.exit == Exit::Refused {
+            let (rule, fact) = failed.error.downcast_ref().map_or_else(|| ("refused", failed.message()), Refused::said);
+            keep_refusals(&context.state, purpose, vec![(rule, fact)]);
+        }
+    })
+}
+
+/// Keeps who was refused, and why: the rule's or the fault's name, and the fact.
+pub(super) fn keep_refusals(state: &StateDirectory, purpose: &Purpose, refusals: Vec<(&str, String)>) {
+    let (purpose, by) = (purpose.to_string(), super::change::login());
+    let entry = |(rule, fact)| Entry { purpose: purpose.clone(), by: by.clone(), ..Entry::refused(rule, fact) };
+    Record::of(state).note_all(refusals.into_iter().map(entry).collect(), SystemClock.utc());
+}
+
+/// Keeps that a gallery was searched with somebody's picture. What cannot be kept is not shown.
+pub(super) fn searched(context: &Context, purpose: &Purpose, fact: String) -> Result<(), Failed> {
+    let (record, entry) = (Record::of(&context.state), Entry { by: super::change::login(), ..Entry::searched(purpose, fact) });
+    let failed = |error| {
+        let why = anyhow::anyhow!("{}: {error}: the search cannot be put on record, so nothing of it is shown", record.path().display());
+        Failed::new(Exit::Failure, why)
+    };
+    record.append(entry, SystemClock.utc()).map_err(failed)
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::enrol::{PATIENCE, site_key, vault_failed};
 use super::exits::present;
 use super::portrait::{ModelNames, SEARCH, Studio};
-use super::record::refused;
+use super::record::{Refused, noting, refused, searched};
 use super::{Context, Exit, Failed, Outcome};
 use crate::clock::SystemClock;
 use crate::gallery::identities::Identities;
@@ -49,14 +49,19 @@ struct Ranked {
     name: Option<String>,
 }
 
-pub fn run(context: &Context, args: Args) -> Outcome {
+/// What is refused, and what was searched, is kept (`record.jsonl`).
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    noting(context, &args.purpose, || search(context, args))
+}
+
+fn search(context: &Context, args: &Args) -> Outcome {
     if !(-1.0..=1.0).contains(&args.threshold) {
         return Err(Failed::new(Exit::Usage, anyhow!("--threshold {} is not within -1…1", args.threshold)));
     }
     if args.purpose.kind().verifies() {
         let fact = format!("a gallery of purpose `{}` is compared with by whoever claims to be in it, and never searched", args.purpose);
         let reason = Reason::new(Rule::VerificationOnly, fact, "verify the claim: `placard verify --stream GATE PERSON`");
-        return Err(refused(context, &args.purpose, &reason));
+        return Err(refused(reason));
     }
     present(&args.image)?;
     let clock = SystemClock::shared();
@@ -69,7 +74,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
                 let object = json!({ "outcome": "refused", "purpose": args.purpose, "image": args.image, "reason": refusal.view() });
                 writeln!(std::io::stdout().lock(), "{object}")?;
             }
-            return Err(Failed::new(Exit::Refused, anyhow!("{}: {refusal}", args.image.display())));
+            return Err(Failed::new(Exit::Refused, Refused::Picture { image: args.image.clone(), refusal }));
         }
     };
     let vault = Vault::open_patiently(&context.state, &key, PATIENCE, &Shutdown::new()).map_err(vault_failed)?;
@@ -88,8 +93,10 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let candidates = found.hits.into_iter().flat_map(|hit| hit.candidates).collect::<Vec<_>>();
     tracing::info!(purpose = %args.purpose, gallery_version = version, templates, found = candidates.len(), "gallery searched with an image file");
     let ranked = named(context, &key, candidates);
-    let searched = Searched { version, templates, other_model };
-    show(context.json, &args, &searched, &ranked)?;
+    let fact = format!("{templates} templates (gallery version {version}) searched with an image file: {} subjects shown", ranked.len());
+    searched(context, &args.purpose, fact)?;
+    let gallery = Searched { version, templates, other_model };
+    show(context.json, args, &gallery, &ranked)?;
     Ok(Exit::Success)
 }
 

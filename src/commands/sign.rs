@@ -4,6 +4,7 @@
 //! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
 //! is changed all the same, and the policy thread reads it within 40 ms or has lost its leases already.
 
+mod photo;
 mod print;
 mod view;
 
@@ -68,6 +69,8 @@ enum Action {
         #[arg(long, value_name = "TIME")]
         at: Option<When>,
     },
+    /// Whether a photograph is the one that a sign's inspection was recorded with, unaltered.
+    Photo(photo::Args),
     /// The words that a sign has to say, as they are to stand in the register.
     Text(print::TextArgs),
     /// Draw a sign as SVG and PDF: its words, whose it is, what rights there are, and a code that only this site can make.
@@ -81,6 +84,7 @@ enum Action {
 pub fn run(context: &Context, args: Args) -> Outcome {
     let done = match args.action {
         Action::List => return list(context),
+        Action::Photo(args) => return photo::run(context, &args),
         Action::Text(args) => return print::text(context, &args),
         Action::Print(args) => return print::print(context, &args),
         Action::View(args) => return view::run(context, &args),

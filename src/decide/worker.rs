@@ -14,10 +14,11 @@ use super::once::Once;
 use super::{ReviewTask, Thresholds, Verified};
 use crate::clock::SharedClock;
 use crate::embed::Query;
+use crate::frame::StreamIndex;
 use crate::gallery::set::GallerySet;
 use crate::latency::StepRecorder;
 use crate::matching::identify::identify;
-use crate::policy::lease::{LeaseTable, Verify};
+use crate::policy::lease::{LeaseTable, Permit, Verify};
 use crate::progress::Progress;
 use crate::purpose::Purpose;
 use crate::track::Identified;
@@ -31,6 +32,7 @@ crate::counters! {
         hits: "Searches that found somebody, one per purpose.",
         verified: "Faces that were compared with the one person whom somebody claimed to be.",
         unmatched: "Tracks that no gallery knew: their embedding was wiped in the same call.",
+        refused: "Searches for a purpose that the track was not embedded for: always a fault in this program.",
         withheld: "Tracks that were not searched, or whose result was dropped, because no permit to match was live or the lease had changed since they were embedded.",
     }
 }
@@ -51,6 +53,8 @@ pub struct DecideWorker<T = ReviewTask> {
     /// Where the answers to claims go to be recorded, then told; false: there is no room, and nobody is told.
     pub record: Box<dyn FnMut(Verified) -> bool + Send>,
     pub answers: Arc<Answers>,
+    /// Keeps, with its purposes, a query that could be searched for another purpose than it was made for, and was not.
+    pub refuse: Box<dyn FnMut(StreamIndex, &[Purpose], &Purpose) + Send>,
     /// Tells the tracker that nothing more of a track need be embedded.
     pub identified: Sender<Identified>,
     pub leases: LeaseTable,
@@ -95,7 +99,8 @@ impl<T: From<ReviewTask>> DecideWorker<T> {
     fn verify(&mut self, query: &Query) -> bool {
         let begun_at = self.clock.monotonic();
         let permit = self.leases.permit_for::<Verify>(query.stream, &Purpose::access_verification(), begun_at).ok();
-        let Some(permit) = permit.filter(|p| p.epoch() == query.lease_epoch) else { return false };
+        let of_this = |p: &Permit<Verify>| p.epoch() == query.lease_epoch && query.purposes.contains(p.purpose());
+        let Some(permit) = permit.filter(of_this) else { return false };
         let Some(claim) = permit.claim().filter(|c| query.presented && self.answers.wants(c.id)) else { return true };
         let Ok(Some(compared)) = self.set.verify(&permit, &query.embedding) else { return true };
         self.match_counters.verified.increment();
@@ -133,14 +138,23 @@ impl<T: From<ReviewTask>> DecideWorker<T> {
     /// False when nobody listens any more.
     fn judge(&mut self, query: Query) -> bool {
         let of_a_claim = self.verify(&query);
-        let Query { stream, track, lease_epoch, embedding, shots, quality, bounding_box, picture_px, captured_at, frame_sequence, .. } =
-            query;
+        let Query { stream, track, lease_epoch, purposes, embedding, shots, quality, bounding_box, picture_px, .. } = query;
+        let (captured_at, frame_sequence) = (query.captured_at, query.frame_sequence);
         let begun_at = self.clock.monotonic();
         self.match_counters.queries.increment();
         let threshold = self.thresholds.get(stream);
         let mut permits = self.leases.match_permits(stream, begun_at).unwrap_or_default();
         // A lease that ended on the way here and was granted anew is another lease: it says nothing of what was seen before it.
         permits.retain(|permit| permit.epoch() == lease_epoch);
+        permits.retain(|permit| {
+            let made_for_it = purposes.contains(permit.purpose());
+            if !made_for_it {
+                self.match_counters.refused.increment();
+                tracing::error!(stream = stream.0, purpose = %permit.purpose(), "not searched: the query was made for other purposes");
+                (self.refuse)(stream, &purposes, permit.purpose());
+            }
+            made_for_it
+        });
         let found = identify(embedding, &permits, &self.set, threshold, self.top_k);
         let searched_at = self.clock.now();
         self.match_recorder.record_ns(searched_at.monotonic.since_ns(begun_at));

@@ -224,6 +224,7 @@ impl<E: EmbedShot> Gather<E> {
             stream,
             track,
             lease_epoch: gathered.epoch,
+            purposes: permit.purposes().cloned().collect(),
             presented: false,
             embedding,
             shots: gathered.embeddings.len(),

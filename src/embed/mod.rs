@@ -7,9 +7,12 @@ pub mod worker;
 pub use embedder::{EmbedError, Embedder};
 pub use gather::{EmbedCounters, EmbedShot, Gather};
 
+use std::sync::Arc;
+
 use crate::clock::CaptureTime;
 use crate::embedding::Embedding;
 use crate::frame::{BoundingBox, StreamIndex};
+use crate::purpose::Purpose;
 use crate::track::TrackId;
 
 /// A track ready to be searched. The embedding is the normalised mean of its best shots.
@@ -18,6 +21,8 @@ pub struct Query {
     pub track: TrackId,
     /// Of the lease terms that every shot was read under: a search under others is refused.
     pub lease_epoch: u64,
+    /// What the lease let it be made for: a search for anything else is refused.
+    pub purposes: Arc<[Purpose]>,
     /// Whether it is of who presents themselves while a claim is open.
     pub presented: bool,
     pub embedding: Embedding,

@@ -1,4 +1,5 @@
-//! What the law wants known besides events: what was refused, and what was erased when its time was over (C18, C22).
+//! What the law wants known besides events: what was refused, who was looked for with a picture, and what was erased when its time was over
+//! (C18, C22).
 //!
 //! ```text
 //! STATE/record.jsonl   {"at":"…","what":"refused","rule":"verification-only", … ,"previous":"…","crc":"…"}
@@ -35,6 +36,7 @@ use super::journal::line::{self, MAX_LINE_BYTES};
 use crate::clock::{Stamp, Utc, format_utc};
 use crate::hex;
 use crate::policy::when::When;
+use crate::purpose::Purpose;
 use crate::shutdown::Shutdown;
 use crate::state::{StateDirectory, replace_file};
 
@@ -63,7 +65,7 @@ pub struct Entry {
     /// RFC 3339, UTC.
     #[serde(default)]
     pub at: String,
-    /// `refused` or `erased`; `retired` in the first line of a file whose older lines went.
+    /// `refused`, `searched` or `erased`; `retired` in the first line of a file whose older lines went.
     pub what: String,
     /// Which rule said no; of what is erased, the reason.
     pub rule: String,
@@ -84,6 +86,11 @@ pub struct Entry {
 impl Entry {
     pub fn refused(rule: &str, fact: impl Into<String>) -> Self {
         Self { what: "refused".to_owned(), rule: rule.to_owned(), fact: fact.into(), ..Self::default() }
+    }
+    /// A gallery was searched with somebody's picture, which is not named here, nor is who was found.
+    pub fn searched(purpose: &Purpose, fact: impl Into<String>) -> Self {
+        let (what, rule) = ("searched".to_owned(), "purpose-named".to_owned());
+        Self { what, rule, fact: fact.into(), purpose: purpose.to_string(), ..Self::default() }
     }
     /// Of `count` people who were enrolled.
     pub fn subjects_over(count: usize) -> Self {
@@ -153,17 +160,28 @@ impl Record {
 
     /// As [`append`](Self::append), for whoever refuses in any case: what cannot be written now waits, and that is said aloud.
     pub fn note(&self, entry: Entry, now: Stamp<Utc>) {
-        let mut waiting = self.shared.waiting.lock();
-        // Whoever waited in vain a moment ago does not wait again.
-        let patience = if waiting.lines.is_empty() { PATIENCE } else { Duration::ZERO };
-        if waiting.lines.len() == MAX_WAITING {
-            let lost = waiting.lines.pop_front();
-            self.shared.counters.lost.increment();
-            tracing::error!(path = %self.path.display(), ?lost, "never recorded: too much waits");
-        }
-        waiting.lines.push_back(dated(entry.clone(), now));
-        if let Err(error) = self.write_all(&mut waiting, patience) {
-            tracing::error!(path = %self.path.display(), %error, rule = entry.rule, fact = entry.fact, "not recorded yet");
+        self.note_all(vec![entry], now);
+    }
+
+    /// As [`note`](Self::note), for many that were refused together: durable at once, not one by one.
+    pub fn note_all(&self, entries: Vec<Entry>, now: Stamp<Utc>) {
+        let mut entries = entries.into_iter().peekable();
+        while let Some(first) = entries.peek() {
+            let (rule, fact) = (first.rule.clone(), first.fact.clone());
+            let mut waiting = self.shared.waiting.lock();
+            // Whoever waited in vain a moment ago does not wait again.
+            let patience = if waiting.lines.is_empty() { PATIENCE } else { Duration::ZERO };
+            for entry in entries.by_ref().take(MAX_WAITING / 2) {
+                if waiting.lines.len() == MAX_WAITING {
+                    let lost = waiting.lines.pop_front();
+                    self.shared.counters.lost.increment();
+                    tracing::error!(path = %self.path.display(), ?lost, "never recorded: too much waits");
+                }
+                waiting.lines.push_back(dated(entry, now));
+            }
+            if let Err(error) = self.write_all(&mut waiting, patience) {
+                tracing::error!(path = %self.path.display(), %error, rule, fact, "not recorded yet");
+            }
         }
     }
 

@@ -5,6 +5,9 @@
 //! Each attempt asks the permits anew, so what was lawful when it was decided and no longer is when the disk recovers is withheld: the
 //! first promise outranks the second.
 //!
+//! What came of a use that was refused is erased file by file, with events written in between; and nothing that would have to be erased is
+//! written any more, whatever its lease still says: the list of refused uses is asked before each group.
+//!
 //! It ends when the sender hangs up, after one last attempt to write what it holds.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -14,12 +17,10 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
-use serde::Deserialize;
 
 use super::backoff::{Backoff, Pauses};
 use super::event::Event;
 use super::journal::Journal;
-use super::journal::erasure::Erased;
 use super::journal::retention::{Retention, Retired};
 use super::record::{Entry, Record};
 use super::{Context, EmitError, Permitted, Telling, emit_group};
@@ -29,7 +30,6 @@ use crate::decide::answers::{Answer, Answers};
 use crate::latency::StepRecorder;
 use crate::policy::lease::{Emit, LeaseTable, Permit, TellMask, TellVerified, Verify, Withheld};
 use crate::policy::refused::RefusedUse;
-use crate::policy::when::When;
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 
@@ -41,6 +41,10 @@ pub const RECENT_EVENTS: usize = 256;
 pub const RETENTION_CHECK: Duration = Duration::from_secs(60);
 /// Pauses between attempts while the journal fails.
 pub const JOURNAL_PAUSES: Pauses = Pauses { first: Duration::from_millis(50), longest: Duration::from_secs(5) };
+
+mod erasing;
+
+use erasing::Erasing;
 
 crate::counters! {
     pub struct EmitCounters for "emit" {
@@ -123,15 +127,7 @@ pub struct EmitWorker<T> {
 
 /// Runs until the sender hangs up.
 pub fn run<T: Into<Telling>>(worker: EmitWorker<T>) {
-    let mut runner = Runner {
-        worker,
-        pending: VecDeque::new(),
-        backoff: Backoff::new(JOURNAL_PAUSES),
-        retired_at: None,
-        noted: BTreeSet::new(),
-        erased_for: Arc::default(),
-        erase_failed_at: None,
-    };
+    let mut runner = Runner::new(worker);
     while runner.gather() {
         if runner.commit_all() {
             continue;
@@ -188,21 +184,42 @@ struct Runner<T> {
     /// What was noted as about to be removed, so that what cannot be removed is noted once.
     noted: BTreeSet<String>,
     /// The refused uses of which nothing is left in the journal.
-    erased_for: Arc<Vec<RefusedUse>>,
+    erased_for: Option<Arc<Vec<RefusedUse>>>,
+    /// What is being erased.
+    erasing: Option<Erasing>,
     /// When something of one could last not be erased.
     erase_failed_at: Option<Stamp<Monotonic>>,
 }
 
 impl<T: Into<Telling>> Runner<T> {
+    fn new(worker: EmitWorker<T>) -> Self {
+        Self {
+            worker,
+            pending: VecDeque::new(),
+            backoff: Backoff::new(JOURNAL_PAUSES),
+            retired_at: None,
+            noted: BTreeSet::new(),
+            erased_for: None,
+            erasing: None,
+            erase_failed_at: None,
+        }
+    }
+
     /// Waits for a task and takes what else is queued; false when the sender has hung up and nothing is left.
     fn gather(&mut self) -> bool {
         self.retire();
         if self.pending.is_empty() {
             self.worker.progress.rest();
-            match self.worker.tasks.recv_timeout(RETENTION_CHECK) {
+            let patience = if self.erasing.is_some() { Duration::ZERO } else { RETENTION_CHECK };
+            match self.worker.tasks.recv_timeout(patience) {
                 Ok(task) => self.pending.push_back(task.into()),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Disconnected) => {
+                    if self.erasing.is_some() {
+                        tracing::warn!("stopped while events of a refused use were being erased: the next start goes on with it");
+                    }
+                    return false;
+                }
             }
             self.worker.progress.start();
         }
@@ -248,39 +265,6 @@ impl<T: Into<Telling>> Runner<T> {
         }
     }
 
-    /// Erases what came of a use that was refused: once for each list of them, and again after a minute where something could not be.
-    fn erase_refused(&mut self) {
-        let EmitWorker { journal, retention, record, clock, counters, recent, .. } = &mut self.worker;
-        let (refused, now) = ((retention.refused)(), clock.now());
-        let waits = self.erase_failed_at.is_some_and(|at| now.monotonic < at.plus(RETENTION_CHECK));
-        if refused == self.erased_for || waits {
-            return;
-        }
-        recent.forget(|event| serde_json::to_vec(event).is_ok_and(|json| came_of(&json, &refused)));
-        let noted = &mut self.noted;
-        let mut note = |file: &str, events: u64| {
-            let entry = Entry::erased("authorisation-refused", format!("{events} events in {file}, which came of a use that was refused"));
-            noted_once(noted, record.as_ref(), entry, now.utc)
-        };
-        let done =
-            journal.erase(&|json| came_of(json, &refused), &mut note).unwrap_or_else(|error| vec![Erased { file: 0, events: Err(error) }]);
-        self.erase_failed_at = done.iter().any(|d| d.events.is_err()).then_some(now.monotonic);
-        for Erased { file, events } in done {
-            match events {
-                Ok(events) => {
-                    counters.events_erased.add(events);
-                    tracing::warn!(file = journal.name(file), events, "events were erased that came of a use that was refused");
-                }
-                Err(error) => {
-                    tracing::error!(file = journal.name(file), %error, "events of a refused use could not be erased; it is tried again");
-                }
-            }
-        }
-        if self.erase_failed_at.is_none() {
-            self.erased_for = refused;
-        }
-    }
-
     /// Tries until nothing is pending (true), or until shutdown while the journal fails (false).
     fn commit_all(&mut self) -> bool {
         while !self.pending.is_empty() {
@@ -314,6 +298,7 @@ impl<T: Into<Telling>> Runner<T> {
 
     /// One group. `Err`: nothing was acknowledged, everything is still pending.
     fn attempt(&mut self) -> Result<(), EmitError> {
+        self.withhold_refused();
         let permits = self.permits();
         // After a failure one event at a time goes first: where space for few is left, few get through.
         let count = if self.backoff.failures() > 0 { permits.len().min(1) } else { permits.len() };
@@ -397,18 +382,6 @@ fn noted_once(noted: &mut BTreeSet<String>, record: Option<&Record>, entry: Entr
     record.append(entry.clone(), now)?;
     noted.insert(entry.fact);
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct Made {
-    purpose: String,
-    decided_at: When,
-}
-
-/// Whether an event came of one of these uses.
-fn came_of(json: &[u8], refused: &[RefusedUse]) -> bool {
-    let Ok(Made { purpose, decided_at }) = serde_json::from_slice(json) else { return false };
-    purpose.parse().is_ok_and(|purpose| refused.iter().any(|r| r.covers(&purpose, decided_at.at())))
 }
 
 /// Whether the claim that it was compared for is still a part of its stream's lease.

@@ -1,6 +1,7 @@
 //! What the policy thread last decided, for those who show it: status, console, metrics, the demonstration's timeline.
 //!
-//! Nothing here opens anything; leases do. The policy thread writes, anyone reads.
+//! Nothing here opens anything; leases do. The policy thread writes, anyone reads what it wrote last and waits for nobody: a policy thread
+//! that hangs, with whatever lock in its hand, hangs no status page, no metrics and no list of changes with it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -80,14 +81,6 @@ fn optional_utc<S: Serializer>(stamp: &Option<Stamp<Utc>>, serializer: S) -> Res
     }
 }
 
-struct Contents {
-    streams: Vec<StreamPolicy>,
-    timeline: VecDeque<Change>,
-    register_hash: Option<[u8; 32]>,
-    approvals: Approvals,
-    devices: Arc<[Device]>,
-}
-
 /// Who signs for the register that decisions rest on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Approvals {
@@ -98,7 +91,13 @@ pub struct Approvals {
 }
 
 pub(in crate::policy) struct Board {
-    contents: Mutex<Contents>,
+    /// Held by whoever writes, never by whoever reads.
+    writing: Mutex<()>,
+    streams: Vec<ArcSwap<StreamPolicy>>,
+    timeline: ArcSwap<VecDeque<Arc<Change>>>,
+    register_hash: ArcSwap<Option<[u8; 32]>>,
+    approvals: ArcSwap<Approvals>,
+    devices: ArcSwap<Arc<[Device]>>,
     refused: ArcSwap<Vec<RefusedUse>>,
     heartbeat: AtomicU64,
     last_beat_ns: AtomicI64,
@@ -118,15 +117,13 @@ impl Board {
             epoch: 0,
             revoked_at: None,
         };
-        let contents = Contents {
-            streams: streams.iter().map(stream).collect(),
-            timeline: VecDeque::new(),
-            register_hash: None,
-            approvals: Approvals::default(),
-            devices: Arc::default(),
-        };
         Self {
-            contents: Mutex::new(contents),
+            writing: Mutex::new(()),
+            streams: streams.iter().map(|name| ArcSwap::from_pointee(stream(name))).collect(),
+            timeline: ArcSwap::default(),
+            register_hash: ArcSwap::default(),
+            approvals: ArcSwap::default(),
+            devices: ArcSwap::default(),
             refused: ArcSwap::default(),
             heartbeat: AtomicU64::new(0),
             last_beat_ns: AtomicI64::new(0),
@@ -144,53 +141,72 @@ impl Board {
         revoked_at: Option<Stamp<Monotonic>>,
         now: Now,
     ) -> bool {
-        let mut contents = self.contents.lock();
-        let Some(stream) = contents.streams.get_mut(index) else { return false };
-        let (from, to) = (stream.state, decision.state);
-        let first = stream.reason.rule == Rule::NotYetDecided;
-        stream.state = to;
-        stream.purposes = decision.grants.iter().map(|g| g.purpose.clone()).collect();
-        stream.next_expiry = decision.next_change;
-        stream.epoch = epoch;
-        stream.zones = zones.unwrap_or_else(|| std::mem::take(&mut stream.zones));
-        stream.revoked_at = revoked_at.or(stream.revoked_at);
-        if stream.reason != decision.reason {
-            stream.reason = decision.reason.clone();
+        let _turn = self.writing.lock();
+        let Some(place) = self.streams.get(index) else { return false };
+        let before = place.load();
+        let (from, to) = (before.state, decision.state);
+        let first = before.reason.rule == Rule::NotYetDecided;
+        let same = from == to
+            && before.epoch == epoch
+            && before.next_expiry == decision.next_change
+            && before.reason == decision.reason
+            && before.purposes.iter().eq(decision.grants.iter().map(|g| &g.purpose))
+            && zones.as_ref().is_none_or(|zones| *zones == before.zones)
+            && revoked_at.is_none_or(|at| before.revoked_at == Some(at));
+        // As at nearly every evaluation.
+        if !same {
+            place.store(Arc::new(StreamPolicy {
+                name: Arc::clone(&before.name),
+                state: to,
+                reason: decision.reason.clone(),
+                purposes: decision.grants.iter().map(|g| g.purpose.clone()).collect(),
+                zones: zones.unwrap_or_else(|| before.zones.clone()),
+                next_expiry: decision.next_change,
+                epoch,
+                revoked_at: revoked_at.or(before.revoked_at),
+            }));
         }
         if from == to {
             return first;
         }
         let at_monotonic = revoked_at.unwrap_or(now.monotonic);
-        let change = Change { at: now.utc, at_monotonic, stream: Arc::clone(&stream.name), from, to, reason: decision.reason.clone() };
-        if contents.timeline.len() == TIMELINE_ENTRIES {
-            contents.timeline.pop_front();
+        let change = Change { at: now.utc, at_monotonic, stream: Arc::clone(&before.name), from, to, reason: decision.reason.clone() };
+        let mut timeline = VecDeque::clone(&self.timeline.load());
+        if timeline.len() == TIMELINE_ENTRIES {
+            timeline.pop_front();
         }
-        contents.timeline.push_back(change);
+        timeline.push_back(Arc::new(change));
+        self.timeline.store(Arc::new(timeline));
         true
     }
 
     pub fn streams(&self) -> Vec<StreamPolicy> {
-        self.contents.lock().streams.clone()
+        self.streams.iter().map(|stream| StreamPolicy::clone(&stream.load())).collect()
     }
     pub fn timeline(&self) -> Vec<Change> {
-        self.contents.lock().timeline.iter().cloned().collect()
+        self.timeline.load().iter().map(|change| Change::clone(change)).collect()
     }
     /// The register that decisions rest on from now on; `None`: it cannot be read.
     pub fn set_register_hash(&self, hash: Option<[u8; 32]>) {
-        self.contents.lock().register_hash = hash;
+        let _turn = self.writing.lock();
+        self.register_hash.store(Arc::new(hash));
     }
     pub fn set_approvals(&self, approvals: Approvals) {
-        self.contents.lock().approvals = approvals;
+        let _turn = self.writing.lock();
+        self.approvals.store(Arc::new(approvals));
     }
     pub fn approvals(&self) -> Approvals {
-        self.contents.lock().approvals
+        **self.approvals.load()
     }
     /// As the register has them; none while it cannot be read.
     pub fn set_devices(&self, devices: &[Device]) {
-        self.contents.lock().devices = devices.into();
+        let _turn = self.writing.lock();
+        if self.devices.load()[..] != *devices {
+            self.devices.store(Arc::new(devices.into()));
+        }
     }
     pub fn devices(&self) -> Arc<[Device]> {
-        Arc::clone(&self.contents.lock().devices)
+        Arc::clone(&self.devices.load())
     }
     /// As the register has them; a register that cannot be read takes nothing back.
     pub fn set_refused(&self, refused: Vec<RefusedUse>) {
@@ -203,11 +219,11 @@ impl Board {
         self.refused.load_full()
     }
     pub fn register_hash(&self) -> Option<[u8; 32]> {
-        self.contents.lock().register_hash
+        **self.register_hash.load()
     }
-    /// Nobody else gets at the board until `meanwhile` returns.
+    /// Nobody else writes on the board until `meanwhile` returns.
     pub fn hold(&self, meanwhile: impl FnOnce()) {
-        let _held = self.contents.lock();
+        let _held = self.writing.lock();
         meanwhile();
     }
     pub fn beat(&self, now: Stamp<Monotonic>) {

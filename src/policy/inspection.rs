@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::clock::{Stamp, Utc};
 
-use super::facts::Register;
+use super::facts::{Register, Sign};
 use super::rules::CLOCK_SLACK_NS;
 use super::store::{Outcome, StoreError};
 use super::when::When;
@@ -63,6 +63,28 @@ impl Inspection {
     }
 }
 
+/// Why a photograph is not the one that an inspection was recorded with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtherPhotograph {
+    #[error("no photograph was recorded for sign `{0}`")]
+    NoneRecorded(String),
+    #[error(
+        "it is not the photograph of sign `{id}` that was recorded, or it was altered since: its SHA-256 is {found}, recorded was {recorded}. Withdraw the          sign, or inspect it again (`placard sign inspect {id} --photo FILE`)"
+    )]
+    Altered { id: String, recorded: String, found: String },
+}
+
+/// Whether the photograph with this digest is the one that the sign's inspection was recorded with. Placard does not keep photographs: whoever keeps them
+/// asks.
+pub fn is_the_photograph(sign: &Sign, found: &str) -> Result<(), OtherPhotograph> {
+    let id = sign.id.clone();
+    match sign.photo_sha256.as_deref().filter(|recorded| recorded.bytes().any(|b| b != b'0')) {
+        None => Err(OtherPhotograph::NoneRecorded(id)),
+        Some(recorded) if recorded == found => Ok(()),
+        Some(recorded) => Err(OtherPhotograph::Altered { id, recorded: recorded.to_owned(), found: found.to_owned() }),
+    }
+}
+
 /// Records the inspection, durably, or keeps it until two people who inspect have signed. Used by the running service and, when none runs,
 /// by `placard sign`.
 pub fn record_inspection(register: &Path, id: &str, inspection: &Inspection) -> Result<Result<Outcome, NotInspected>, StoreError> {
@@ -111,6 +133,20 @@ mod tests {
         let photo = Inspection::new("w.chen", None, Some("0".repeat(64)), now);
         assert!(matches!(photo, Err(NotInspected::Photograph(_))), "a placeholder shows nothing");
         assert_eq!(Inspection::new(" w.chen ", None, None, now).expect("valid").by(), "w.chen");
+    }
+
+    #[test]
+    fn an_altered_photograph_is_not_the_one_that_was_recorded() {
+        let mut sign = good().signs[0].clone();
+        let digest = "0f".repeat(32);
+        sign.photo_sha256 = Some(digest.clone());
+        assert_eq!(is_the_photograph(&sign, &digest), Ok(()));
+        let altered = is_the_photograph(&sign, &"0e".repeat(32)).expect_err("altered");
+        assert!(matches!(altered, OtherPhotograph::Altered { .. }) && altered.to_string().contains(&digest), "{altered}");
+        for nothing in [None, Some("0".repeat(64))] {
+            sign.photo_sha256 = nothing;
+            assert!(matches!(is_the_photograph(&sign, &"0".repeat(64)), Err(OtherPhotograph::NoneRecorded(_))), "zeros are no photograph");
+        }
     }
 
     #[test]

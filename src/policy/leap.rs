@@ -1,7 +1,9 @@
 //! Whether the wall clock has leapt ahead. Erasing what has expired cannot be taken back, so a clock that was set wrong must not erase a gallery.
 //!
 //! Within one boot the wall clock may gain [`TOLERANCE`] on the monotonic one, counted from the first look, so that many small leaps do not add up. Across boots
-//! nobody knows how long a machine was off: up to [`OFF`] is believed. Beyond that nothing is erased, and nobody is enrolled with an end that a wrong
+//! nobody knows how long a machine was off: up to [`OFF`] is believed, once for each boot: at the first look, or in the leap by which the clock is
+//! set right after it, as of a machine without a battery or one that went on from a saved time. Such a leap comes within [`SETTLING`] of the boot,
+//! or else from a time that is known to be over; from then on the boot's first look is that one. Beyond that nothing is erased, and nobody is enrolled with an end that a wrong
 //! clock chose, until the clock is right or somebody says that it is, by removing the file `clock.json` of the state directory. What such a clock
 //! takes for expired is not searched meanwhile: closed both ways. Nor does the register take anything meanwhile that two people sign for: it would be
 //! dated ahead for good. (A clock that was set back erases nothing, and is the policy thread's business: `wall_clock.rs`.)
@@ -23,15 +25,18 @@ pub const TOLERANCE: Duration = DAY;
 /// How long a machine is believed to have been off.
 pub const OFF: Duration = Duration::from_secs(14 * 24 * 3_600);
 
+/// How long after a boot a clock may still be set right that was not behind what is known.
+pub const SETTLING: Duration = Duration::from_secs(3_600);
+
 /// What is kept between looks: Unix time and time since the boot, ns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Believed {
     boot: String,
-    /// The first look after this boot.
+    /// The first look after this boot, or after the clock was set right.
     first_utc_ns: i64,
     first_monotonic_ns: i64,
-    /// The last look before this boot, if there was one.
+    /// The last look before this boot, if there was one, as long as the clock may be set right by what is believed of that.
     before_ns: Option<i64>,
     /// The last look.
     last_ns: i64,
@@ -102,14 +107,23 @@ fn judge(state: &StateDirectory, now: Now, boot: &str) -> Result<Option<Believed
     };
     let since_first = since(now.monotonic, believed.first_monotonic_ns);
     // A clock that starts wrong (no battery) and is set right once the network is there has run ahead of its own first look, not of the last boot's.
-    let off = believed.before_ns.map(|before| Stamp::<Utc>::from_ns(before).plus(OFF).plus(since(now.monotonic, 0)));
+    let settled = since(now.monotonic, 0) > SETTLING;
+    let may_be_set_right = |before: &i64| !same_boot || !settled || believed.first_utc_ns < *before;
+    let before = believed.before_ns.filter(may_be_set_right);
+    let off = before.map(|before| Stamp::<Utc>::from_ns(before).plus(OFF).plus(since(now.monotonic, 0)));
     let steady = same_boot.then(|| Stamp::<Utc>::from_ns(believed.first_utc_ns).plus(TOLERANCE).plus(since_first));
     let latest = off.into_iter().chain(steady).max().unwrap_or(now.utc);
     if now.utc > latest {
         let days = now.utc.since_ns(latest) / i64::try_from(DAY.as_nanos()).unwrap_or(i64::MAX);
         return Err(Disbelief::Leapt { says: now.utc, days, path });
     }
-    Ok(Some(Believed { last_ns: believed.last_ns.max(utc_ns), ..believed }))
+    let set_right = steady.is_some_and(|steady| now.utc > steady);
+    if set_right {
+        // Once: from here on it is as steady as any.
+        return Ok(Some(Believed { last_ns: believed.last_ns.max(utc_ns), ..first_look(boot, now, None) }));
+    }
+    let before_ns = before.filter(|before| !settled || utc_ns < *before);
+    Ok(Some(Believed { last_ns: believed.last_ns.max(utc_ns), before_ns, ..believed }))
 }
 
 fn first_look(boot: &str, now: Now, before_ns: Option<i64>) -> Believed {
@@ -196,6 +210,50 @@ mod tests {
         assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
         clock.set_utc(NOW.plus(days(200)));
         assert!(believe_in(&site.state, clock.now(), "b").is_err());
+        clock.set_utc(NOW.plus(days(4)));
+        assert!(believe_in(&site.state, clock.now(), "b").is_err(), "it was set right once");
+        clock.set_utc(NOW.plus(days(3)));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+    }
+
+    #[test]
+    fn within_a_boot_nothing_leaps_by_as_much_as_a_machine_may_have_been_off() {
+        for (days_off, hours) in [(0, 2), (1, 2), (13, 30)] {
+            let site = bench();
+            let clock = SimulatedClock::starting_at(NOW);
+            assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+            clock.set_utc(NOW.plus(days(days_off)));
+            assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+            clock.advance(Duration::from_secs(hours * 3_600));
+            assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+            let right = clock.utc();
+            clock.set_utc(right.plus(days(2)));
+            assert!(believe_in(&site.state, clock.now(), "b").is_err(), "off for {days_off} days, then {hours} h");
+            clock.set_utc(right.plus(Duration::from_secs(23 * 3_600)));
+            assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+        }
+        // Behind what is known, and right by itself after an hour: nothing is left to be set right.
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+        clock.set_utc(Stamp::from_ns(NOW.ns() - 1_000_000_000));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+        clock.advance(Duration::from_secs(2 * 3_600));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+        clock.set_utc(clock.utc().plus(days(2)));
+        assert!(believe_in(&site.state, clock.now(), "b").is_err());
+    }
+
+    #[test]
+    fn a_machine_that_goes_on_from_a_saved_time_is_set_right_once_and_soon() {
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()));
+        clock.set_utc(NOW.plus(days(5)));
+        assert_eq!(believe_in(&site.state, clock.now(), "b"), Ok(()), "the network is there");
+        clock.set_utc(NOW.plus(days(7)));
+        assert!(believe_in(&site.state, clock.now(), "b").is_err(), "well within two weeks, and the second leap");
     }
 
     #[test]

@@ -278,6 +278,11 @@ impl<S: Stage> Permit<S> {
     pub fn lease_includes<T: Stage>(&self) -> bool {
         self.terms.1.includes::<T>()
     }
+    /// What the lease grants that this stage serves.
+    pub fn purposes(&self) -> impl Iterator<Item = &Purpose> {
+        let LeaseTerms { grants, .. } = &self.terms.1;
+        grants.iter().map(|grant| &grant.purpose).filter(|purpose| self.terms.1.serves::<S>(purpose))
+    }
     /// [`is_live`](Self::is_live) at this moment, by the clock of the policy thread that granted it: what opens pixels and galleries asks
     /// this, so that no caller can hold up a clock of its own.
     pub fn stands(&self) -> bool {

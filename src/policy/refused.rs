@@ -6,15 +6,22 @@
 //!
 //! An authorisation names a purpose, case and all, and instants; neither an entry nor an event says under which of several it was made. So
 //! what was made since the refused one began rests on it, unless another for the same purpose, which nobody refused, was in force at that instant.
-//! Zones are not asked: under a refusal nothing of that case is kept for having been seen next door. What was made before it began, under another,
+//! A refused use has an end: the last instant at which anything could rest on it, which is when the authorisation would have ended, or was refused if
+//! that is later, and a minute for what was under way. What is made for that purpose afterwards, under a regime that asks for no authorisation, is
+//! another use. Zones are not asked: under a refusal nothing of that case is kept for having been seen next door. What was made before it began, under another,
 //! stays, and ends as it would have.
 //!
 //! Pure. The refusal is a stop, which anybody records and two approvers alone take back; like a consent's withdrawal it erases, and that cannot be
 //! taken back.
 
+use std::time::Duration;
+
 use super::facts::{Authorisation, Register};
 use crate::clock::{Stamp, Utc};
 use crate::purpose::Purpose;
+
+/// What was under way when it ended is done by then, and clocks differ by less.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// One use that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +30,8 @@ pub struct RefusedUse {
     pub authorisation: String,
     pub purpose: Purpose,
     pub from: Stamp<Utc>,
+    /// Nothing made from then on rests on it.
+    pub until: Stamp<Utc>,
     /// First and last instants of the others for the same purpose: what was made then rests on them.
     others: Vec<(Stamp<Utc>, Stamp<Utc>)>,
 }
@@ -30,16 +39,24 @@ pub struct RefusedUse {
 impl RefusedUse {
     /// Whether what was made for `purpose` at `at` came of it.
     pub fn covers(&self, purpose: &Purpose, at: Stamp<Utc>) -> bool {
-        *purpose == self.purpose && at >= self.from && !self.others.iter().any(|(from, until)| *from <= at && at < *until)
+        *purpose == self.purpose
+            && self.from <= at
+            && at < self.until
+            && !self.others.iter().any(|(from, until)| *from <= at && at < *until)
     }
 }
 
 /// All that `register` knows.
 pub fn refused_uses(register: &Register) -> Vec<RefusedUse> {
+    let end_of = |refused: &Authorisation| {
+        let until = refused.until.at();
+        refused.refused.as_ref().map_or(until, |refusal| until.max(refusal.at.at())).plus(UNDER_WAY)
+    };
     let use_of = |refused: &Authorisation| RefusedUse {
         authorisation: refused.id.clone(),
         purpose: refused.purpose.clone(),
         from: refused.from.at(),
+        until: end_of(refused),
         others: register
             .authorisations
             .iter()
@@ -107,6 +124,11 @@ mod tests {
         assert_eq!(came_of(&register, &case, "2026-11-20"), None, "under the one that was given since");
         assert_eq!(came_of(&register, &case, "2026-11-14").as_deref(), Some("u-1"));
         assert_eq!(came_of(&register, &case, "2026-12-10").as_deref(), Some("u-1"), "when the other one has ended nothing else carries it");
+        assert_eq!(came_of(&register, &case, "2026-12-10T00:01:00Z"), None, "nothing rests on it after it would have ended");
+        register.authorisations[0].refused.as_mut().expect("refused").at = "2026-12-20".parse().expect("date");
+        assert_eq!(came_of(&register, &case, "2026-12-19").as_deref(), Some("u-1"), "nor after it was refused, if that is later");
+        assert_eq!(came_of(&register, &case, "2026-12-20T00:01:00Z"), None);
+        assert_eq!(came_of(&register, &case, "2036-01-01"), None);
         register.authorisations[1] = Authorisation { refused: register.authorisations[0].refused.clone(), ..later };
         assert!(came_of(&register, &case, "2026-11-20").is_some());
     }

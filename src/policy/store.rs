@@ -36,14 +36,14 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use chain::{Chain, Disbelief, MAX_PENDING_DAYS};
-pub use change::{Approval, Change, Edit, Event, Founding, Pending, Proposal, Rejection, Table};
+pub use chain::{Chain, Disbelief, MAX_PENDING_DAYS, Tried};
+pub use change::{Approval, Change, Edit, Event, Founding, Judgement, Pending, Proposal, Rejection, Table};
 pub use digest::{Digest, NotADigest};
 pub use direction::{Direction, Fact, Needs};
 pub use fold::{Applied, DoesNotApply, difference};
 pub use keys::{KeyError, PersonKey, verifies};
-pub use lighting::Hold;
 pub(in crate::policy) use lighting::hold_back;
+pub use lighting::{Hold, JUDGEMENT};
 pub use reader::{Present, Reader};
 pub use site::{NoIdentity, SiteIdentity};
 pub use stand_in::people as stand_ins;
@@ -56,6 +56,7 @@ use crate::clock::{Stamp, Utc};
 use crate::state::StateDirectory;
 use serde::{Deserialize, Serialize};
 
+use chain::Weighed;
 use ledger::{Entry, Ledger};
 
 /// How long a writer waits for readers, and a command for a writer.
@@ -128,13 +129,16 @@ impl StoreError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Durably. `stand_ins`: those signed who are nobody. `held`: streams that it paused beside what it stops.
+    /// Durably. `stand_ins`: those signed who are nobody. `held`: streams that it paused beside what it stops. `tried`: signatures under a stop
+    /// that did not count.
     InForce {
         seq: u64,
         proposal: Digest,
         stand_ins: bool,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         held: Vec<Hold>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tried: Vec<Tried>,
     },
     /// Durably kept until as many have signed as `needs` asks for.
     Pending { proposal: Digest, needs: Needs, signed: Vec<String> },
@@ -238,7 +242,7 @@ impl Store {
     }
 
     /// Takes a proposal and the signatures that it has: in force if they suffice, kept for others to sign if not. A signature that does not
-    /// count is refused, and nothing is kept.
+    /// count is refused, and nothing is kept; but a stop is in force with it as it is without.
     pub fn submit(&mut self, proposal: Proposal, mut approvals: Vec<Approval>, at: Stamp<Utc>) -> Result<Outcome, StoreError> {
         let Applied { needs, held, .. } = self.chain.would_be(&proposal).map_err(StoreError::refused)?;
         self.clock_allows(needs, at)?;
@@ -247,7 +251,9 @@ impl Store {
         let signed =
             stand_ins.then(|| stand_in::approvals(&self.path, &self.site.id(), &proposal, &When::to_the_millisecond(at))).flatten();
         // A stop does without, rather than wait for a signature that does not count.
-        let counts = |signed: &Vec<Approval>| needs > Needs::Nobody || self.chain.judge(&proposal, signed, at).is_ok();
+        let counts = |signed: &Vec<Approval>| {
+            needs > Needs::Nobody || self.chain.judge(&proposal, signed, at).is_ok_and(|weighed| weighed.tried.is_empty())
+        };
         let signed = signed.filter(counts);
         let stand_ins = signed.is_some();
         approvals.extend(signed.into_iter().flatten());
@@ -293,10 +299,14 @@ impl Store {
     fn take(&mut self, pending: Pending, needs: Needs, stand_ins: bool, at: Stamp<Utc>) -> Result<Outcome, StoreError> {
         let digest = pending.proposal.digest();
         match self.chain.judge(&pending.proposal, &pending.approvals, at) {
-            Ok(Applied { held, .. }) => {
-                let event = Event::Changed { proposal: pending.proposal, approvals: pending.approvals };
+            Ok(Weighed { applied, tried }) => {
+                let judged = Some(self.chain.judgement(&self.site, &digest, &applied));
+                let event = Event::Changed { proposal: pending.proposal, approvals: pending.approvals, judged };
                 let seq = self.append(event, at, Some(digest))?;
-                Ok(Outcome::InForce { seq, proposal: digest, stand_ins, held })
+                for Tried { person, why } in &tried {
+                    tracing::warn!(change = seq, person, why, "a signature under a stop did not count: the stop is in force without it");
+                }
+                Ok(Outcome::InForce { seq, proposal: digest, stand_ins, held: applied.held, tried })
             }
             Err(Disbelief::TooFewSignatures { .. }) => self.keep(pending, needs),
             Err(why) => Err(StoreError::refused(why)),

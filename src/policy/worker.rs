@@ -308,12 +308,16 @@ impl PolicyHandle {
         Ok(outcome)
     }
 
-    /// Does what somebody asks of the register; returns when what follows from it holds, or when it waits for signatures, durably.
+    /// Does what somebody asks of the register; returns when what follows from it holds, or when it waits for signatures, durably. Where the policy
+    /// thread does not answer everything is dark, and the change is recorded all the same.
     pub fn change_register(&self, request: Request) -> Result<Outcome, PolicyError> {
         let outcome = Store::open(&self.inner.register)?.handle(request, self.inner.clock.utc())?;
         tracing::warn!(?outcome, "the register was asked to change");
-        if matches!(outcome, Outcome::InForce { .. }) {
-            self.reload()?;
+        if matches!(outcome, Outcome::InForce { .. })
+            && let Err(error) = self.reload()
+        {
+            // It is on the disk, and a thread that does not answer grants nothing any more.
+            tracing::error!(%error, "the change is recorded; the policy thread will see it when it answers");
         }
         Ok(outcome)
     }
@@ -430,8 +434,8 @@ impl PolicyHandle {
     pub fn freeze(&self) -> Result<(), PolicyError> {
         self.ask(|reply| Message::Freeze { reply })
     }
-    /// Test hook: the thread waits for ever with a lock in its hand that others want, as in a dead-lock: [`snapshot`](Self::snapshot),
-    /// [`timeline`](Self::timeline) and the status page hang with it until [`thaw`](Self::thaw). No worker asks for that lock.
+    /// Test hook: the thread waits for ever with the lock of what it writes in its hand, as in a dead-lock, until [`thaw`](Self::thaw). Nobody who
+    /// reads asks for that lock, no worker and no status page.
     #[doc(hidden)]
     pub fn hang(&self) -> Result<(), PolicyError> {
         self.ask(|reply| Message::Hang { reply })

@@ -30,7 +30,7 @@ const S: i64 = 1_000_000_000;
 const D: i64 = 86_400 * S;
 const CENTURY: i64 = 36_525 * D;
 
-fn fresh(register: &mut Register, utc: Stamp<Utc>) {
+pub fn fresh(register: &mut Register, utc: Stamp<Utc>) {
     let on = |offset_ns: i64| Some(When::from_stamp(Stamp::from_ns(utc.ns().saturating_add(offset_ns))));
     for sign in &mut register.signs {
         (sign.posted_on, sign.inspected_at) = (on(-5 * D), on(-D));
@@ -98,7 +98,7 @@ impl History {
     }
 
     /// Time passes: none, less than a lease, one, or much.
-    fn pass(&mut self, r: &mut Random) {
+    pub fn pass(&mut self, r: &mut Random) {
         let lease_ns = i64::try_from(MAX_LEASE.as_nanos()).expect("small");
         let ns = r.of(&[0, 0, S / 100, lease_ns / 2, lease_ns - 1, lease_ns, lease_ns + 1, S, 61 * S, D / 24, D, 6 * D, 31 * D]);
         self.clock.advance(Duration::from_nanos(u64::try_from(ns).expect("positive")));
@@ -258,7 +258,7 @@ impl History {
         }
     }
 
-    fn thread_suffers(&mut self, r: &mut Random) -> &'static str {
+    pub fn thread_suffers(&mut self, r: &mut Random) -> &'static str {
         if self.policy.is_none() {
             self.restart();
             return "policy thread started";
@@ -442,6 +442,16 @@ fn a_lease_that_the_oracle_does_not_permit_is_found_out() {
     history.reload();
     let fault = history.look().expect_err("found out");
     assert!(fault.contains("`north` recognises for missing-person:mp-7"), "{fault}");
+    // Likewise where a smaller area was signed for than is looked at.
+    let mut history = History::new();
+    let mut register = history.known().expect("readable");
+    register.areas[0].polygon = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+    history.learn_as(Some(Arc::new(register)));
+    history.look().expect("within a lease");
+    history.clock.advance(MAX_LEASE + Duration::from_nanos(1));
+    history.reload();
+    let fault = history.look().expect_err("found out");
+    assert!(fault.contains("`north` recognises for missing-person:mp-7 in cells"), "{fault}");
 }
 
 fn number(name: &str) -> Option<u64> {

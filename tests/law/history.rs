@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use placard::clock::{Clock, Monotonic, SimulatedClock, Stamp};
+use placard::frame::MayRead as _;
 use placard::policy::cedar::CedarPlane;
 use placard::policy::facts::{Mode, PurposeFact, Register, ZoneKind};
 use placard::policy::lease::{Detect, Embed, LeaseTable, MAX_LEASE, StreamState};
 use placard::policy::observed::{At, Attested};
-use placard::policy::oracle::Oracle;
+use placard::policy::oracle::{Oracle, cells};
+use placard::policy::profile::Library;
 use placard::policy::store::{Chain, Present, Store, put_as_stand_ins, stand_ins_of};
 use placard::policy::when::When;
 use placard::policy::worker::{PolicyHandle, PolicyThread};
@@ -25,6 +27,19 @@ pub struct Truth {
     register: Option<Arc<Register>>,
     heard: Arc<Heard>,
     seen: Arc<Seen>,
+    word: Word,
+}
+
+/// What the file of the profile [`PROFILE`](crate::regime::PROFILE) is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Word {
+    /// The bundled one, or a signed one without an end.
+    #[default]
+    Holds,
+    /// Until then, UTC in nanoseconds.
+    HoldsUntil(i64),
+    /// Altered, or signed by a stranger: who is under it is in the dark.
+    IsNone,
 }
 
 /// When each way in was last heard, and what each camera last said of its sign: as it was told, whether or not a policy thread kept it.
@@ -42,6 +57,7 @@ pub struct History {
     pub truths: Vec<Truth>,
     heard: Arc<Heard>,
     seen: Arc<Seen>,
+    pub word: Word,
     pub tally: Tally,
 }
 
@@ -74,6 +90,7 @@ impl History {
             truths: Vec::new(),
             heard: Arc::default(),
             seen: Arc::default(),
+            word: Word::default(),
             tally: Tally::default(),
         };
         history.learn();
@@ -82,7 +99,8 @@ impl History {
 
     fn start(path: &Path, clock: &Arc<SimulatedClock>) -> (PolicyHandle, LeaseTable) {
         let streams: Vec<Arc<str>> = NAMES.map(Arc::from).to_vec();
-        PolicyThread::start(path.to_owned(), &streams, Arc::clone(clock) as _, Box::new(CedarPlane::bundled()), None).expect("starts")
+        let plane = CedarPlane::new(Library::with_directory(path.with_file_name("profiles"), vec![crate::regime::trusted()]));
+        PolicyThread::start(path.to_owned(), &streams, Arc::clone(clock) as _, Box::new(plane), None).expect("starts")
     }
 
     /// From now on it is so as the file has it.
@@ -95,7 +113,7 @@ impl History {
         let now = self.clock.now();
         let utc_less_monotonic_ns = now.utc.ns() - now.monotonic.ns();
         let (heard, seen) = (Arc::clone(&self.heard), Arc::clone(&self.seen));
-        self.truths.push(Truth { from_ns: now.monotonic.ns(), utc_less_monotonic_ns, register, heard, seen });
+        self.truths.push(Truth { from_ns: now.monotonic.ns(), utc_less_monotonic_ns, register, heard, seen, word: self.word });
     }
 
     /// A way in sends a heartbeat.
@@ -159,16 +177,26 @@ impl History {
         self.answering().map_or(Ok(()), PolicyHandle::reload).expect("the policy thread answers");
     }
 
-    /// Whether the oracle permits `purpose` to recognise on `stream` at some instant of the last lease's length.
-    fn was_permitted(&self, stream: &str, purpose: &str, now_ns: i64) -> bool {
+    /// Whether the oracle permits `purpose` to recognise on `stream`, in all of these cells of the picture, at some instant of the last lease's
+    /// length.
+    fn was_permitted(&self, stream: &str, purpose: &str, shown: u128, now_ns: i64) -> bool {
         let lease_ns = i64::try_from(MAX_LEASE.as_nanos()).expect("small");
         let ends = self.truths.iter().skip(1).map(|t| t.from_ns).chain([now_ns]);
         self.truths.iter().zip(ends).filter(|(_, end)| *end >= now_ns - lease_ns).any(|(truth, end)| {
             let Some(register) = &truth.register else { return false };
             [truth.from_ns.max(now_ns - lease_ns), end].into_iter().any(|instant| {
                 let utc_ns = instant + truth.utc_less_monotonic_ns;
+                let under_it = register.rules.profiles.iter().any(|name| name == crate::regime::PROFILE);
+                let word_holds = match truth.word {
+                    Word::Holds => true,
+                    Word::HoldsUntil(end) => utc_ns < end,
+                    Word::IsNone => false,
+                };
+                if under_it && !word_holds {
+                    return false;
+                }
                 let verdict = Oracle { register, utc_ns, monotonic_ns: instant, heard: &truth.heard, seen: &truth.seen }.permits(stream);
-                verdict.state == StreamState::Recognise && verdict.purposes.contains(purpose)
+                verdict.state == StreamState::Recognise && verdict.purposes.contains(purpose) && shown & !verdict.cells == 0
             })
         })
     }
@@ -187,6 +215,13 @@ impl History {
             }
             // Ended between the two questions: then nothing is searched.
             let purposes = self.table.match_permits(stream, now).unwrap_or_default();
+            if purposes.is_empty() && embed.stands() && self.table.permit::<Embed>(stream, now).is_ok_and(|p| p.epoch() == embed.epoch()) {
+                return Err(format!("`{name}` embeds, and searches for nothing: what for?"));
+            }
+            let shown = embed.area().polygons().iter().fold(0, |all, polygon| all | cells(polygon));
+            if shown == 0 {
+                return Err(format!("`{name}` embeds, and shows no area"));
+            }
             self.tally.embeddings += 1;
             if let Some(register) = self.known() {
                 let zones: Vec<&str> = register.areas.iter().filter(|a| a.stream == name).map(|a| a.zone.as_str()).collect();
@@ -197,10 +232,10 @@ impl History {
                 self.tally.by_cap += u64::from(register.purposes.iter().any(capped));
             }
             for purpose in purposes.iter().map(|p| p.purpose().to_string()) {
-                if !self.was_permitted(name, &purpose, now.ns()) {
+                if !self.was_permitted(name, &purpose, shown, now.ns()) {
                     let said = self.truths.last().map(|t| format!("{:#?}", t.register));
                     return Err(format!(
-                        "`{name}` recognises for {purpose}, and the oracle did not permit it: {}",
+                        "`{name}` recognises for {purpose} in cells {shown:025x}, and the oracle did not permit it: {}",
                         said.unwrap_or_default()
                     ));
                 }

@@ -74,7 +74,8 @@ pub fn append_blindly(path: &Path, edits: Vec<Edit>, at: &When) {
     let approvals = stand_in_approvals(path, &proposal, at);
     let mut all = changes(path);
     let before = change_digest(all.last().expect("founded"));
-    let change = Change { seq: all.len() as u64, before, recorded_at: at.clone(), event: Event::Changed { proposal, approvals } };
+    let change =
+        Change { seq: all.len() as u64, before, recorded_at: at.clone(), event: Event::Changed { proposal, approvals, judged: None } };
     all.push(serde_json::to_vec(&change).expect("JSON"));
     replace_changes(path, &all);
 }

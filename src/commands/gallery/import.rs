@@ -18,10 +18,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::super::enrol::{self, DUPLICATE, UNLIKE, refused, site_key, tell_service, vault_failed};
+use super::super::enrol::{self, DUPLICATE, UNLIKE, site_key, tell_service, vault_failed};
 use super::super::exits::{present, store_failed};
 use super::super::portrait::{ModelNames, desk_closed, intended, only_model};
-use super::super::record::erased;
+use super::super::record::{erased, keep_refusals, noting, refused};
 use super::super::{Context, Exit, Failed, Outcome};
 use super::look::warn_of_filing;
 use super::people::{self, Person};
@@ -84,6 +84,7 @@ fn source(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{} bytes: 1 to {MAX_SOURCE}, on one line, are kept with each template", text.len()))
 }
 
+/// Whoever is refused is kept (`record.jsonl`), whatever refused them.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     present(&args.from)?;
     if args.from.is_dir() {
@@ -98,6 +99,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             enrol::Args::of_directory(&args.purpose, &args.from, (args.adult, args.expires), &args.zones, &args.models),
         );
     }
+    noting(context, &args.purpose, || import(context, args))
+}
+
+fn import(context: &Context, args: &Args) -> Outcome {
     let (Some(ids), Some(source)) = (&args.ids, &args.source) else {
         return Err(Failed::new(
             Exit::Usage,
@@ -127,7 +132,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let (mut enrolled, mut refused) = (0, 0);
     for (number, group) in people.chunks(GROUP).enumerate().skip(done.div_ceil(GROUP)) {
         let after = (number * GROUP + group.len()) as u64;
-        for told in import.take(group, after)? {
+        let told = import.take(group, after)?;
+        let refusals = told.iter().filter_map(|(_, told)| Some(("not-imported", told.as_ref().err()?.clone())));
+        keep_refusals(&context.state, &args.purpose, refusals.collect());
+        for told in told {
             match &told.1 {
                 Ok(_) => enrolled += 1,
                 Err(_) => refused += 1,

@@ -27,6 +27,7 @@ struct Bench {
     tasks: Receiver<ReviewTask>,
     identified: Receiver<Identified>,
     recorded: Receiver<Verified>,
+    refused: Receiver<Purpose>,
     clock: Arc<SimulatedClock>,
     lease: Granted,
 }
@@ -53,11 +54,13 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
     let (task_sender, tasks) = bounded(queue);
     let (record, recorded) = bounded(queue);
     let (identified_sender, identified) = unbounded();
+    let (refuse, refused) = unbounded();
     let worker = DecideWorker {
         queries: bounded(0).1,
         tasks: task_sender,
         record: Box::new(move |verified| record.try_send(verified).is_ok()),
         answers: Arc::default(),
+        refuse: Box::new(move |_, _, purpose| refuse.send(purpose.clone()).expect("kept")),
         identified: identified_sender,
         leases: lease.table.clone(),
         set: Arc::new(set),
@@ -72,7 +75,7 @@ fn bench(purposes: &[&str], queue: usize) -> Bench {
         progress: progress.register("decide"),
     };
     take_drops();
-    Bench { worker, tasks, identified, recorded, clock, lease }
+    Bench { worker, tasks, identified, recorded, refused, clock, lease }
 }
 
 fn query(track: u64, direction: [f32; 2]) -> Query {
@@ -80,6 +83,7 @@ fn query(track: u64, direction: [f32; 2]) -> Query {
         stream: StreamIndex(0),
         track: TrackId::for_test(track),
         lease_epoch: FIRST_LEASE,
+        purposes: ["missing-person:1", "crime-prevention:2", "access-verification"].map(|p| p.parse().expect("purpose")).into(),
         presented: true,
         embedding: Embedding::normalised(&mut direction.clone()).expect("unit"),
         shots: 2,
@@ -137,6 +141,17 @@ fn without_a_live_lease_nothing_is_searched() {
     assert_eq!(counts(&b.worker), [1, 0, 0, 1, 0, 0, 0]);
     assert_eq!(counts(&masks.worker), [1, 0, 0, 1, 0, 0, 0]);
     assert!(b.tasks.is_empty() && masks.tasks.is_empty());
+}
+
+#[test]
+fn a_query_is_searched_for_what_it_was_made_for_and_for_nothing_else() {
+    let mut b = bench(&["missing-person:1"], 8);
+    let of = |purposes: &[&str]| Query { purposes: purposes.iter().map(|p| p.parse().expect("purpose")).collect(), ..query(1, [1.0, 0.0]) };
+    assert!(b.worker.judge(of(&["crime-prevention:7"])) && b.worker.judge(of(&[])));
+    assert_eq!((counts(&b.worker), b.worker.match_counters.refused.get()), ([2, 0, 0, 2, 0, 0, 0], 2));
+    assert_eq!(b.refused.try_iter().map(|p| p.to_string()).collect::<Vec<_>>(), ["missing-person:1"; 2]);
+    assert!(b.worker.judge(of(&["crime-prevention:7", "missing-person:1"])));
+    assert_eq!((b.tasks.try_iter().count(), b.refused.len(), take_drops()), (1, 0, (3, 0)));
 }
 
 #[test]

@@ -102,6 +102,8 @@ fn three_shots_make_one_query_that_speaks_of_its_last_frame() {
     let queries = b.send(&[(1, 0.6)], &[1], &[]);
     let [query] = queries.as_slice() else { panic!("{} queries", queries.len()) };
     assert_eq!((query.track, query.shots, query.quality), (TrackId::for_test(1), 3, 0.8));
+    let granted = b.street.granted.table.match_permits(StreamIndex(0), b.now()).expect("lit");
+    assert_eq!(query.purposes.iter().collect::<Vec<_>>(), granted.iter().map(|p| p.purpose()).collect::<Vec<_>>());
     assert!((query.bounding_box.centre().x - 300.0).abs() < 0.01, "the last shot's box: it goes with the frame's number");
     assert_eq!((query.frame_sequence, query.captured_at), (2, CaptureTime::Driver(b.now())), "of the frame that completed it");
     let norm: f32 = query.embedding.as_slice().iter().map(|v| v * v).sum();

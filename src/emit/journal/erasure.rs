@@ -7,6 +7,9 @@
 //!
 //! Sinks that have read an event and not told it yet read again ([`JournalHead::erasures`](super::JournalHead)). What was told is with its receiver.
 //!
+//! A file at a time ([`Journal::erase`]), so that events are written in between, however long the journal is; within a file the caller is told
+//! again and again that it goes on, which the watchdog wants to know.
+//!
 //! Owner: the emit worker.
 
 use std::io;
@@ -40,6 +43,9 @@ fn stand_in(length: usize) -> Option<Vec<u8>> {
     Some(sealed(padding))
 }
 
+/// Between two of these many events of a file the caller hears that it goes on.
+const PACE_EVENTS: u64 = 1_024;
+
 /// What was done to one file.
 #[derive(Debug)]
 pub(in crate::emit) struct Erased {
@@ -48,37 +54,37 @@ pub(in crate::emit) struct Erased {
     pub events: io::Result<u64>,
 }
 
+/// Whoever is to be erased, and who is told of it.
+pub(in crate::emit) struct Erasure<'a> {
+    /// By an event's JSON.
+    pub chosen: &'a dyn Fn(&[u8]) -> bool,
+    /// Says durably of which file how many, before they go.
+    pub note: &'a mut dyn FnMut(&str, u64) -> io::Result<()>,
+    /// Hears that it goes on.
+    pub pace: &'a dyn Fn(),
+}
+
 impl Journal {
-    /// Erases every event whose JSON `chosen` picks, after `note` has said durably of which file how many. Files that hold none are not told;
-    /// those that cannot be read, noted or written are, and the others are dealt with all the same. Repeating it does nothing more.
-    pub(in crate::emit) fn erase(
-        &mut self,
-        chosen: &dyn Fn(&[u8]) -> bool,
-        note: &mut dyn FnMut(&str, u64) -> io::Result<()>,
-    ) -> io::Result<Vec<Erased>> {
-        let mut done = Vec::new();
-        for file in self.directory.numbers()? {
-            match self.erase_from(file, chosen, note) {
-                Ok(0) => {}
-                events => done.push(Erased { file, events }),
-            }
-        }
-        if done.iter().any(|d| d.events.is_ok()) {
+    /// Erases every event that is chosen from the first file whose number is `from` or more, after that was noted: what became of it. `None`:
+    /// there is no such file. One that cannot be read, noted or written keeps no other. Repeating it does nothing more.
+    pub(in crate::emit) fn erase(&mut self, from: u64, erasure: &mut Erasure<'_>) -> io::Result<Option<Erased>> {
+        let Some(file) = self.directory.numbers()?.into_iter().find(|number| *number >= from) else { return Ok(None) };
+        let events = self.erase_from(file, erasure);
+        if events.as_ref().is_ok_and(|events| *events > 0) {
             self.head.erased();
         }
-        Ok(done)
+        Ok(Some(Erased { file, events }))
     }
 
-    fn erase_from(
-        &mut self,
-        number: u64,
-        chosen: &dyn Fn(&[u8]) -> bool,
-        note: &mut dyn FnMut(&str, u64) -> io::Result<()>,
-    ) -> io::Result<u64> {
+    fn erase_from(&mut self, number: u64, erasure: &mut Erasure<'_>) -> io::Result<u64> {
+        let Erasure { chosen, note, pace } = erasure;
         let beyond = Position { file: number, offset: u64::MAX, line: 0 };
         let (mut reader, _) = JournalReader::resume(self.source.clone(), Position { file: number, offset: 0, line: 0 })?;
         let mut patches = Vec::new();
-        loop {
+        for read in 1_u64.. {
+            if read.is_multiple_of(PACE_EVENTS) {
+                pace();
+            }
             let from = reader.position().offset;
             match reader.next(beyond)? {
                 None => break,
@@ -98,7 +104,8 @@ impl Journal {
         }
         let events = patches.len() as u64;
         note(&self.directory.name(number), events)?;
-        self.directory.overwrite(number, &patches)?;
+        pace();
+        self.directory.overwrite(number, &patches, *pace)?;
         Ok(events)
     }
 }
@@ -125,6 +132,15 @@ mod tests {
     fn refused(json: &[u8]) -> bool {
         String::from_utf8_lossy(json).contains("refused")
     }
+    /// All files, one after the other; those that held anything, or could not be dealt with.
+    fn erase(journal: &mut Journal, note: &mut dyn FnMut(&str, u64) -> io::Result<()>) -> Vec<Erased> {
+        let (mut from, mut done) = (0, Vec::new());
+        while let Some(erased) = journal.erase(from, &mut Erasure { chosen: &refused, note, pace: &|| {} }).expect("lists") {
+            from = erased.file + 1;
+            done.extend(Some(erased).filter(|e| !matches!(e.events, Ok(0))));
+        }
+        done
+    }
     fn read(disk: &FaultyDisk, from: Position) -> (Vec<String>, usize) {
         let (mut reader, exact) = JournalReader::resume(Arc::new(disk.clone()), from).expect("reads");
         assert!(exact, "{from:?} is still a place between two lines");
@@ -149,10 +165,10 @@ mod tests {
             noted.push((file.to_owned(), events));
             Ok(())
         };
-        let done = journal.erase(&refused, &mut note).expect("lists");
+        let done = erase(&mut journal, &mut note);
         assert_eq!(noted.iter().map(|(_, events)| events).sum::<u64>(), 7);
         assert!(done.len() > 1 && done.iter().all(|d| d.events.is_ok()), "{done:?}");
-        assert_eq!(journal.head().erasures(), 1);
+        assert_eq!(journal.head().erasures(), done.len() as u64);
         for number in 1..=places.last().expect("some").file {
             assert!(!String::from_utf8_lossy(&disk.bytes(number)).contains("refused"), "file {number}");
         }
@@ -161,7 +177,7 @@ mod tests {
             assert_eq!(read(&disk, *place).0, left, "from after event {i}");
         }
         // Once is enough, also after a restart, which takes nothing at the end for torn.
-        assert!(journal.erase(&refused, &mut |_, _| panic!("nothing is left")).expect("lists").is_empty());
+        assert!(erase(&mut journal, &mut |_, _| panic!("nothing is left")).is_empty());
         let mut journal = open(&disk);
         assert!(journal.head().end() >= *places.last().expect("some") && disk.set_aside_bytes(1).is_empty());
         let next = journal.append(&event(20)).expect("writes");
@@ -174,7 +190,7 @@ mod tests {
         let disk = FaultyDisk::new(1, Faults::default());
         let mut journal = open(&disk);
         let (first, last) = (journal.append(&event(1)).expect("writes"), journal.append(&event(3)).expect("writes"));
-        journal.erase(&refused, &mut |_, _| Ok(())).expect("lists");
+        erase(&mut journal, &mut |_, _| Ok(()));
         drop(journal);
         let (journal, recovery) = Journal::recover(Box::new(disk.clone()), Arc::new(disk.clone()), 400).expect("opens");
         assert_eq!((recovery.torn_bytes, journal.head().end()), (0, last));
@@ -188,16 +204,34 @@ mod tests {
         for i in 0..20 {
             journal.append(&event(i)).expect("writes");
         }
-        let done = journal.erase(&refused, &mut |_, _| Err(io::Error::other("no room for the note"))).expect("lists");
+        let done = erase(&mut journal, &mut |_, _| Err(io::Error::other("no room for the note")));
         assert!(done.iter().all(|d| d.events.is_err()) && journal.head().erasures() == 0);
         assert_eq!(read(&disk, Position::START), ((0..20).map(|i| format!("e{i}")).collect(), 0), "nothing went");
         disk.set_unreadable(Some(2));
-        let done = journal.erase(&refused, &mut |_, _| Ok(())).expect("lists");
+        let done = erase(&mut journal, &mut |_, _| Ok(()));
         let failed: Vec<u64> = done.iter().filter(|d| d.events.is_err()).map(|d| d.file).collect();
         assert_eq!(failed, [2]);
         disk.set_unreadable(None);
-        journal.erase(&refused, &mut |_, _| Ok(())).expect("lists");
+        erase(&mut journal, &mut |_, _| Ok(()));
         assert_eq!(read(&disk, Position::START).1, 7);
+    }
+
+    #[test]
+    fn however_much_there_is_to_read_and_to_write_the_caller_hears_that_it_goes_on() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let mut journal = Journal::open(directory.path(), 64).expect("opens").0;
+        let (mut id, mut bytes) = (0, 0);
+        while bytes < 3 * super::super::files::COPIED_BYTES {
+            let lines: Vec<u8> = (id..id + 1_000).flat_map(event).collect();
+            journal.append(&lines).expect("writes");
+            (id, bytes) = (id + 1_000, bytes + lines.len());
+        }
+        let heard = std::cell::Cell::new(0);
+        let (mut note, pace) = (|_: &str, _| Ok(()), || heard.set(heard.get() + 1));
+        let done = journal.erase(0, &mut Erasure { chosen: &refused, note: &mut note, pace: &pace }).expect("lists").expect("a file");
+        assert_eq!(done.events.expect("erased"), id.div_ceil(3));
+        let (reading, copying) = (id / PACE_EVENTS, 3);
+        assert!(heard.get() >= reading + copying, "{} of {reading} while reading, and {copying} while writing", heard.get());
     }
 
     #[test]
@@ -214,7 +248,7 @@ mod tests {
                 noted += events;
                 Ok(())
             };
-            let done = journal.erase(&refused, &mut note).expect("lists");
+            let done = erase(&mut journal, &mut note);
             let told: u64 = done.iter().filter_map(|d| d.events.as_ref().ok()).sum();
             drop(journal);
             disk.set_faults(Faults::default());

@@ -200,7 +200,7 @@ impl JournalDirectory for FaultyDisk {
         disk.image(number)?;
         Ok(Box::new(FaultyFile { disk: self.clone(), number }))
     }
-    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)]) -> io::Result<()> {
+    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)], _pace: &dyn Fn()) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.alive()?;
         let every = disk.faults.create_error;

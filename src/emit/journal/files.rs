@@ -9,11 +9,14 @@
 //! ```
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+
+/// Of a file that is written anew, what is copied between two looks at the clock.
+pub(super) const COPIED_BYTES: usize = 4 << 20;
 
 /// Reading, from any thread.
 pub trait JournalSource: Send + Sync {
@@ -34,8 +37,8 @@ pub trait JournalDirectory: JournalSource {
     /// Opens an existing file for appending at its end.
     fn reopen(&mut self, number: u64) -> io::Result<Box<dyn JournalFile>>;
     /// Puts bytes in the place of as many, at the offsets given, of a file that nobody has open; all of it, durably, or nothing. What was cut off
-    /// that file's end goes.
-    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)]) -> io::Result<()>;
+    /// that file's end goes. `pace` is told again and again that it goes on.
+    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)], pace: &dyn Fn()) -> io::Result<()>;
     /// Removes file `number`, and what was cut off it; durable when it returns.
     fn remove(&mut self, number: u64) -> io::Result<()>;
     /// Keeps bytes that are about to be cut off file `number`.
@@ -145,15 +148,21 @@ impl JournalDirectory for RealDirectory {
         let file = OpenOptions::new().append(true).open(self.source().file(number))?;
         Ok(Box::new(RealFile { file }))
     }
-    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)]) -> io::Result<()> {
+    fn overwrite(&mut self, number: u64, patches: &[(u64, Vec<u8>)], pace: &dyn Fn()) -> io::Result<()> {
         let (path, beside) = (self.source().file(number), self.path.join(format!("events-{number:08}.anew")));
         let written = (|| {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            io::copy(&mut File::open(&path)?, &mut file)?;
+            let original = File::open(&path)?;
+            // Synced piece by piece: all of it at the end could take a slow disk longer than a watchdog waits.
+            while io::copy(&mut (&original).take(COPIED_BYTES as u64), &mut file)? > 0 {
+                file.sync_data()?;
+                pace();
+            }
             for (offset, bytes) in patches {
                 file.write_all_at(bytes, *offset)?;
             }
             file.sync_all()?;
+            pace();
             self.remove_torn(number)?;
             std::fs::rename(&beside, &path)?;
             sync_directory(&self.path)

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::*;
 use crate::clock::SystemClock;
 use crate::emit::journal::Journal;
+use crate::emit::journal::erasure::Erasure;
 
 /// Cannot be read until it is mended: too many open files, say.
 struct Flaky {
@@ -119,7 +120,8 @@ fn an_event_that_was_read_and_not_told_yet_is_told_to_nobody_once_it_is_erased()
     assert_eq!(next(), "first", "tried again");
     // Read into memory long ago, all of them.
     let chosen = |json: &[u8]| ["first", "second"].iter().any(|id| String::from_utf8_lossy(json).contains(id));
-    journal.erase(&chosen, &mut |_, _| Ok(())).expect("erased");
+    let mut erasure = Erasure { chosen: &chosen, note: &mut |_, _| Ok(()), pace: &|| {} };
+    assert!(journal.erase(0, &mut erasure).expect("erased").is_some());
     take.send(false).expect("listens");
     assert_eq!(next(), "third");
     take.send(true).expect("listens");

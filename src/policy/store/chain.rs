@@ -10,15 +10,18 @@
 //! person whose clock runs ahead locks no site. A proposal that takes signatures is not dated later than it is recorded, or else it would
 //! never grow too old; and while the clock has leapt ahead (`policy/leap.rs`) nothing that takes two is recorded (`store.rs`).
 //!
-//! What a stop could light is held back (`lighting.rs`), unless two approvers signed the stop itself.
+//! What a stop could light is held back (`lighting.rs`), unless two approvers signed the stop itself: as it was judged when it was recorded, where
+//! the change says so. A signature under a stop that does not count confirms nothing and stops nothing either: the stop is in force, unconfirmed, and
+//! who tried to sign is in the change.
 
 use std::collections::BTreeSet;
 
-use super::change::{Approval, Change, Event, Founding, Pending, Proposal, Rejection};
+use super::change::{Approval, Change, Event, Founding, Judgement, Pending, Proposal, Rejection};
 use super::digest::Digest;
 use super::direction::Needs;
-use super::fold::{Applied, DoesNotApply};
+use super::fold::{Applied, DoesNotApply, Judged};
 use super::keys::verifies;
+use super::lighting::JUDGEMENT;
 use super::site::SiteIdentity;
 use crate::clock::{Stamp, Utc};
 use crate::policy::facts::{Mode, NotInForce, Person, Register, Role};
@@ -80,8 +83,26 @@ pub enum Disbelief {
         "`{0}` neither proposed it, unsigned, nor signed for rejecting it: `placard approve reject DIGEST --key FILE`, with the key of somebody in office"
     )]
     NotTheirsToReject(String),
+    #[error("what it says its stops could light is not signed by this site's key")]
+    Judgement,
     #[error("an operational site needs a photograph of each sign: `placeholder_photographs` cannot be set there")]
     Placeholders,
+}
+
+/// A signature under a stop that did not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tried {
+    /// In whose name.
+    pub person: String,
+    /// Why it did not count.
+    pub why: String,
+}
+
+/// What a proposal makes of the register with the signatures that it has.
+#[derive(Debug)]
+pub(super) struct Weighed {
+    pub applied: Applied,
+    pub tried: Vec<Tried>,
 }
 
 /// Everything that follows from the changes so far.
@@ -148,11 +169,16 @@ impl Chain {
                 self.signed_at = Some(at);
             }
             _ if self.digests.is_empty() => return Err(Disbelief::Founding),
-            Event::Changed { proposal, approvals } => {
-                let judged = self.judge(proposal, approvals, at)?;
-                self.register = judged.register;
-                self.decided.insert(proposal.digest());
-                if judged.needs > Needs::OneApprover {
+            Event::Changed { proposal, approvals, judged } => {
+                let digest = proposal.digest();
+                let theirs = |j: &Judgement| site.signed(&j.message(change.seq, &change.before, &digest), &j.signature);
+                if judged.as_ref().is_some_and(|judgement| !theirs(judgement)) {
+                    return Err(Disbelief::Judgement);
+                }
+                let Weighed { applied, .. } = self.weigh(proposal, approvals, judged.as_ref(), at)?;
+                self.register = applied.register;
+                self.decided.insert(digest);
+                if applied.needs > Needs::OneApprover {
                     self.signed_at = self.signed_at.max(Some(at));
                 }
             }
@@ -193,9 +219,21 @@ impl Chain {
     }
 
     /// What `proposal` makes of the register, if `approvals` suffice.
-    pub(super) fn judge(&self, proposal: &Proposal, approvals: &[Approval], at: Stamp<Utc>) -> Result<Applied, Disbelief> {
+    pub(super) fn judge(&self, proposal: &Proposal, approvals: &[Approval], at: Stamp<Utc>) -> Result<Weighed, Disbelief> {
+        self.weigh(proposal, approvals, None, at)
+    }
+
+    /// What is recorded with `proposal`, as it was judged, when it is the next change.
+    pub(super) fn judgement(&self, site: &SiteIdentity, proposal: &Digest, applied: &Applied) -> Judgement {
+        let held = applied.held.iter().map(|hold| hold.stream.clone()).collect();
+        let mut judgement = Judgement { version: JUDGEMENT, opens: applied.opens, held, signature: String::new() };
+        judgement.signature = site.sign(&judgement.message(self.length(), &self.head(), proposal));
+        judgement
+    }
+
+    fn weigh(&self, proposal: &Proposal, approvals: &[Approval], then: Option<&Judgement>, at: Stamp<Utc>) -> Result<Weighed, Disbelief> {
         let digest = proposal.digest();
-        let mut applied = self.would_be(proposal)?;
+        let mut applied = self.would_become(proposal, then.map_or(Judged::Now, Judged::Then))?;
         let needs = applied.needs;
         if needs > Needs::Nobody && proposal.at.at().since_ns(at) > AHEAD_NS {
             return Err(Disbelief::DatedAhead { proposal: digest.short(), at: proposal.at.clone() });
@@ -205,26 +243,31 @@ impl Chain {
         {
             return Err(Disbelief::Backdated { at: When::to_the_millisecond(at), signed_at: When::to_the_millisecond(signed_at) });
         }
-        let mut signers: Vec<&Person> = Vec::new();
+        let (mut signers, mut tried): (Vec<&Person>, Vec<Tried>) = (Vec::new(), Vec::new());
         for approval in approvals {
-            let person = self.signer(approval, &digest, needs, at)?;
-            if signers.iter().any(|s| s.id == person.id || s.key == person.key) {
-                return Err(Disbelief::SamePerson(person.id.clone()));
+            let person = self.signer(approval, &digest, needs, at).and_then(|person| {
+                let again = signers.iter().any(|s| s.id == person.id || s.key == person.key);
+                if again { Err(Disbelief::SamePerson(person.id.clone())) } else { Ok(person) }
+            });
+            match person {
+                Ok(person) => signers.push(person),
+                // A stop never waits for a signature, nor falls with one.
+                Err(why) if needs == Needs::Nobody => tried.push(Tried { person: approval.person.clone(), why: why.to_string() }),
+                Err(why) => return Err(why),
             }
-            signers.push(person);
         }
         if signers.len() < needs.signatures() {
             return Err(Disbelief::TooFewSignatures { needs, have: signers.len() });
         }
         let approvers = signers.iter().filter(|p| p.may(&[Role::Approver], at).is_ok()).count();
-        if approvers >= Needs::TwoApprovers.signatures() && !applied.held.is_empty() {
-            applied = proposal.apply_to(&self.register, true)?;
+        if then.is_none() && approvers >= Needs::TwoApprovers.signatures() && !applied.held.is_empty() {
+            applied = proposal.apply_to(&self.register, Judged::Confirmed)?;
         }
         self.approved_by_signers(&applied.register, &signers)?;
         if needs > Needs::Nobody && at.since_ns(proposal.at.at()) > MAX_PENDING_DAYS * DAY_NS {
             return Err(Disbelief::TooOld(digest.short()));
         }
-        Ok(applied)
+        Ok(Weighed { applied, tried })
     }
 
     /// An emergency order, or its renewal, names who approved it: in an operational site those who sign for it (C26).
@@ -246,11 +289,15 @@ impl Chain {
 
     /// What `proposal` would make of the register, and what it takes.
     pub fn would_be(&self, proposal: &Proposal) -> Result<Applied, Disbelief> {
+        self.would_become(proposal, Judged::Now)
+    }
+
+    fn would_become(&self, proposal: &Proposal, judged: Judged<'_>) -> Result<Applied, Disbelief> {
         let digest = proposal.digest();
         if self.decided.contains(&digest) {
             return Err(Disbelief::Replayed(digest.short()));
         }
-        let applied = proposal.apply_to(&self.register, false)?;
+        let applied = proposal.apply_to(&self.register, judged)?;
         let after = &applied.register;
         if let Some(person) = after.people.iter().find(|p| p.stand_in && !self.register.people.contains(p)) {
             return Err(Disbelief::StandIn(person.id.clone()));

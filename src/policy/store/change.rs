@@ -3,6 +3,10 @@
 //! A *proposal* is a list of edits, each of one fact; its digest is what people sign. An edit names the fact that it replaces by digest, so
 //! that it does not apply where somebody changed that fact meanwhile. Everything is JSON with its fields in the order given here; facts in
 //! it are TOML, the words that a site file has, so that whoever signs can read what they sign.
+//!
+//! With a change is kept what was judged of it when it was recorded (`lighting.rs`), under the site's signature: whether what it takes away
+//! could light something, and which streams it pauses for that. Whoever reads it goes by that, and not by what the program of their day would
+//! say. Changes that were recorded before there was such a thing have none, and are judged as now.
 
 use serde::{Deserialize, Serialize};
 
@@ -189,12 +193,42 @@ impl Rejection {
     }
 }
 
+/// What was judged of a change when it was recorded: nothing that a later program may judge otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judgement {
+    /// Of the rules that it was judged by ([`JUDGEMENT`](super::JUDGEMENT)).
+    pub version: u32,
+    /// Whether what it takes away, and is no stop, may have kept something else dark.
+    pub opens: bool,
+    /// Streams that it pauses, because its stops could have lit something there.
+    pub held: Vec<String>,
+    /// The site's, under [`message`](Self::message): whoever can merely write the file does not say what a stop lights.
+    pub signature: String,
+}
+
+impl Judgement {
+    /// What the site's key signs: of which change in which file, and everything but the signature.
+    pub(super) fn message(&self, seq: u64, before: &Digest, proposal: &Digest) -> Vec<u8> {
+        let unsigned = Self { signature: String::new(), ..self.clone() };
+        let mut message = format!("placard/1/judgement\nseq {seq}\nbefore {before}\nproposal {proposal}\n").into_bytes();
+        message.extend(json(&unsigned));
+        message
+    }
+}
+
 /// What a change is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
     Founded(Founding),
-    Changed { proposal: Proposal, approvals: Vec<Approval> },
+    Changed {
+        proposal: Proposal,
+        approvals: Vec<Approval>,
+        /// Absent in registers of before: judged as now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        judged: Option<Judgement>,
+    },
     Rejected(Rejection),
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::change::{Edit, Proposal, Table, fact_digest};
+use super::change::{Edit, Judgement, Proposal, Table, fact_digest};
 use super::digest::Digest;
 use super::direction::{Direction, Fact, Needs, rules_direction};
 use super::lighting::{Hold, hold, opens, stops_that_light};
@@ -31,31 +31,47 @@ pub struct Applied {
     pub needs: Needs,
     /// Streams that it pauses, because its stops could light something on them.
     pub held: Vec<Hold>,
+    /// Whether what it takes away, and is no stop, may keep something else dark.
+    pub opens: bool,
+}
+
+/// By what it is judged which streams a change's stops could light.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Judged<'a> {
+    /// By today's rules.
+    Now,
+    /// Likewise, but for the streams: two approvers signed it, so that nothing is held back.
+    Confirmed,
+    /// By what was recorded with it, whatever today's rules say.
+    Then(&'a Judgement),
 }
 
 impl Proposal {
     /// The register as it would be, and who must sign for that.
     pub fn applied_to(&self, register: &Register) -> Result<(Register, Needs), DoesNotApply> {
-        self.apply_to(register, false).map(|applied| (applied.register, applied.needs))
+        self.apply_to(register, Judged::Now).map(|applied| (applied.register, applied.needs))
     }
 
-    /// `confirmed`: two approvers signed it, so that nothing is held back that its stops could light.
-    pub(super) fn apply_to(&self, register: &Register, confirmed: bool) -> Result<Applied, DoesNotApply> {
+    pub(super) fn apply_to(&self, register: &Register, judged: Judged<'_>) -> Result<Applied, DoesNotApply> {
         let (mut after, mut needs, mut may_light) = (register.clone(), Needs::Nobody, BTreeSet::new());
+        let mut opens = false;
         if self.edits.is_empty() {
             return Err(DoesNotApply::Empty);
         }
         for edit in &self.edits {
-            let taken = apply(&mut after, edit)?;
+            let taken = apply(&mut after, edit, judged)?;
             needs = needs.max(taken.needs);
+            opens |= taken.opens;
             may_light.extend(taken.may_light);
         }
-        if confirmed {
-            may_light.clear();
+        match judged {
+            Judged::Now => {}
+            Judged::Confirmed => may_light.clear(),
+            Judged::Then(then) => may_light = then.held.iter().cloned().collect(),
         }
         let held = hold(&mut after, may_light, &self.digest().short(), &self.at);
         match after.flaws().into_iter().next() {
-            None => Ok(Applied { register: after, needs, held }),
+            None => Ok(Applied { register: after, needs, held, opens }),
             Some(flaw) => Err(DoesNotApply::Flawed { table: flaw.table, number: flaw.entry + 1, key: flaw.key, problem: flaw.problem }),
         }
     }
@@ -64,26 +80,28 @@ impl Proposal {
 /// What one edit takes.
 struct Taken {
     needs: Needs,
+    /// Whether it narrows, and what it takes away may keep something else dark.
+    opens: bool,
     /// Streams on which this stop could light something.
     may_light: Vec<String>,
 }
 
-fn apply(register: &mut Register, edit: &Edit) -> Result<Taken, DoesNotApply> {
+fn apply(register: &mut Register, edit: &Edit, judged: Judged<'_>) -> Result<Taken, DoesNotApply> {
     match edit.table {
-        Table::Rules => apply_rules(register, edit),
-        Table::Zone => apply_fact::<Zone>(register, edit),
-        Table::Area => apply_fact::<AreaFact>(register, edit),
-        Table::Sign => apply_fact::<Sign>(register, edit),
-        Table::Purpose => apply_fact::<PurposeFact>(register, edit),
-        Table::View => apply_fact::<View>(register, edit),
-        Table::Order => apply_fact::<Order>(register, edit),
-        Table::Consent => apply_fact::<Consent>(register, edit),
-        Table::Alternative => apply_fact::<Alternative>(register, edit),
-        Table::Governance => apply_fact::<Governance>(register, edit),
-        Table::Authorisation => apply_fact::<Authorisation>(register, edit),
-        Table::Objection => apply_fact::<Objection>(register, edit),
-        Table::Device => apply_fact::<Device>(register, edit),
-        Table::Person => apply_fact::<Person>(register, edit),
+        Table::Rules => apply_rules(register, edit, judged),
+        Table::Zone => apply_fact::<Zone>(register, edit, judged),
+        Table::Area => apply_fact::<AreaFact>(register, edit, judged),
+        Table::Sign => apply_fact::<Sign>(register, edit, judged),
+        Table::Purpose => apply_fact::<PurposeFact>(register, edit, judged),
+        Table::View => apply_fact::<View>(register, edit, judged),
+        Table::Order => apply_fact::<Order>(register, edit, judged),
+        Table::Consent => apply_fact::<Consent>(register, edit, judged),
+        Table::Alternative => apply_fact::<Alternative>(register, edit, judged),
+        Table::Governance => apply_fact::<Governance>(register, edit, judged),
+        Table::Authorisation => apply_fact::<Authorisation>(register, edit, judged),
+        Table::Objection => apply_fact::<Objection>(register, edit, judged),
+        Table::Device => apply_fact::<Device>(register, edit, judged),
+        Table::Person => apply_fact::<Person>(register, edit, judged),
     }
 }
 
@@ -96,32 +114,38 @@ fn conflict(edit: &Edit, digest: &Digest) -> DoesNotApply {
     DoesNotApply::Conflict { table: edit.table.name(), fact: digest.short() }
 }
 
-fn apply_rules(register: &mut Register, edit: &Edit) -> Result<Taken, DoesNotApply> {
+fn apply_rules(register: &mut Register, edit: &Edit, judged: Judged<'_>) -> Result<Taken, DoesNotApply> {
     let (Some(digest), Some(new)) = (edit.replaces, parsed::<Rules>(edit)?) else { return Err(DoesNotApply::Empty) };
     if fact_digest(&register.rules) != digest {
         return Err(conflict(edit, &digest));
     }
     let direction = rules_direction(&register.rules, &new);
-    Ok(taken(register, direction, |register| register.rules = new))
+    Ok(taken(register, direction, judged, |register| register.rules = new))
 }
 
 /// Makes one edit, and says who must sign for it.
-fn taken(register: &mut Register, direction: Direction, edit: impl FnOnce(&mut Register)) -> Taken {
-    let unasked = |needs| Taken { needs, may_light: Vec::new() };
-    if let Direction::Asks(needs) = direction {
+fn taken(register: &mut Register, direction: Direction, judged: Judged<'_>, edit: impl FnOnce(&mut Register)) -> Taken {
+    let by_form = |needs| Taken { needs, opens: false, may_light: Vec::new() };
+    let narrows = |opens| Taken { opens, ..by_form(if opens { Needs::ApproversForWhatItOpens } else { Needs::Nobody }) };
+    let as_recorded = match (direction, judged) {
+        (Direction::Asks(needs), _) => Some(by_form(needs)),
+        (Direction::Stops, Judged::Then(_)) => Some(by_form(Needs::Nobody)),
+        (Direction::Narrows, Judged::Then(then)) => Some(narrows(then.opens)),
+        (Direction::Stops | Direction::Narrows, Judged::Now | Judged::Confirmed) => None,
+    };
+    if let Some(taken) = as_recorded {
         edit(register);
-        return unasked(needs);
+        return taken;
     }
     let before = register.clone();
     edit(register);
     match direction {
-        Direction::Stops => Taken { needs: Needs::Nobody, may_light: stops_that_light(&before, register) },
-        _ if opens(&before, register) => unasked(Needs::ApproversForWhatItOpens),
-        _ => unasked(Needs::Nobody),
+        Direction::Stops => Taken { may_light: stops_that_light(&before, register), ..by_form(Needs::Nobody) },
+        _ => narrows(opens(&before, register)),
     }
 }
 
-fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit) -> Result<Taken, DoesNotApply> {
+fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit, judged: Judged<'_>) -> Result<Taken, DoesNotApply> {
     let new = parsed::<F>(edit)?;
     let place = |digest: Digest| {
         let found = F::listed(register).iter().position(|f| fact_digest(f) == digest);
@@ -133,7 +157,7 @@ fn apply_fact<F: Fact>(register: &mut Register, edit: &Edit) -> Result<Taken, Do
         return Err(DoesNotApply::Empty);
     }
     let direction = F::direction(old.as_ref(), new.as_ref(), register);
-    Ok(taken(register, direction, |register| match (place, new) {
+    Ok(taken(register, direction, judged, |register| match (place, new) {
         (Some(i), Some(new)) => F::list(register)[i] = new,
         (Some(i), None) => drop(F::list(register).remove(i)),
         (None, new) => F::list(register).extend(new),

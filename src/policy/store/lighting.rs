@@ -18,7 +18,9 @@
 //! nobody has settled, and which two approvers settle as they do any other. So a stop darkens what it names at once, and nothing that was dark
 //! a moment ago is lit by it, now or later, until two people have looked at what that would be. What else was lit on that stream goes dark with it: finer
 //! would be to leave that lit, but which group leads depends on dates, regimes and observations, which nothing here may ask. The objection follows from the
-//! change and is in no proposal, so neither an older client nor whoever writes the file can leave it out. Where two approvers signed the stop
+//! change and is in no proposal, so an older client cannot leave it out. What was judged is recorded with the change (`change.rs`), under the site's
+//! signature, and read from there ever after: what is changed here changes what is held back by stops to come, and none that were ([`JUDGEMENT`]
+//! is then counted up). Whoever writes the file and has not the site's key can only leave the judgement away, and then it is judged anew. Where two approvers signed the stop
 //! itself there is none; until a stop is in the file the policy thread holds the stream back in memory ([`hold_back`]). `tests/law/narrowing.rs`
 //! holds both, what narrows and what stops, against the decision plane.
 
@@ -34,6 +36,9 @@ use crate::purpose::{Purpose, PurposeKind};
 
 /// What a change takes leave away from: in this zone for that purpose, or for every one.
 type Touched<'a> = (&'a str, Option<&'a Purpose>);
+
+/// Of the rules in this file: one more when they judge anything otherwise than before.
+pub const JUDGEMENT: u32 = 1;
 
 /// A stream that a stop paused, because it could have lit something there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

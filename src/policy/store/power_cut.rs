@@ -54,6 +54,9 @@ struct Platter {
     seen: Vec<u8>,
     unsynced: Vec<Unsynced>,
     calls: u64,
+    reads: u64,
+    /// The reading that fails; 0: none.
+    read_fails_at: u64,
     fails_at: u64,
     trouble: Trouble,
 }
@@ -103,7 +106,8 @@ struct Disk(Arc<Mutex<Platter>>);
 
 impl Disk {
     fn with(image: Vec<u8>, trouble: Trouble, fails_at: u64) -> Self {
-        let platter = Platter { seen: image.clone(), synced: image, unsynced: Vec::new(), calls: 0, fails_at, trouble };
+        let platter =
+            Platter { seen: image.clone(), synced: image, unsynced: Vec::new(), calls: 0, reads: 0, read_fails_at: 0, fails_at, trouble };
         Self(Arc::new(Mutex::new(platter)))
     }
 }
@@ -113,7 +117,11 @@ impl StorageBackend for Disk {
         Ok(self.0.lock().seen.len() as u64)
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let platter = self.0.lock();
+        let mut platter = self.0.lock();
+        platter.reads += 1;
+        if platter.reads == platter.read_fails_at {
+            return Err(io::Error::other("injected failure to read"));
+        }
         let from = usize::try_from(offset).map_err(io::Error::other)?;
         let bytes = platter.seen.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
@@ -276,6 +284,33 @@ fn whatever_a_power_cut_leaves_holds_all_that_was_acknowledged_and_is_believed()
         acknowledged += live(&site, seed, Trouble::Cut, 1 + dice.below(160));
     }
     assert!(acknowledged > 120, "the histories get somewhere: {acknowledged}");
+}
+
+#[test]
+fn a_register_is_read_whole_or_not_at_all_whichever_reading_fails() {
+    let (site, mut dice) = (Site::new(), Dice::new(7));
+    let disk = Disk::with(Vec::new(), Trouble::None, 0);
+    let mut store = site.store(&disk).expect("founded");
+    for number in 0..8 {
+        site.step(&mut store, &mut dice, number).expect("does");
+    }
+    let good = store.chain().register().clone();
+    drop(store);
+    let image = disk.0.lock().synced.clone();
+    let (mut refused, mut at) = (0, 0);
+    loop {
+        at += 1;
+        let disk = Disk::with(image.clone(), Trouble::None, 0);
+        disk.0.lock().read_fails_at = at;
+        match site.store(&disk) {
+            Ok(store) => assert_eq!(*store.register(), good, "reading {at}: another register than is there"),
+            Err(_) => refused += 1,
+        }
+        if disk.0.lock().reads < at {
+            break;
+        }
+    }
+    assert!(refused >= 5, "{refused} of {} readings", at - 1);
 }
 
 #[test]

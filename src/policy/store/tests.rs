@@ -6,6 +6,7 @@ use crate::policy::facts::testing::good;
 use crate::policy::facts::{Objection, Role, Withdrawal, Zone, ZoneKind};
 use crate::seal::SiteKey;
 
+mod judgement;
 mod lighting;
 
 fn when(text: &str) -> When {

@@ -1,6 +1,6 @@
 //! Planes that fail: only here, because nothing outside `policy` may bring a plane (`tests/law.rs` has the rest).
 
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
@@ -49,6 +49,49 @@ fn an_erring_or_panicking_plane_darkens_every_stream_and_is_counted() {
         policy.reload().expect("answers");
     }
     assert_eq!(north(), StreamState::Recognise);
+}
+
+/// A plane that fails once, at its `at`th call: by an error, or by a panic.
+struct FailsAt {
+    at: u64,
+    panics: bool,
+    calls: AtomicU64,
+}
+
+impl plane::WithinPolicy for FailsAt {}
+impl DecisionPlane for FailsAt {
+    fn decide(&self, register: &Register, stream: &str, moment: Moment<'_>) -> Result<Decision, PlaneError> {
+        match self.calls.fetch_add(1, SeqCst) + 1 == self.at {
+            true if self.panics => panic!("a fault in the rules"),
+            true => Err(PlaneError("no such attribute".to_owned())),
+            false => PlainRules.decide(register, stream, moment),
+        }
+    }
+}
+
+#[test]
+fn whichever_call_of_the_plane_fails_nothing_is_open_after_it_until_a_whole_evaluation_succeeds() {
+    const STEPS: u64 = 4;
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("register.redb");
+    let now = "2026-11-21T12:00:00Z".parse::<When>().expect("date").at();
+    put_as_stand_ins(&path, &good(), now).expect("stored");
+    // Three streams, of which the first is lit: what fails may come before it, be it, or come after it.
+    for (place, at, panics) in (0..3).flat_map(|place| (1..=3 * STEPS).flat_map(move |at| [(place, at, false), (place, at, true)])) {
+        let mut streams: Vec<Arc<str>> = vec!["south".into(), "west".into()];
+        streams.insert(place, "north".into());
+        let clock = SimulatedClock::starting_at(now);
+        let plane = Box::new(FailsAt { at, panics, calls: AtomicU64::new(0) });
+        let pending = PendingWithdrawals::default();
+        let (mut keeper, table) = Keeper::new(path.clone(), streams.into(), clock.clone(), plane, pending);
+        let north = StreamIndex(u16::try_from(place).expect("small"));
+        for step in 0..STEPS {
+            keeper.step();
+            let fails = (at - 1) / 3 == step;
+            let lit = table.permit::<Detect>(north, clock.monotonic()).is_ok();
+            assert_eq!(lit, !fails, "north is number {place}; call {at} {}, step {step}", if panics { "panics" } else { "errs" });
+        }
+    }
 }
 
 /// Niceness of this process's threads that are called `name`.

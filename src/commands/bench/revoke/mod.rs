@@ -28,6 +28,8 @@ use site::RevokeSite;
 
 /// Nobody is embedded later than this after any revocation, milliseconds.
 const ALWAYS_MS: f64 = 1_000.0;
+/// And of a hundred revocations after one at most later than this.
+const P99_MS: f64 = 250.0;
 
 const WHAT: &str = "milliseconds from the revocation (the operator asks; the policy thread is told to stop, die or hang) until no permit is \
                     given on any of the streams (dark), until the network made the last embedding of anybody on them (counted at the time it \
@@ -35,7 +37,8 @@ const WHAT: &str = "milliseconds from the revocation (the operator asks; the pol
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit status 1 also where somebody was embedded more than a second after a revocation; 4 where no stream recognises."
+    after_help = "Exit status 1 also where somebody was embedded more than a second after a revocation, or at p99 more than 250 ms after; 4 where no \
+                  stream recognises."
 )]
 pub struct Args {
     /// The pipeline file of the site (`--state`): its streams, models and a copy of its register are used. Unset: a made-up site with
@@ -45,8 +48,8 @@ pub struct Args {
     /// Streams: copies of the pipeline's, in turn. Unset: as many as it has; of the made-up site, two for each core.
     #[arg(long)]
     streams: Option<usize>,
-    /// Rounds of each of the four cases.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Rounds of each of the four cases. Of fewer than 100 the p99 is the longest.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
 }
 
@@ -93,6 +96,8 @@ struct Load {
     frames_per_s: f64,
     embeddings_per_s: f64,
     cores_busy: f64,
+    /// Rounds, of all, that began with the embedder's queue full.
+    rounds_with_full_queue: u32,
 }
 
 /// The documented JSON object.
@@ -111,6 +116,8 @@ struct Report {
     hung: Figures,
     /// Whether nobody was embedded more than a second after any revocation.
     within_one_second: bool,
+    /// Whether the p99 of the last embedding was a quarter of a second at most, in each case.
+    p99_within_250_ms: bool,
 }
 
 pub fn run(context: &Context, args: &Args) -> Outcome {
@@ -128,13 +135,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     bar.set_style(ProgressStyle::with_template("{msg:10} {bar:40} {pos}/{len}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut full = 0;
     let mut measure = |case: Case, name: &'static str| -> Result<Figures, Failed> {
-        bar.set_message(name);
-        let mut measured = Vec::new();
-        for number in 0..args.rounds {
-            measured.push(rounds.run(case, number)?);
-            bar.inc(1);
-        }
+        let measured = measured(&mut rounds, &bar, (case, name), args.rounds)?;
+        full += measured.iter().map(|round| u32::from(round.full)).sum::<u32>();
         Ok(Figures::of(&measured))
     };
     let withdrawn = measure(Case::Withdrawn, "withdrawn")?;
@@ -148,8 +152,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         frames_per_s: per_second(work.frames as f64),
         embeddings_per_s: per_second(work.embeddings as f64),
         cores_busy: per_second(work.cpu_s),
+        rounds_with_full_queue: full,
     };
-    let within_one_second = [withdrawn, stopped, killed, hung].iter().all(|f| f.last_embedding_ms.max <= ALWAYS_MS);
+    let all = [withdrawn, stopped, killed, hung];
+    let (within_one_second, p99_within_250_ms) = held(&all.map(|f| f.last_embedding_ms));
     let report = Report {
         measures: WHAT,
         machine: Machine::line(),
@@ -163,9 +169,33 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         killed,
         hung,
         within_one_second,
+        p99_within_250_ms,
     };
     print(&report, context.json)?;
-    Ok(if within_one_second { Exit::Success } else { Exit::Failure })
+    Ok(if within_one_second && p99_within_250_ms { Exit::Success } else { Exit::Failure })
+}
+
+/// All rounds of one case. Where there is no bar to draw, a line now and then says how far it is.
+fn measured(rounds: &mut Rounds, bar: &ProgressBar, (case, name): (Case, &'static str), count: u32) -> Result<Vec<Round>, Failed> {
+    bar.set_message(name);
+    let mut all = Vec::new();
+    for number in 0..count {
+        all.push(rounds.run(case, number)?);
+        bar.inc(1);
+        let done = number + 1;
+        if bar.is_hidden() && (done.is_multiple_of(20) || done == count) {
+            let per_s = rounds.work.embeddings as f64 / rounds.work.seconds.max(f64::EPSILON);
+            let Spread { p99, max, .. } = Figures::of(&all).last_embedding_ms;
+            let line = format!("{name}: {done} of {count}, {per_s:.1} embeddings/s before; last embedding p99 {p99} ms, max {max} ms");
+            writeln!(std::io::stderr().lock(), "{line}")?;
+        }
+    }
+    Ok(all)
+}
+
+/// Whether nobody was embedded later than ever allowed, and whether the p99 is within its bound.
+fn held(last_embeddings: &[Spread]) -> (bool, bool) {
+    (last_embeddings.iter().all(|s| s.max <= ALWAYS_MS), last_embeddings.iter().all(|s| s.p99 <= P99_MS))
 }
 
 /// The policy thread's own death is what is measured, and no news; any other panic is told as ever.
@@ -188,8 +218,13 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     let Report { machine, build, streams, rounds, load, .. } = report;
     writeln!(
         out,
-        "{streams} streams, {rounds} rounds a case; {:.1} frames/s looked at, {:.1} embeddings/s, {:.2} cores busy; {machine}, {build} build",
-        load.frames_per_s, load.embeddings_per_s, load.cores_busy
+        "{streams} streams, {rounds} rounds a case; {:.1} frames/s looked at, {:.1} embeddings/s, {:.2} cores busy before each; the embedder's queue \
+         was full in {} of {} rounds; {machine}, {build} build",
+        load.frames_per_s,
+        load.embeddings_per_s,
+        load.cores_busy,
+        load.rounds_with_full_queue,
+        4 * rounds
     )?;
     writeln!(out, "\n{:<12} {:>26} {:>26} {:>26}", "ms", "dark", "last embedding", "last look")?;
     let heads = format!("{:>9}{:>9}{:>9}", "p50", "p99", "max");
@@ -198,6 +233,13 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
         let of = |s: Spread| format!("{:>9.2}{:>9.2}{:>9.2}", s.p50, s.p99, s.max);
         writeln!(out, "{name:<12}{}{}{}", of(case.dark_ms), of(case.last_embedding_ms), of(case.last_look_ms))?;
     }
+    let kept = |yes: bool| if yes { "held" } else { "NOT HELD" };
+    writeln!(
+        out,
+        "\nlast embedding within {P99_MS} ms at p99: {}; within {ALWAYS_MS} ms always: {}",
+        kept(report.p99_within_250_ms),
+        kept(report.within_one_second)
+    )?;
     writeln!(out, "\n{WHAT}; a lease runs {} ms at most", report.longest_lease_ms)?;
     Ok(())
 }
@@ -205,6 +247,14 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_late_embedding_fails_the_bench() {
+        let spread = |p99, max| Spread { p50: 1.0, p99, max };
+        assert_eq!(held(&[spread(250.0, 1_000.0), spread(0.0, 0.0)]), (true, true));
+        assert_eq!(held(&[spread(250.1, 1_000.0), spread(0.0, 0.0)]), (true, false));
+        assert_eq!(held(&[spread(0.0, 0.0), spread(1.0, 1_000.1)]), (false, true));
+    }
 
     #[test]
     fn percentiles_are_values_that_occurred() {

@@ -1,5 +1,8 @@
 //! One round: wait until every step is busy, end the leave to look, watch until nobody is looked at.
 //!
+//! *Busy* is: people are being embedded, and since the last look the embedder's queue was full, so that shots had to be shed. Whether it was is
+//! told of each round; where pictures show too few faces for that, a round begins all the same after [`FILL_S`].
+//!
 //! *Revoke* is the instant at which the operator asks (a sign) or at which the policy thread is told to stop, die or hang: from then on it
 //! renews nothing. *Dark* is when the lease table gives no permit on any of the streams; it is asked every 100 µs by a thread of its own, so
 //! that what is measured is what a worker sees, at most a little late. *Last embedding* is when the network made the last embedding of
@@ -29,11 +32,13 @@ use crate::policy::worker::TICK;
 use crate::shutdown::Shutdown;
 
 /// How long streams are watched after a revocation.
-const WATCH: Duration = Duration::from_millis(1_500);
+const WATCH: Duration = Duration::from_millis(1_100);
 /// A stream that is not dark by then never will be.
 const NEVER: Duration = Duration::from_secs(10);
 /// How long it may take until people are seen and embedded: a scene has to be drawn first.
 const PATIENCE_S: f64 = 180.0;
+/// How long the embedder's queue may take to be full.
+const FILL_S: f64 = 5.0;
 /// Embeddings between two rounds, so that each begins with full queues.
 const WARM_EMBEDDINGS: u64 = 8;
 const POLL: Duration = Duration::from_micros(100);
@@ -54,6 +59,8 @@ pub enum Case {
 /// Milliseconds after the revocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
+    /// Whether the embedder's queue was full when it began.
+    pub full: bool,
     pub dark: f64,
     pub last_embedding: f64,
     pub last_look: f64,
@@ -96,7 +103,7 @@ fn start(site: &RevokeSite) -> Result<Running, Failed> {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A console that waits for the policy thread's lock is let go before it is joined.
+        // Whatever waits for the policy thread is let go before it is joined.
         self.plane.policy.thaw();
         drop(self.console.take());
         self.appliance.stop();
@@ -134,11 +141,11 @@ impl Rounds {
 
     /// Round `number`, begun at another place of the policy thread's period than the one before it.
     pub fn run(&mut self, case: Case, number: u32) -> Result<Round, Failed> {
-        let streams = self.wait_for_work(case)?;
+        let (streams, full) = self.wait_for_work(case)?;
         // The golden ratio spreads any number of rounds evenly over the period.
         let phase = (f64::from(number) * 0.618_033_988_749_895).fract();
         self.pause(TICK.mul_f64(phase))?;
-        let round = self.revoke(case, &streams)?;
+        let round = Round { full, ..self.revoke(case, &streams)? };
         match case {
             Case::Withdrawn => self.post_again()?,
             Case::Stopped | Case::Hung => self.running.plane.policy.thaw(),
@@ -165,20 +172,27 @@ impl Rounds {
         streams.iter().map(|s| self.running.plane.last_look.frames(*s)).sum()
     }
 
-    /// Returns the streams that `case` darkens, once people on them are being embedded.
-    fn wait_for_work(&mut self, case: Case) -> Result<Vec<StreamIndex>, Failed> {
+    fn shed(&self, streams: &[StreamIndex]) -> u64 {
+        let all = &self.running.plane.streams;
+        streams.iter().filter_map(|s| all.get(s.index())).map(|stream| stream.track.shots_shed.get()).sum()
+    }
+
+    /// Returns the streams that `case` darkens, once people on them are being embedded as fast as they can be; and whether it came to that.
+    fn wait_for_work(&mut self, case: Case) -> Result<(Vec<StreamIndex>, bool), Failed> {
         let begun = Usage::now()?;
         loop {
             let streams = self.streams(case);
-            let (frames, embeddings) = (self.frames(&streams), self.embeddings(&streams));
+            let (frames, embeddings, shed) = (self.frames(&streams), self.embeddings(&streams), self.shed(&streams));
             let resumed = Usage::now()?;
             while !streams.is_empty() && self.streams(case) == streams {
-                if self.embeddings(&streams) >= embeddings + WARM_EMBEDDINGS {
+                let full = self.shed(&streams) > shed;
+                let filled = full || Usage::now()?.wall_s_since(&resumed) > FILL_S;
+                if filled && self.embeddings(&streams) >= embeddings + WARM_EMBEDDINGS {
                     self.work.seconds += Usage::now()?.wall_s_since(&resumed);
                     self.work.cpu_s += Usage::now()?.cpu_s_since(&resumed);
                     self.work.frames += self.frames(&streams) - frames;
                     self.work.embeddings += self.embeddings(&streams) - embeddings;
-                    return Ok(streams);
+                    return Ok((streams, full));
                 }
                 if Usage::now()?.wall_s_since(&begun) > PATIENCE_S {
                     return Err(anyhow!("nobody was embedded for {PATIENCE_S} s: are there people in the pictures?").into());
@@ -223,6 +237,7 @@ impl Rounds {
         let after = |at: Option<Stamp<Monotonic>>| at.map_or(0.0, |at| (at.since_ns(revoked_at) as f64 / 1e6).max(0.0));
         let looks = &self.running.plane.last_look;
         Ok(Round {
+            full: false,
             dark: after(Some(dark_at)),
             last_embedding: after(latest(&|s| looks.embedded_at(s))),
             last_look: after(latest(&|s| looks.at(s))),

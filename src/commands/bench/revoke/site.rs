@@ -1,6 +1,9 @@
 //! Where the bench runs: a state directory of its own in the system's place for temporary files, with a register of its own, because signs
 //! are withdrawn in it.
 //!
+//! Whatever the pipeline file says of shots: here every face in every picture is due to be embedded, again and again, so that the embedder always has
+//! more to do than it can ([`busy`]): an embedder that has nothing to do when the leave ends proves nothing.
+//!
 //! Without a pipeline file: one zone, one sign, one purpose, and halls of people who do not exist, drawn as fast as they are looked at, so
 //! that every step always has work waiting. With one: copies of its streams, in turn; the site's key and models are links, its register is
 //! a copy in which every zone keeps the one sign that holds, and nobody is enrolled. The directory goes with the bench.
@@ -14,6 +17,7 @@ use crate::clock::{Clock, Stamp, SystemClock, Utc, format_utc};
 use crate::commands::{Exit, Failed, commission};
 use crate::config::limits;
 use crate::config::load::{Loaded, load};
+use crate::config::schema::Pipeline;
 use crate::policy::facts::{Mode, Register};
 use crate::policy::rules::sign_holds;
 use crate::policy::store::{Present, put_as_stand_ins};
@@ -81,8 +85,17 @@ fn made_up(root: &Path, streams: usize) -> Result<RevokeSite, Failed> {
     write(&pipeline, pipeline_toml(streams))?;
     let state = StateDirectory::new(root.join("state"));
     commission::commission(&state, &site_file, false, now)?;
-    let loaded = load(&pipeline).map_err(|e| Failed::new(Exit::Config, e))?;
+    let mut loaded = load(&pipeline).map_err(|e| Failed::new(Exit::Config, e))?;
+    busy(&mut loaded.pipeline);
     Ok(RevokeSite { root: root.to_owned(), state, loaded, sign: "hall-sign".to_owned(), under_sign: (0..streams).collect() })
+}
+
+/// Nobody's face is too small, too poor or too like the last one, nor is anybody ever done with.
+fn busy(pipeline: &mut Pipeline) {
+    if let Some(embed) = &mut pipeline.embed {
+        (embed.min_face_width_px, embed.min_quality, embed.retry_improvement) = (16.0, 0.0, 0.0);
+        (embed.best_shots, embed.shot_spacing_ms, embed.collect_max_ms) = (32, 0, 60_000);
+    }
 }
 
 fn site_toml(streams: usize, now: Stamp<Utc>) -> String {
@@ -156,6 +169,7 @@ fn copies(original: &Loaded, register: &mut Register, count: usize, cores: usize
     loaded.pipeline.emit.mqtt = None;
     loaded.pipeline.emit.webhook = None;
     loaded.pipeline.emit.journal.directory = None;
+    busy(&mut loaded.pipeline);
     loaded.pipeline.streams.clear();
     let (areas, views) = (std::mem::take(&mut register.areas), std::mem::take(&mut register.views));
     for i in 0..count {
@@ -238,6 +252,8 @@ mod tests {
         let register = Register::load(&site.state.register()).expect("readable");
         assert!(sign_holds(register.sign(&site.sign).expect("there"), &register.rules, SystemClock.utc()).is_ok());
         assert_eq!((site.loaded.pipeline.streams.len(), site.under_sign.len()), (2, 2));
+        let embed = site.loaded.pipeline.embed.as_ref().expect("an embedder");
+        assert_eq!((embed.min_quality, embed.shot_spacing_ms, embed.best_shots), (0.0, 0, 32), "every face in every picture is due");
         assert!(site.state.site().is_file() && site.state.site_key().is_file());
         drop(site);
         assert!(!root.exists(), "it goes with the bench");

@@ -1,5 +1,6 @@
 //! What keeps something else dark: by whom it may be taken away, and what a stop leaves dark that it could light.
 
+use super::super::fold::Judged;
 use super::*;
 use crate::policy::facts::{AreaFact, Authorisation, Order, PurposeFact, Sign};
 
@@ -130,7 +131,7 @@ fn stops_need_nobody_whatever_else_the_stream_shows_and_records_that_erase_are_n
 }
 
 /// The two zones, each with a purpose of its own.
-fn apart() -> Register {
+pub(super) fn apart() -> Register {
     let mut register = two_zones();
     register.purposes.push(PurposeFact {
         purpose: "crime-prevention:2".parse().expect("purpose"),
@@ -140,7 +141,7 @@ fn apart() -> Register {
     register
 }
 
-fn withdrawal() -> Withdrawal {
+pub(super) fn withdrawal() -> Withdrawal {
     Withdrawal { at: when("2026-11-21"), by: "anybody".to_owned(), reason: String::new() }
 }
 
@@ -195,7 +196,7 @@ fn what_a_stop_could_light_is_told_stop_by_stop() {
         let mut after = register.clone();
         stop(&mut after);
         let proposal = Proposal::new(difference(register, &after), "t", "", when("2026-11-21")).expect("made");
-        let applied = proposal.apply_to(register, false).expect("applies");
+        let applied = proposal.apply_to(register, Judged::Now).expect("applies");
         assert_eq!(applied.needs, Needs::Nobody);
         applied.held.len()
     };
@@ -230,7 +231,7 @@ fn what_a_stop_could_light_is_told_stop_by_stop() {
     assert_eq!(held(&apart, over_the_hall), 1);
     let objected = |register: &Register, stream: Option<&str>, purpose: Option<&str>| {
         let proposal = Proposal::new(vec![Edit::put(Table::Objection, &objection(stream, purpose))], "t", "", when("2026-11-21"));
-        proposal.expect("made").apply_to(register, false).expect("applies").held.len()
+        proposal.expect("made").apply_to(register, Judged::Now).expect("applies").held.len()
     };
     let one = apart.purposes[0].purpose.to_string();
     assert_eq!(objected(&apart, Some("north"), Some(&one)), 1);
