@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::devices::Devices;
 use super::plan::{Plan, Prepared, Sources, StartError};
 use super::running::Running;
+use super::view::network_view;
 use super::wiring::{Wired, Wiring, index};
 use crate::batch::{BatchCounters, DetectEvery};
 use crate::clock::{Clock, Monotonic, Now, Stamp, Utc};
+use crate::console::view::NetworkView;
 use crate::counters::Counters;
 use crate::decide::Thresholds;
 use crate::decide::answers::Answers;
@@ -88,6 +90,8 @@ pub struct Plane {
     pub decided: Arc<DecideCounters>,
     /// By stream; none where the pipeline looks at nobody's mask.
     pub masks: Vec<Arc<MaskCounters>>,
+    /// What looks: the start decides what runs each.
+    pub networks: Vec<NetworkView>,
     pub emitter: parking_lot::Mutex<Emitter>,
     pub counters: Vec<Arc<dyn Counters>>,
     key: Option<SiteKey>,
@@ -219,6 +223,7 @@ impl Plane {
         let Prepared { site, detectors, embedders, mask_classifier, key } = plan.prepare()?;
         let networks = detectors.iter().chain(&embedders).chain(&mask_classifier);
         let guard = SiteGuard::over(plan.state.site(), networks.map(|network| network.manifest()));
+        let looking = [network_view(&detectors), network_view(&embedders), network_view(mask_classifier.as_slice())];
         let mut wiring = Wiring::begin(plan, progress, lasting, guard)?;
         let wired = wiring.connect(detectors, embedders, mask_classifier, key.as_ref()).and_then(|wired| {
             let galleries = wired.galleries.as_ref().filter(|_| matches!(plan.sources, Sources::Configured));
@@ -243,6 +248,7 @@ impl Plane {
                 last_look,
                 decided,
                 masks,
+                networks: looking.into_iter().flatten().collect(),
                 emitter: parking_lot::Mutex::new(emitter),
                 counters,
                 key,

@@ -7,11 +7,13 @@ use super::{Appliance, Plan, Plane};
 use crate::clock::format_utc;
 use crate::console::public::PublicView;
 use crate::console::view::{
-    AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
-    StreamChange, StreamView, TransitionView, VerificationView,
+    AlternativeView, ChangeView, CounterView, GalleryView, NetworkView, PolicyView, Readiness, RegisterView, ReloadView, SignView,
+    StatusView, StepView, StreamChange, StreamView, TransitionView, VerificationView,
 };
 use crate::console::{ActionError, Appliance as Console, Gone, InspectionNote};
 use crate::counters::{Counters, Reading};
+use crate::engine::Network;
+use crate::engine::manifest::Manifest;
 use crate::frame::StreamIndex;
 use crate::ingest::SourceState;
 use crate::latency::StepSnapshot;
@@ -102,6 +104,13 @@ fn galleries(plane: &Plane) -> Vec<GalleryView> {
         .into_iter()
         .map(|(purpose, templates, version)| GalleryView { purpose: purpose.to_string(), templates: templates as u64, version })
         .collect()
+}
+
+/// What runs a step's workers; all of them run the same.
+pub(super) fn network_view(networks: &[Box<dyn Network>]) -> Option<NetworkView> {
+    let first = networks.first()?;
+    let Manifest { name, task, .. } = first.manifest();
+    Some(NetworkView { task: task.name().to_owned(), model: name.clone(), runs_on: first.runs_on(), workers: networks.len() })
 }
 
 /// SHA-256 of the register in force, hex; empty while none can be read.
@@ -239,6 +248,7 @@ impl Console for Appliance {
             streams,
             steps: self.latencies().iter().map(StepView::from).collect(),
             galleries: galleries(&plane),
+            networks: plane.networks.clone(),
             counters: counter_views(&plane),
             alarms: self.alarms(&plane),
         }

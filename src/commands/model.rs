@@ -16,7 +16,7 @@ use super::exits::{present, store_failed};
 use super::{Context, Exit, Failed, Outcome, evaluate};
 use crate::engine::bundled;
 use crate::engine::known::{self, By};
-use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize, Task};
+use crate::engine::manifest::{ChannelOrder, Input, IntendedUse, Manifest, Resize};
 use crate::engine::store::{self, AddOptions, Added, Int8Outcome, Listed, StoreError};
 use crate::purpose::Purpose;
 use faces::Photographs;
@@ -103,7 +103,7 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             } else {
                 write!(out, "{}", manifest.to_toml()?)?;
                 if let Some(int8) = &manifest.int8 {
-                    writeln!(out, "\n# {}", int8_text(int8))?;
+                    writeln!(out, "\n# {}", int8_text(manifest.task, int8))?;
                 }
             }
         }
@@ -169,7 +169,7 @@ fn show_line(out: &mut impl Write, as_json: bool, manifest: &Manifest, origin: O
         }
         writeln!(out, "{object}")?;
     } else {
-        let (task, input) = (task_name(manifest.task), input_text(&manifest.input));
+        let (task, input) = (manifest.task.name(), input_text(&manifest.input));
         let (origin, intended_use) = (origin.text(), use_name(manifest.intended_use));
         writeln!(
             out,
@@ -196,7 +196,7 @@ fn show_known(out: &mut impl Write, as_json: bool, manifest: &Manifest, stored: 
         writeln!(out, "{object}")?;
     } else {
         let there = in_store.map_or_else(|| "not in the store".to_owned(), |name| format!("in the store as `{name}`"));
-        writeln!(out, "{:<20} {:<16} {}; {there}", manifest.name, task_name(manifest.task), manifest.licence)?;
+        writeln!(out, "{:<20} {:<16} {}; {there}", manifest.name, manifest.task.name(), manifest.licence)?;
         writeln!(out, "{:<20} {}: {}", "", manifest.publisher, published_as.unwrap_or_default())?;
         writeln!(out, "{:<20} sha256 {}", "", manifest.sha256)?;
     }
@@ -232,7 +232,7 @@ fn show_added(out: &mut impl Write, as_json: bool, added: &Added, int8: Option<&
         IntendedUse::Operational => "operational",
         IntendedUse::Commissioning => "commissioning and demonstration only, never to recognise real people",
     };
-    writeln!(out, "{}: {}, {recognised}", manifest.name, task_name(manifest.task))?;
+    writeln!(out, "{}: {}, {recognised}", manifest.name, manifest.task.name())?;
     writeln!(out, "  publisher  {}", manifest.publisher)?;
     writeln!(out, "  licence    {}", manifest.licence)?;
     writeln!(out, "  use        {use_text}")?;
@@ -269,15 +269,6 @@ const fn use_name(intended_use: IntendedUse) -> &'static str {
 /// A graph says nothing about the weights: an altered copy of a published file looks like this too.
 const NOT_PUBLISHED: &str = "NOT a file whose digest Placard knows: only its graph is that of a known model. Who made it, its licence and its \
      accuracy are unknown; use it only if you know where it comes from. Its digest is pinned from now on";
-
-fn task_name(task: Task) -> &'static str {
-    match task {
-        Task::FaceDetector => "face detector",
-        Task::FaceEmbedder => "face embedder",
-        Task::MaskClassifier => "mask classifier",
-        Task::Liveness => "liveness",
-    }
-}
 
 fn input_text(input: &Input) -> String {
     let size = match (input.width, input.height) {

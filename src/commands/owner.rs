@@ -37,7 +37,11 @@ pub(super) fn hand_over(state: &StateDirectory) -> anyhow::Result<Option<Owner>>
     if !geteuid().is_root() {
         return Ok(None);
     }
-    let directory = std::fs::metadata(state.root())?;
+    let directory = match std::fs::metadata(state.root()) {
+        // A command that left nothing: a bundled model was looked at.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
     let (uid, gid, name) = if directory.uid() != 0 {
         let uid = Uid::from_raw(directory.uid());
         (uid, Gid::from_raw(directory.gid()), User::from_uid(uid)?.map_or_else(|| uid.to_string(), |u| u.name))

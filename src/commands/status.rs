@@ -54,6 +54,11 @@ fn text(status: &StatusView) -> String {
         lines.push(rows::STEPS.line());
         lines.extend(rows::in_journey_order(&status.steps).into_iter().map(|step| rows::STEPS.row(&rows::step(step))));
     }
+    if !status.networks.is_empty() {
+        lines.push(String::new());
+        lines.push(rows::NETWORKS.line());
+        lines.extend(status.networks.iter().map(|network| rows::NETWORKS.row(&rows::network(network))));
+    }
     if !status.alarms.is_empty() {
         lines.extend([String::new(), "ALARMS".to_owned()]);
         lines.extend(status.alarms.iter().flat_map(|alarm| rows::wrapped(&rows::plain(alarm), 4, rows::WIDTH)));
@@ -96,6 +101,8 @@ mod tests {
         assert!(gate.contains("recognise") && gate.contains("live") && gate.contains("1920×1080"), "{gate}");
         assert!(shown.contains("no sign covers this stream's area"));
         assert!(shown.contains("Could not connect to server"));
+        let network = shown.lines().find(|l| l.starts_with("yunet-n")).expect("a row");
+        assert!(network.contains("face detector") && network.contains("fused executor, int8 (avx512-vnni)"), "{network}");
     }
 
     #[test]

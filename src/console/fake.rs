@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::public::{PublicView, PublicZone};
 use super::view::{
-    AlternativeView, ChangeView, CounterView, GalleryView, PolicyView, Readiness, RegisterView, ReloadView, SignView, StatusView, StepView,
-    StreamView, TransitionView, VerificationView,
+    AlternativeView, ChangeView, CounterView, GalleryView, NetworkView, PolicyView, Readiness, RegisterView, ReloadView, SignView,
+    StatusView, StepView, StreamView, TransitionView, VerificationView,
 };
 use super::{ActionError, Addresses, Appliance, Console, Gone, InspectionNote};
 use crate::counters::Counters;
@@ -125,6 +125,12 @@ impl Appliance for Fake {
             streams: self.streams(),
             steps: self.latencies().iter().map(StepView::from).collect(),
             galleries: vec![GalleryView { purpose: "missing-person:mp-7".to_owned(), templates: 41, version: 9 }],
+            networks: vec![NetworkView {
+                task: "face detector".to_owned(),
+                model: "yunet-n".to_owned(),
+                runs_on: "fused executor, int8 (avx512-vnni)".to_owned(),
+                workers: 2,
+            }],
             counters: vec![CounterView {
                 component: "batch".to_owned(),
                 name: "frames_total".to_owned(),

@@ -29,6 +29,7 @@ pub struct StatusView {
     pub streams: Vec<StreamView>,
     pub steps: Vec<StepView>,
     pub galleries: Vec<GalleryView>,
+    pub networks: Vec<NetworkView>,
     pub counters: Vec<CounterView>,
     /// One sentence each: what needs a human now (journal full, policy thread silent, camera moved, …).
     pub alarms: Vec<String>,
@@ -151,6 +152,18 @@ pub struct GalleryView {
     pub purpose: String,
     pub templates: u64,
     pub version: u64,
+}
+
+/// One network of the pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkView {
+    /// `face detector`, …
+    pub task: String,
+    pub model: String,
+    /// What runs it, and in which numbers, as the start found out.
+    pub runs_on: String,
+    pub workers: usize,
 }
 
 /// One counter or gauge, as its component declares it.

@@ -37,7 +37,7 @@ macro_rules! embedded {
 }
 
 /// The one list of bundled models.
-static EMBEDDED: &[Embedded] = embedded!["concourse-detector", "concourse-embedder" and "concourse-embedder.int8.onnx", "concourse-mask"];
+static EMBEDDED: &[Embedded] = embedded!["concourse-detector" and "concourse-detector.int8.json", "concourse-embedder" and "concourse-embedder.int8.onnx", "concourse-mask"];
 
 static MODELS: LazyLock<Vec<(&str, Result<Bundled, ImportError>)>> =
     LazyLock::new(|| EMBEDDED.iter().map(|embedded| (embedded.name, Bundled::prepare(embedded))).collect());

@@ -65,6 +65,18 @@ pub enum Task {
     Liveness,
 }
 
+impl Task {
+    /// As manifests and lists say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FaceDetector => "face detector",
+            Self::FaceEmbedder => "face embedder",
+            Self::MaskClassifier => "mask classifier",
+            Self::Liveness => "liveness",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IntendedUse {

@@ -29,6 +29,11 @@ pub struct Output<'a> {
 pub trait Network: Send {
     fn manifest(&self) -> &Manifest;
 
+    /// What runs it, and in which numbers: for people.
+    fn runs_on(&self) -> String {
+        "unnamed".to_owned()
+    }
+
     /// Runs on an NCHW fp32 tensor that is already normalised as the manifest says. `read` sees the outputs in the manifest's order;
     /// they live until it returns.
     fn run(&mut self, input: &[f32], shape: [usize; 4], read: &mut dyn FnMut(&[Output<'_>])) -> Result<(), EngineError>;

@@ -131,6 +131,7 @@ pub struct OnnxNetwork {
     order: Vec<usize>,
     /// Names in the manifest's order.
     names: Vec<String>,
+    numbers: &'static str,
 }
 
 impl OnnxNetwork {
@@ -141,7 +142,12 @@ impl OnnxNetwork {
         let failed = |reason: String| EngineError::Load { model: manifest.name.clone(), reason };
         let order = check_session(&session, manifest).map_err(failed)?;
         let names = manifest.decode.output_names().into_iter().map(Cow::into_owned).collect();
-        Ok(Self { session, manifest: manifest.clone(), order, names })
+        Ok(Self { session, manifest: manifest.clone(), order, names, numbers: "fp32" })
+    }
+
+    /// What was loaded is the int8 variant.
+    pub fn in_int8(self) -> Self {
+        Self { numbers: "int8", ..self }
     }
 }
 
@@ -205,6 +211,10 @@ fn check_session(session: &Session, manifest: &Manifest) -> Result<Vec<usize>, S
 impl Network for OnnxNetwork {
     fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    fn runs_on(&self) -> String {
+        format!("ONNX Runtime, {}", self.numbers)
     }
 
     fn run(&mut self, input: &[f32], shape: [usize; 4], read: &mut dyn FnMut(&[Output<'_>])) -> Result<(), EngineError> {

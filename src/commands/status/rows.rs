@@ -1,6 +1,6 @@
 //! Lines and columns that `status` and `top` share: at most 100 columns wide, free of control characters whatever a camera says.
 
-use crate::console::view::{StatusView, StepView, StreamView};
+use crate::console::view::{NetworkView, StatusView, StepView, StreamView};
 
 /// Columns of a screen.
 pub(in crate::commands) const WIDTH: usize = 100;
@@ -30,6 +30,9 @@ pub(in crate::commands) const STEPS: Table<7> = Table([
     ("MAX MS", 9, true),
 ]);
 
+pub(in crate::commands) const NETWORKS: Table<4> =
+    Table([("MODEL", 28, false), ("TASK", 16, false), ("WORKERS", 7, true), ("RUNS ON", 44, false)]);
+
 impl<const N: usize> Table<N> {
     /// The line of titles.
     pub fn line(&self) -> String {
@@ -47,6 +50,10 @@ impl<const N: usize> Table<N> {
         }
         line
     }
+}
+
+pub(in crate::commands) fn network(network: &NetworkView) -> [String; 4] {
+    [plain(&network.model), plain(&network.task), network.workers.to_string(), plain(&network.runs_on)]
 }
 
 pub(in crate::commands) fn stream(stream: &StreamView) -> [String; 9] {

@@ -153,7 +153,7 @@ pub(super) struct Kernels {
 }
 
 const PORTABLE: Kernels = Kernels {
-    name: "portable",
+    name: super::PORTABLE,
     lanes: 0,
     take: portable::take,
     stem: portable::stem,
@@ -226,6 +226,7 @@ impl Bytes {
 
 impl Arithmetic for Bytes {
     type Value = u8;
+    const NUMBERS: &'static str = "int8";
 
     fn chunk(&self) -> usize {
         80

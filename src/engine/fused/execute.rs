@@ -34,6 +34,9 @@ pub type TwoRows<'a, T> = [&'a mut [T]; 2];
 pub trait Arithmetic: Send + Sync {
     type Value: DefaultIsZeroes + Send + Sync;
 
+    /// What the values are, for people.
+    const NUMBERS: &'static str;
+
     /// Pixels of a chunk, a multiple of eight.
     fn chunk(&self) -> usize;
     /// A row of the picture, as it is kept for the stem.
@@ -89,6 +92,15 @@ impl<T: Copy + Default> Stage<T> {
 
     fn is_ready(&self) -> bool {
         2 * self.pairs < self.height && self.mixed >= (2 * self.pairs + 3).min(self.height)
+    }
+
+    /// The edge holds nothing of a picture.
+    fn wipe(&mut self)
+    where
+        T: DefaultIsZeroes,
+    {
+        self.ring.wipe();
+        self.whole.as_mut().into_iter().for_each(Rows::wipe);
     }
 
     fn bytes(&self) -> usize {
@@ -207,10 +219,19 @@ impl<A: Arithmetic> Executor<A> {
         &self.answers
     }
 
-    /// Overwrites what the network said, and the picture.
+    /// Overwrites what the network said, and the picture. What lies between, in the rings, the next picture overwrites, and [`Drop`] the last one.
     pub fn wipe_answers(&mut self) {
         self.answers.iter_mut().for_each(|values| values.as_mut_slice().zeroize());
         self.picture.wipe();
+        self.scratch.as_mut_slice().zeroize();
+        self.scratch_of_heads.as_mut_slice().zeroize();
+    }
+
+    /// Overwrites all that a picture left: nothing of it goes back to the allocator with the memory (C09).
+    fn wipe(&mut self) {
+        self.wipe_answers();
+        self.stages.iter_mut().for_each(Stage::wipe);
+        self.heads.iter_mut().for_each(Stage::wipe);
     }
 
     /// Row `row` of the stem, straight into the units that read it.
@@ -324,6 +345,12 @@ impl<A: Arithmetic> Executor<A> {
             }
         }
         *pairs += 1;
+    }
+}
+
+impl<A: Arithmetic> Drop for Executor<A> {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 

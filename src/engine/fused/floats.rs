@@ -55,7 +55,7 @@ pub(super) struct Kernels {
 }
 
 pub(super) const PORTABLE: Kernels =
-    Kernels { name: "portable", stem: portable::stem, mix: portable::mix, look: portable::look, squash: squash::squash };
+    Kernels { name: super::PORTABLE, stem: portable::stem, mix: portable::mix, look: portable::look, squash: squash::squash };
 
 /// A network in fp32.
 pub struct Floats {
@@ -118,6 +118,7 @@ pub(super) fn tables() -> Vec<Kernels> {
 
 impl Arithmetic for Floats {
     type Value = f32;
+    const NUMBERS: &'static str = "fp32";
 
     fn chunk(&self) -> usize {
         16

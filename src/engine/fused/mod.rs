@@ -32,6 +32,9 @@ mod squash;
 #[cfg(test)]
 mod tests;
 
+/// The version of the kernels that every processor has.
+pub const PORTABLE: &str = "portable";
+
 /// Why a network does not run here. It runs on ONNX Runtime then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FusedError {

@@ -106,6 +106,10 @@ impl<A: Arithmetic> Network for FusedNetwork<A> {
         &self.manifest
     }
 
+    fn runs_on(&self) -> String {
+        format!("fused executor, {} ({})", A::NUMBERS, self.name)
+    }
+
     fn run(&mut self, input: &[f32], shape: [usize; 4], read: &mut dyn FnMut(&[Output<'_>])) -> Result<(), EngineError> {
         self.check(input.len(), shape)?;
         let [.., height, width] = shape;

@@ -9,6 +9,11 @@ use super::FusedError;
 use super::graph::{Answer, Graph, HEAD, Head, STEM, Source, Stem, Unit};
 use crate::engine::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto, element};
 
+/// Convolutions that a network of the class may have. YuNet has 50; one node of some bytes in a file may ask for a copy of its weights.
+const MOST_PAIRS: usize = 256;
+/// Weights of one convolution: 64 channels from 64.
+const MOST_WEIGHTS: i64 = 64 * 64;
+
 /// What a value of the graph is.
 #[derive(Clone, Copy, Debug)]
 enum Value {
@@ -109,8 +114,12 @@ impl<'g> Reader<'g> {
     fn floats(&self, node: &NodeProto, place: usize) -> Result<(&'g [i64], Vec<f32>), String> {
         let name = node.input.get(place).map_or("", String::as_str);
         let tensor = self.constants.get(name).ok_or_else(|| format!("its input {place} (`{name}`) is no constant"))?;
-        let values = tensor.floats().ok_or_else(|| format!("`{name}` is not fp32"))?;
         let count = tensor.dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim));
+        // Before anything is copied.
+        if count.is_none_or(|count| count > MOST_WEIGHTS) {
+            return Err(format!("`{name}` has dimensions {:?}: {MOST_WEIGHTS} values at most", tensor.dims));
+        }
+        let values = tensor.floats().ok_or_else(|| format!("`{name}` is not fp32"))?;
         if count.and_then(|count| usize::try_from(count).ok()) != Some(values.len()) {
             return Err(format!("`{name}` does not hold as many values as its dimensions say"));
         }
@@ -139,6 +148,9 @@ impl<'g> Reader<'g> {
             }
             (Value::Picture, ..) => Err(format!("a stem has {STEM} channels, 3 × 3, stride 2, padded by 1")),
             (Value::Readable(source), 1, 1) if group == 1 && is_stride(1) && is_pad(0) => {
+                if self.pairs.len() == MOST_PAIRS {
+                    return Err(format!("more than {MOST_PAIRS} convolutions"));
+                }
                 let name = node.label().to_owned();
                 let (look, look_bias) = (Vec::new(), Vec::new());
                 self.pairs.push(Pair { name, source, inputs, outputs, mix: weights, mix_bias: bias, look, look_bias });
@@ -159,6 +171,7 @@ impl<'g> Reader<'g> {
     fn relu(&mut self, node: &NodeProto) -> Result<Value, String> {
         match self.input(node, 0)? {
             Value::StemConvolved => Ok(Value::Readable(Source::Stem)),
+            Value::Looked(_) if self.units.len() == MOST_PAIRS => Err(format!("more than {MOST_PAIRS} units")),
             Value::Looked(pair) => {
                 let of = &self.pairs[pair];
                 self.units.push(Unit {

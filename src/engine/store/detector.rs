@@ -2,8 +2,8 @@
 //!
 //! The table says between what the network's inner values lay in calibration; with it and the fp32 weights the fused executor computes in 8 bits.
 //! It gets in by [`add_int8_detector`] only, after recall in 8 bits was measured beside fp32 on faces of [`LEAST_PX`] pixels and more; and it is used only
-//! where it was measured to be faster on this processor and where this start's self-test agrees with ONNX Runtime. Else the detector runs in
-//! fp32, in the fused executor or in ONNX Runtime, and the log says why.
+//! where this start's self-test agrees with the portable 8-bit kernels and with ONNX Runtime, and finds it faster on this very processor: no table depends on
+//! the machine that it was made on. Else the detector runs in fp32, in the fused executor or in ONNX Runtime, and the log says why.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::engine::bundled;
 use crate::engine::fused::graph::Graph;
 use crate::engine::fused::network::{FusedNetwork, graph_of, takes_bytes};
 use crate::engine::fused::quantise::{QuantisedNetwork, Ranges, quantise};
-use crate::engine::fused::{FusedError, bytes, plain, selftest};
+use crate::engine::fused::selftest::{self, Agreement};
+use crate::engine::fused::{FusedError, PORTABLE, bytes, plain};
 use crate::engine::manifest::{Int8, Manifest, Task};
 use crate::engine::onnx::ModelProto;
 use crate::engine::onnxruntime::{initialise, library_path};
@@ -93,8 +94,7 @@ pub fn load_detector(state: &StateDirectory, name: &str, task: Task, engine: &sc
     }
     let must = engine.detector == DetectorEngine::Fused;
     let table = variant(state, &manifest)?;
-    let table = table.as_deref().filter(|_| manifest.int8.as_ref().is_some_and(|int8| int8.is_faster_on(&processor())));
-    match choose(&manifest, &prepared, table, &mut *runtime, must) {
+    match choose(&manifest, &prepared, table.as_deref(), &mut *runtime, must) {
         Ok(fused) => Ok(fused),
         Err(reason) if must => {
             Err(EngineError::Load { model: name.into(), reason: format!("[engine] detector = \"fused\": {reason}") }.into())
@@ -116,10 +116,14 @@ fn choose(
 ) -> Result<Box<dyn Network>, String> {
     let graph = read_graph(prepared, manifest).map_err(|error| error.to_string())?;
     if let Some(table) = table {
-        match in_int8(&graph, manifest, table).and_then(|mut network| {
-            let agreement = selftest::compare(&mut network, runtime, selftest::INT8)?;
-            Ok((network, agreement))
-        }) {
+        match in_int8(&graph, manifest, table, runtime) {
+            Ok((_, Agreement { times_as_fast, .. })) if !is_worth(times_as_fast, must) => {
+                tracing::info!(
+                    model = manifest.name,
+                    times_as_fast,
+                    "does not run in int8: it is not worth an approximation on this processor"
+                );
+            }
             Ok((network, agreement)) => {
                 let (version, times_as_fast) = (network.version(), agreement.times_as_fast);
                 tracing::info!(model = manifest.name, version, times_as_fast, "runs in int8 in the fused executor");
@@ -128,9 +132,9 @@ fn choose(
             Err(reason) => tracing::warn!(model = manifest.name, reason, "does not run in int8"),
         }
     }
-    let network = FusedNetwork::floats(graph, manifest, None).filter(|network| must || network.version() != "portable");
+    let network = FusedNetwork::floats(graph, manifest, None).filter(|network| must || network.version() != PORTABLE);
     let mut network = network.ok_or("this processor has no vectors that the fused executor knows")?;
-    let agreement = selftest::compare(&mut network, runtime, selftest::FP32)?;
+    let agreement = selftest::compare(&mut network, runtime, &|_| selftest::FP32)?;
     if !must && agreement.times_as_fast <= 1.0 {
         return Err(format!("it is faster here: the fused executor in fp32 is {:.2} times as fast", agreement.times_as_fast));
     }
@@ -139,13 +143,33 @@ fn choose(
     Ok(Box::new(network))
 }
 
-fn in_int8(graph: &Arc<Graph>, manifest: &Manifest, table: &[u8]) -> Result<FusedNetwork<bytes::Bytes>, String> {
+/// A `must` needs no gain.
+fn is_worth(times_as_fast: f64, must: bool) -> bool {
+    must || times_as_fast >= Int8::LEAST_GAIN
+}
+
+/// The 8-bit network of a table, and how it stands beside ONNX Runtime. `Err`: why it is not to be trusted.
+fn in_int8(
+    graph: &Arc<Graph>,
+    manifest: &Manifest,
+    table: &[u8],
+    runtime: &mut dyn Network,
+) -> Result<(FusedNetwork<bytes::Bytes>, Agreement), String> {
     if !takes_bytes(manifest) {
         return Err("its input is not pixels as they are".into());
     }
-    let network = quantised(graph, table).map_err(|error| error.to_string())?;
-    let fused = FusedNetwork::bytes(Arc::clone(graph), &network, manifest, None).filter(|fused| fused.version() != "portable");
-    fused.ok_or_else(|| "this processor has no instructions for 8 bits that the fused executor knows".into())
+    let quantised = quantised(graph, table).map_err(|error| error.to_string())?;
+    let with = |version| FusedNetwork::bytes(Arc::clone(graph), &quantised, manifest, version);
+    let mut network = with(None)
+        .filter(|network| network.version() != PORTABLE)
+        .ok_or("this processor has no instructions for 8 bits that the fused executor knows")?;
+    let mut portable = with(Some(PORTABLE)).ok_or("the portable kernels are not there")?;
+    selftest::agree(&mut network, &mut portable, &|_| selftest::SAME)
+        .map_err(|reason| format!("its {} kernels beside the portable ones: {reason}", network.version()))?;
+    let is_squashed = |place: usize| graph.answers.get(place).is_some_and(|answer| answer.squashed);
+    let bounds = |place| if is_squashed(place) { selftest::INT8_SQUASHED } else { selftest::INT8 };
+    let agreement = selftest::compare(&mut network, runtime, &bounds)?;
+    Ok((network, agreement))
 }
 
 /// A table, and what was measured with it.
@@ -169,8 +193,7 @@ fn make(
         plain::run(&graph, picture, *width, *height, Some(&mut ranges));
     }
     let table = serde_json::to_vec(&ranges).map_err(|error| error.to_string())?;
-    let mut network = in_int8(&graph, manifest, &table)?;
-    let agreement = selftest::compare(&mut network, runtime, selftest::INT8)?;
+    let (mut network, agreement) = in_int8(&graph, manifest, &table, runtime)?;
     let failed = |error: EngineError| error.to_string();
     let (fp32_recall, fp32_false) = judge(runtime).map_err(failed)?;
     let (int8_recall, int8_false) = judge(&mut network).map_err(failed)?;

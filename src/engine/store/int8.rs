@@ -212,7 +212,8 @@ pub fn load_fastest(state: &StateDirectory, name: &str, task: Task, engine: &sch
     match (&manifest.int8, variant) {
         (Some(int8), Some(variant)) if int8.is_faster_on(&here) => {
             tracing::info!(model = name, times_as_fast = int8.times_as_fast, "runs in int8");
-            start(&manifest, &variant, engine)
+            initialise(&library_path(engine.onnxruntime.as_deref()))?;
+            Ok(Box::new(OnnxNetwork::load(&variant, &manifest, 1)?.in_int8()))
         }
         (Some(int8), _) => {
             let measured_on = &int8.processor;

@@ -142,6 +142,32 @@ fn other_networks_are_refused_by_the_node_that_does_not_fit() {
     );
 }
 
+/// Some bytes of a file may ask for memory of their own, again and again.
+#[test]
+fn a_file_that_asks_for_too_much_is_refused_before_it_is_copied() {
+    let (file, manifest) = bundled();
+    let refused = |change: &dyn Fn(&mut crate::engine::onnx::GraphProto), why: &str| {
+        let mut model = ModelProto::decode(&*file).expect("ONNX");
+        change(model.graph.as_mut().expect("a graph"));
+        let error = graph_of(model.graph.as_ref().expect("a graph"), &manifest).expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    let again = |graph: &mut crate::engine::onnx::GraphProto, name: &str| {
+        let place = graph.node.iter().position(|node| node.name() == name).expect("such a node");
+        for copy in 0..300 {
+            let mut node = graph.node[place].clone();
+            node.output[0] = format!("copy{copy}");
+            graph.node.insert(place + 1, node);
+        }
+    };
+    refused(&|graph| again(graph, "Conv_2"), "more than 256 convolutions");
+    refused(&|graph| again(graph, "Relu_8"), "more than 256 units");
+    refused(
+        &|graph| graph.initializer.iter_mut().find(|tensor| tensor.name() == "w8").expect("weights").dims = vec![1 << 40, 1 << 40, 1, 1],
+        "4096 values at most",
+    );
+}
+
 #[test]
 fn sizes_that_do_not_fit_are_refused_and_plans_are_kept_for_those_that_do() {
     let (file, manifest) = bundled();

@@ -57,13 +57,6 @@ impl Site {
         add_int8_detector(&self.state, name, &calibration, &mut judge, &schema::Engine::default()).expect("no fault")
     }
 
-    /// Says that int8 was measured to be this fast on this processor, whatever it was.
-    fn pretend(&self, name: &str, times_as_fast: f64) {
-        let manifest = self.manifest(name);
-        let int8 = manifest.int8.clone().map(|int8| Int8 { times_as_fast, processor: processor(), ..int8 });
-        write_manifest(&self.state, &Manifest { int8, ..manifest }).expect("written");
-    }
-
     fn table(&self, name: &str) -> PathBuf {
         let manifest = self.manifest(name);
         path_of(&self.state, &manifest, manifest.int8.as_ref().expect("described"))
@@ -81,7 +74,7 @@ fn answers(network: &mut dyn Network) -> Vec<u32> {
 const FILE: &str = "yunet_s_320_320.onnx";
 
 #[test]
-fn a_table_is_used_where_it_was_measured_to_be_faster_and_its_loss_refuses_it() {
+fn a_table_is_used_for_cameras_alone_and_its_loss_refuses_it() {
     let Some(site) = Site::new() else { return };
     let name = &*site.add(FILE);
     let exact = answers(&mut *site.load(name, DetectorEngine::Onnxruntime).expect("loads"));
@@ -94,22 +87,25 @@ fn a_table_is_used_where_it_was_measured_to_be_faster_and_its_loss_refuses_it() 
         return;
     }
     assert!(outcome.int8().is_some(), "half a point is lost: {outcome:?}");
-    site.pretend(name, 3.0);
     let near = |bits: &[u32]| {
         let of = |bits: u32| f32::from_bits(bits);
         exact.iter().zip(bits).all(|(a, b)| (of(*a) - of(*b)).abs() < 2.0)
     };
-    let quick = answers(&mut *site.load(name, DetectorEngine::Auto).expect("loads"));
+    let quick = answers(&mut *site.load(name, DetectorEngine::Fused).expect("loads"));
     assert!(quick != exact && near(&quick), "int8");
     let enrolled = answers(&mut *load_network(&site.state, name, Task::FaceDetector, &schema::Engine::default()).expect("loads"));
     assert!(enrolled == exact, "never int8");
-    site.pretend(name, 1.05);
-    let in_fp32 = answers(&mut *site.load(name, DetectorEngine::Fused).expect("loads"));
-    assert!(in_fp32 != quick && near(&in_fp32), "not worth an approximation");
-
     let outcome = site.calibrate(name, 197);
     assert!(matches!(&outcome, Int8Outcome::Kept { reason } if reason.contains("16 px")), "{outcome:?}");
     assert_eq!(site.manifest(name).int8, None, "the table of before is gone too");
+    let in_fp32 = answers(&mut *site.load(name, DetectorEngine::Fused).expect("loads"));
+    assert!(in_fp32 != quick && near(&in_fp32), "without a table");
+}
+
+#[test]
+fn an_approximation_must_be_worth_it_unless_the_executor_was_asked_for() {
+    assert!(is_worth(Int8::LEAST_GAIN, false) && !is_worth(1.09, false) && !is_worth(f64::NAN, false));
+    assert!(is_worth(0.5, true), "[engine] detector = \"fused\"");
 }
 
 #[test]
@@ -120,7 +116,6 @@ fn a_table_that_was_changed_is_refused_and_one_that_does_not_agree_is_not_used()
     }
     let name = &*site.add(FILE);
     assert!(site.calibrate(name, 200).int8().is_some());
-    site.pretend(name, 3.0);
     let path = site.table(name);
     let table = std::fs::read(&path).expect("readable");
     // Another table, and the manifest says so: ranges that cut everything off.
