@@ -5,7 +5,7 @@ export PLACARD_TEST_DATA
 # Tests load ONNX Runtime in processes that do not pass through main.rs, which switches its telemetry off.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help demo test test-appliance kernels-check deps build lint models-eval bench-journey clean-demo
+.PHONY: help demo test test-appliance kernels-check deps build lint models-eval bench-journey fuzz miri clean-demo
 
 help:
 	@echo "make demo   install what is missing, build, run the demonstration site for 30 s"
@@ -14,6 +14,8 @@ help:
 	@echo "make kernels-check   the CUDA kernels with nvcc and NVRTC, for every architecture; needs no GPU (downloads 300 MB)"
 	@echo "make lint   formats, clippy, cargo deny"
 	@echo "make build  the release binary, target/release/placard"
+	@echo "make fuzz   libFuzzer over everything that reads others' bytes (SECONDS_EACH=60; needs nightly Rust and cargo-fuzz)"
+	@echo "make miri   the scan's portable code under Miri (needs nightly Rust)"
 	@echo "make models-eval   the figures of the bundled models, on people who do not exist (EVAL=\"--identities 100\" is quicker)"
 	@echo "make bench-journey   frames per CPU-second beside the usual programs"
 
@@ -50,6 +52,14 @@ models-eval: build
 
 bench-journey: build
 	benches/journey/compare.sh
+
+fuzz:
+	@scripts/fuzz.sh
+
+# What runs there: no system calls of ours, no vector instructions, no cryptography (which is not Rust).
+miri:
+	cd fuzz && MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --no-default-features --lib -- \
+	  gallery::scan::tests::small gallery::npy gallery::heads::tests::facts
 
 clean-demo:
 	rm -rf demo-site

@@ -6,6 +6,7 @@
 //!    │      └─ subject key                   seals that subject's templates
 //!    ├─ HKDF-SHA-256 "placard/1/identities"  seals names
 //!    ├─ HKDF-SHA-256 "placard/1/shards"      seals a shard's counts and root (`gallery/shard/`)
+//!    ├─ HKDF-SHA-256 "placard/1/heads"       seals the newest generations (`gallery/heads.rs`); "placard/1/deleted" makes digests of ids there
 //!    ├─ HKDF-SHA-256 "placard/1/gallery-proof" Ed25519: signs what an auditor compares (`commands/gallery/proof.rs`)
 //!    ├─ HKDF-SHA-256 "placard/1/signs"       Ed25519: signs the codes on the site's signs (`signs/code.rs`)
 //!    └─ HKDF-SHA-256 "placard/1/register"    Ed25519: signs the founding of the register (`policy/store/site.rs`)

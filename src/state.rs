@@ -10,6 +10,7 @@
 //!         models/NAME/          model.onnx, manifest.toml
 //!         gallery/vault.redb    sealed templates          gallery/identities.redb   sealed names, another key
 //!         gallery/shards/*.shard  the same templates as the vault, as sealed, a file for each purpose and model: `gallery/shard/mod.rs`
+//!         gallery/heads         the newest generation of each purpose, sealed: by it an older vault that was put back is known; `gallery/heads.rs`
 //!         journal/              events-NNNNNNNN.jsonl, <sink>.cursor
 //!         clock.json            how far the wall clock has been believed; see `policy/leap.rs`
 //!         control.sock          unless the state directory is the default: then /run/placard/control.sock
@@ -68,6 +69,10 @@ impl StateDirectory {
     /// Made from the vault, by purpose and model; see `gallery/shard/mod.rs`.
     pub fn shards(&self) -> PathBuf {
         self.root.join("gallery/shards")
+    }
+    /// The witness of how far the vault has come; see `gallery/heads.rs`.
+    pub fn heads(&self) -> PathBuf {
+        self.root.join("gallery/heads")
     }
     pub fn clock(&self) -> PathBuf {
         self.root.join("clock.json")

@@ -106,7 +106,11 @@ fn templates_from_elsewhere_come_in_under_the_law_and_once() {
     // The same people in other files are found to be enrolled; what is no template is refused.
     let again = site.import(&site.files("again", 590..610, "\tadult"));
     assert_eq!((outcomes(&again, "enrolled").len(), outcomes(&again, "refused").len()), (10, 10));
-    assert!(outcomes(&again, "refused")[0]["reason"].as_str().unwrap().contains("already-enrolled"));
+    let why = outcomes(&again, "refused")[0]["reason"].as_str().unwrap().to_owned();
+    assert!(
+        why.contains("this is already subject ") && why.contains(&format!("for purpose {PURPOSE}: ")) && why.contains("already-enrolled"),
+        "{why}"
+    );
     let twice = site.import(&site.files("twice", [700, 700], "\tadult"));
     assert_eq!((outcomes(&twice, "enrolled").len(), twice.exit), (1, 0), "one name twice is one subject with two templates");
     let strangers = site.files("strangers", [800, 801], "");
@@ -119,6 +123,43 @@ fn templates_from_elsewhere_come_in_under_the_law_and_once() {
     }
     let stats = site.run(&["gallery", "stats"]);
     assert_eq!((stats.lines[0]["persons"].as_u64(), stats.lines[0]["purposes"][0]["templates"].as_u64()), (Some(611), Some(612)));
+}
+
+#[test]
+fn somebody_who_is_enrolled_for_another_purpose_is_told_of_under_its_own_leave() {
+    const OTHER: &str = "crime-prevention:2026-8";
+    let site = Site::new();
+    site.register(&format!(
+        "{REGISTER}{}",
+        REGISTER.split_once("[[purpose]]").map(|(_, p)| format!("\n[[purpose]]{p}")).unwrap().replace(PURPOSE, OTHER)
+    ));
+    assert_eq!(site.import(&site.files("a", 0..3, "\tadult")).exit, 0);
+    let known = site.listed();
+    let import = |name: &str, numbers: std::ops::Range<u64>, more: &[&str]| {
+        let files = site.files(name, numbers, "\tadult");
+        site.run(&[&Site::import_arguments(&files)[..], &[OTHER], more].concat())
+    };
+    let told = import("b", 2..5, &["--look-also", PURPOSE]);
+    let enrolled = outcomes(&told, "enrolled");
+    assert_eq!((told.exit, enrolled.len()), (0, 3), "it refuses nobody: {}", told.errors);
+    let also = |name: &str| enrolled.iter().find(|line| line["name"] == name).unwrap()["also"].clone();
+    let same = also("person 2");
+    assert!(known.contains(same[0]["subject"].as_str().unwrap()) && same[0]["purpose"] == PURPOSE, "{same}");
+    assert!(same[0]["similarity"].as_f64().unwrap() > 0.99 && same.as_array().unwrap().len() == 1);
+    assert_eq!((also("person 3"), also("person 4")), (serde_json::json!([]), serde_json::json!([])));
+    let record = std::fs::read_to_string(site.state().record()).unwrap();
+    let searches: Vec<&str> = record.lines().filter(|line| line.contains("\"searched\"")).collect();
+    assert!(searches.len() == 1 && searches[0].contains(PURPOSE) && searches[0].contains("3 who are enrolled for"), "{record}");
+    // Unless it is asked for, nobody's other purposes are looked through.
+    let unasked = import("c", 0..1, &[]);
+    assert_eq!((unasked.exit, &unasked.lines[0]["also"]), (0, &serde_json::json!([])));
+    // And only while the register has the other purpose in force.
+    for (of, exit, part) in
+        [(OTHER, 2, "--look-also"), ("crime-prevention:2026-9", 4, "is not in the register"), ("access-verification", 4, "never searched")]
+    {
+        let refused = import("d", 1..2, &["--look-also", of]);
+        assert!(refused.exit == exit && refused.errors.contains(part), "{of}: {} {}", refused.exit, refused.errors);
+    }
 }
 
 #[test]
@@ -276,9 +317,18 @@ fn a_vault_that_was_put_back_is_not_searched_until_it_is_taken_as_it_is() {
     assert_ne!(site.import(&site.files("new", 40..41, "\tadult")).exit, 0);
     let checked = site.run(&["gallery", "check"]);
     assert!(checked.exit == 6 && checked.lines[0]["found"].to_string().contains("--older-vault"), "{:?}", checked.lines);
+    // Who is lost is told by name, while the name is there and nothing was changed: whoever hears nothing of it has lost nothing.
+    let vault = std::fs::read(site.state().vault()).unwrap();
+    let deaf = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let untold = site.command(&["gallery", "compact", "--older-vault"]).stdout(deaf).stderr(Stdio::null()).status().unwrap();
+    assert!(!untold.success() && site.run(&["gallery", "check"]).exit == 6, "it is as closed as before");
+    assert_eq!(std::fs::read(site.state().vault()).unwrap().len(), vault.len());
     let taken = site.run(&["gallery", "compact", "--older-vault"]);
     assert_eq!(taken.exit, 0, "{}", taken.errors);
-    assert_eq!((&taken.lines[0]["deleted_again"][0], &taken.lines[0]["lost"][0]), (&gone.as_str().into(), &later[0].as_str().into()));
+    let [told, done] = &taken.lines[..] else { panic!("{:?}", taken.lines) };
+    assert_eq!((&told["outcome"], &told["deleted_again"][0]["subject"]), (&"older-vault".into(), &gone.as_str().into()));
+    assert_eq!((&told["lost"][0]["subject"], &told["lost"][0]["name"]), (&later[0].as_str().into(), &"person 30".into()));
+    assert_eq!((&done["deleted_again"][0], &done["lost"][0]), (&gone.as_str().into(), &later[0].as_str().into()));
     assert_eq!(site.listed(), before.iter().filter(|subject| *subject != gone).cloned().collect());
     site.whole();
 }

@@ -4,6 +4,7 @@
 //! picture of a refused subject leaves a template behind. Subjects are written in groups of [`GROUP`], each durable before the next is begun;
 //! then the running service, if there is one, is told to load them.
 
+mod known;
 pub mod list;
 mod show;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub(super) use self::known::{Also, Elsewhere};
 use self::list::Entry;
 use super::exits::{key_failed, present};
 use super::gallery::warn_of_filing;
@@ -30,7 +32,6 @@ use crate::gallery::identities::Identities;
 use crate::gallery::seal::SiteKey;
 use crate::gallery::set::GallerySet;
 use crate::gallery::vault::{Channel, NewSubject, Vault, VaultError};
-use crate::policy::enrolment::EnrolmentDesk;
 use crate::policy::enrolment::eligible::{Declared, Eligible};
 use crate::policy::facts::{Mode, Site};
 use crate::policy::leap::believe;
@@ -72,6 +73,9 @@ pub struct Args {
     /// Zone that the subject is looked for in, of the purpose's; several with several --zone. Unset: all that the purpose has now.
     #[arg(long = "zone", value_name = "ZONE")]
     zones: Vec<String>,
+    /// Say too whom the subject is enrolled as for this other purpose, under that purpose's own leave; several with several --look-also. It refuses nobody.
+    #[arg(long, value_name = "PURPOSE")]
+    look_also: Vec<Purpose>,
     /// Least face width in pixels. Below 64 only where the site's mode is `demo` or `commissioning`: templates from small faces match
     /// worse, and an operational gallery must not hold them.
     #[arg(long, value_name = "PX", default_value_t = 64, value_parser = clap::value_parser!(u16).range(32..=512))]
@@ -99,7 +103,7 @@ impl Args {
         purpose: &Purpose,
         directory: &Path,
         (adult, expires): (bool, u32),
-        zones: &[String],
+        (zones, look_also): (&[String], &[Purpose]),
         models: &ModelNames,
     ) -> Self {
         Self {
@@ -109,6 +113,7 @@ impl Args {
             list: Some(directory.to_owned()),
             expires,
             zones: zones.to_vec(),
+            look_also: look_also.to_vec(),
             min_face_width_px: 64,
             birth_date: None,
             adult,
@@ -121,7 +126,7 @@ impl Args {
 
 /// What became of one entry.
 pub enum Verdict {
-    Enrolled { subject: SubjectId, name: Option<String>, images: Vec<Taken>, expires_at: Stamp<Utc> },
+    Enrolled { subject: SubjectId, name: Option<String>, images: Vec<Taken>, expires_at: Stamp<Utc>, also: Vec<Also> },
     Refused { name: Option<String>, image: PathBuf, why: Why },
 }
 
@@ -137,10 +142,10 @@ pub enum Why {
     #[error(transparent)]
     Picture(#[from] Refusal),
     #[error(
-        "already enrolled for this purpose as subject {subject}: similarity {score:.2}, {DUPLICATE} and more is taken for the same person; \
+        "this is already subject {subject} for purpose {purpose}: similarity {score:.2}, {DUPLICATE} and more is taken for the same person; \
          leave this picture out: the subject is searched for already; or `placard delete {subject}` first"
     )]
-    AlreadyEnrolled { subject: SubjectId, score: f32 },
+    AlreadyEnrolled { subject: SubjectId, purpose: Purpose, score: f32 },
     #[error("{0}")]
     Rule(Reason),
     #[error("subject {subject} is enrolled already, and one consent is good for one enrolment; `placard delete {subject}` first")]
@@ -190,6 +195,7 @@ fn enrol(context: &Context, args: Args) -> Outcome {
     let mut desk = Enrolment::open(context, &args.purpose, &args.models, args.expires, SystemClock::shared())?
         .of_whom(&declared)?
         .in_zones(&args.zones)?
+        .looking_also(&args.look_also)?
         .with_min_face_width(f32::from(args.min_face_width_px))?;
     let (mut enrolled, mut refused) = (0_u64, 0_u64);
     let mut show = |verdict: Verdict| -> Result<(), Failed> {
@@ -228,6 +234,7 @@ pub struct Enrolment<'a> {
     asked: Vec<String>,
     zones: Vec<String>,
     eligible: Eligible,
+    elsewhere: Elsewhere,
     gate: Gate,
     clock: SharedClock,
 }
@@ -269,6 +276,7 @@ impl<'a> Enrolment<'a> {
             asked: Vec::new(),
             zones,
             eligible,
+            elsewhere: Elsewhere::default(),
             gate: ENROLMENT,
             clock,
         })
@@ -285,6 +293,12 @@ impl<'a> Enrolment<'a> {
     fn in_zones(mut self, asked: &[String]) -> Result<Self, Failed> {
         self.zones = self.studio.desk.zones(asked).map_err(refused)?;
         self.asked = asked.to_vec();
+        Ok(self)
+    }
+
+    /// Tells too whom the subjects are enrolled as for `others`.
+    fn looking_also(mut self, others: &[Purpose]) -> Result<Self, Failed> {
+        self.elsewhere = Elsewhere::open(self.state, self.purpose, others, &self.clock)?;
         Ok(self)
     }
 
@@ -387,6 +401,10 @@ impl<'a> Enrolment<'a> {
         }
         let accepted: Vec<&Candidate> = decided.iter().filter_map(|d| d.as_ref().ok()).collect();
         let zones: Vec<&str> = self.zones.iter().map(String::as_str).collect();
+        // Before a name is written.
+        vault.has_room(self.purpose, &self.studio.model, &zones).map_err(no_room)?;
+        let people: Vec<Vec<&Embedding>> = accepted.iter().map(|candidate| candidate.templates().collect()).collect();
+        let mut also = self.elsewhere.look(self.state, (&vault, &self.studio.model), &people, now)?.into_iter();
         let new_subjects = accepted.iter().map(|candidate| NewSubject {
             subject: candidate.subject.clone(),
             purpose: self.purpose,
@@ -413,7 +431,9 @@ impl<'a> Enrolment<'a> {
             vault.rewrite()?;
         }
         let verdict = |decision: Result<Candidate, Verdict>| match decision {
-            Ok(Candidate { subject, name, taken }) => Verdict::Enrolled { subject, name, images: taken, expires_at },
+            Ok(Candidate { subject, name, taken }) => {
+                Verdict::Enrolled { subject, name, images: taken, expires_at, also: also.next().unwrap_or_default() }
+            }
             Err(refused) => refused,
         };
         Ok(decided.into_iter().map(verdict).collect())
@@ -430,7 +450,7 @@ impl<'a> Enrolment<'a> {
         if self.purpose.kind().verifies() {
             return Ok(None);
         }
-        already_enrolled(&mut self.studio.desk, set, accepted, candidate)
+        known::already_enrolled(&mut self.studio.desk, (set, self.purpose), accepted, candidate)
     }
 
     /// Whether there is room for one more, and the subject's id is nobody's yet.
@@ -447,36 +467,6 @@ impl<'a> Enrolment<'a> {
     }
 }
 
-/// The enrolled or just accepted subject that `candidate` looks like, and the picture that shows it. This too is a search: the desk must
-/// give leave to match for the purpose, for each picture anew.
-fn already_enrolled(
-    desk: &mut EnrolmentDesk,
-    set: &GallerySet,
-    accepted: &[Result<Candidate, Verdict>],
-    candidate: &Candidate,
-) -> Result<Option<(PathBuf, Why)>, Failed> {
-    for Taken { image, portrait } in &candidate.taken {
-        let known = loop {
-            let permit = desk.match_permit().map_err(desk_closed)?;
-            // If the machine was busy for longer than a lease lasts, the desk says again whether the purpose still holds.
-            if let Ok(found) = set.search(&permit, &portrait.embedding, DUPLICATE, 1) {
-                break found.and_then(|mut found| found.candidates.pop()).map(|known| (known.subject, known.score));
-            }
-        };
-        let found = known.or_else(|| {
-            let others = accepted.iter().filter_map(|a| a.as_ref().ok());
-            others.flat_map(|other| other.templates().map(move |t| (other, t))).find_map(|(other, template)| {
-                let score = portrait.embedding.cosine(template);
-                (score >= DUPLICATE).then(|| (other.subject.clone(), score))
-            })
-        });
-        if let Some((subject, score)) = found {
-            return Ok(Some((image.clone(), Why::AlreadyEnrolled { subject, score })));
-        }
-    }
-    Ok(None)
-}
-
 /// The site's key; made here only where nothing real depends on it.
 pub(super) fn site_key(state: &StateDirectory, site: Option<&Site>) -> Result<SiteKey, Failed> {
     let playground = site.is_some_and(|s| s.mode != Mode::Operational);
@@ -486,6 +476,14 @@ pub(super) fn site_key(state: &StateDirectory, site: Option<&Site>) -> Result<Si
 
 pub(super) fn vault_failed(error: VaultError) -> Failed {
     Failed::new(Exit::Failure, error)
+}
+
+/// A gallery without room is a refusal, with what to do; anything else a failure.
+pub(super) fn no_room(error: VaultError) -> Failed {
+    match error {
+        VaultError::PurposeZones { .. } | VaultError::Zones { .. } | VaultError::LongName { .. } => Failed::new(Exit::Refused, error),
+        other => vault_failed(other),
+    }
 }
 
 /// A service that does not run loads the vault when it starts, so its absence is no news.

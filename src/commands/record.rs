@@ -96,8 +96,8 @@ pub(super) fn keep_refusals(state: &StateDirectory, purpose: &Purpose, refusals:
 }
 
 /// Keeps that a gallery was searched with somebody's picture. What cannot be kept is not shown.
-pub(super) fn searched(context: &Context, purpose: &Purpose, fact: String) -> Result<(), Failed> {
-    let (record, entry) = (Record::of(&context.state), Entry { by: super::change::login(), ..Entry::searched(purpose, fact) });
+pub(super) fn searched(state: &StateDirectory, purpose: &Purpose, fact: String) -> Result<(), Failed> {
+    let (record, entry) = (Record::of(state), Entry { by: super::change::login(), ..Entry::searched(purpose, fact) });
     let failed = |error| {
         let why = anyhow::anyhow!("{}: {error}: the search cannot be put on record, so nothing of it is shown", record.path().display());
         Failed::new(Exit::Failure, why)

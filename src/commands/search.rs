@@ -94,7 +94,7 @@ fn search(context: &Context, args: &Args) -> Outcome {
     tracing::info!(purpose = %args.purpose, gallery_version = version, templates, found = candidates.len(), "gallery searched with an image file");
     let ranked = named(context, &key, candidates);
     let fact = format!("{templates} templates (gallery version {version}) searched with an image file: {} subjects shown", ranked.len());
-    searched(context, &args.purpose, fact)?;
+    searched(&context.state, &args.purpose, fact)?;
     let gallery = Searched { version, templates, other_model };
     show(context.json, args, &gallery, &ranked)?;
     Ok(Exit::Success)

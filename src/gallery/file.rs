@@ -193,7 +193,7 @@ pub fn is_mentioned(state: &StateDirectory, subject: &SubjectId) -> std::io::Res
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         listed => listed?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?,
     };
-    for path in [state.vault(), state.identities()].iter().chain(&shards) {
+    for path in [state.vault(), state.identities(), state.heads()].iter().chain(&shards) {
         if mentions(path, id)? {
             return Ok(true);
         }

@@ -5,15 +5,11 @@
 //! `PLACARD_SEED` begins elsewhere. A failure prints the seed of the input that failed.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::SubjectId;
-use super::npy;
-use super::record::{Channel, FORMAT, Header, Record};
-use super::seal::SealingKey;
+use super::fuzzing;
 use super::shard::tests::faulty::Dice;
-use super::shard::tests::fuzzed;
-use crate::engine::manifest::Manifest;
 
 /// A commit's portion, each target.
 const PORTION: u64 = 20_000;
@@ -65,75 +61,60 @@ fn run(name: &str, examples: &[Vec<u8>], words: &[&[u8]], executions: u64, targe
     writeln!(std::io::stderr(), "fuzz {name}: {executions} executions, {a_second:.0} a second").expect("standard error is open");
 }
 
-fn npy_files() -> Vec<Vec<u8>> {
-    let of = |version: u8, text: &str| {
-        let length = u32::try_from(text.len()).expect("short").to_le_bytes();
-        [b"\x93NUMPY", &[version, 0][..], &length[..if version == 1 { 2 } else { 4 }], text.as_bytes()].concat()
-    };
-    let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (100, 512), }\n";
-    vec![of(1, text), of(2, text), of(3, "{'shape':(3,4),'fortran_order':False,'descr':'<f4'}")]
+fn fuzz(name: &str, words: &[&[u8]], executions: u64) {
+    let (_, target) = fuzzing::TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target");
+    run(name, &fuzzing::examples(name), words, executions, &mut |bytes| target(bytes));
 }
 
 fn fuzz_npy(executions: u64) {
     let words: [&[u8]; 9] = [b"'shape'", b"(", b")", b"'descr': ", b"True", b"False", b",", b"18446744073709551615", b"}"];
-    run("npy", &npy_files(), &words, executions, &mut |bytes| {
-        if let Ok(shape) = npy::header(bytes) {
-            assert!(shape.values > 0 && shape.begins_at <= bytes.len() as u64);
-            assert!(shape.rows.checked_mul(shape.values as u64 * 4).is_some());
-        }
-    });
-}
-
-fn record(consent: Option<&str>, key: &SealingKey) -> Vec<u8> {
-    let header = Header {
-        format: FORMAT,
-        subject: SubjectId("0123456789abcdef0123456789abcdef".into()),
-        purpose: "missing-person:mp-7".parse().expect("purpose"),
-        ordinal: 1,
-        model: "m".into(),
-        model_sha256: "aa".into(),
-        dim: 4,
-        enrolled_at_ns: 1,
-        expires_at_ns: 2,
-        channel: Channel::ImageFile,
-        consent: consent.map(str::to_owned),
-        source: None,
-        zones: Some(vec!["hall".to_owned()]),
-    };
-    header.seal(key, &[0.5; 4]).expect("sealed")
+    fuzz("npy", &words, executions);
 }
 
 fn fuzz_record(executions: u64) {
-    let key = SealingKey::new(&[7; 32]).expect("key");
-    let examples = vec![record(None, &key), record(Some("c-1"), &key)];
     let words: [&[u8]; 7] = [b"\"format\":1", b"\"dim\":18446744073709551615", b",", b"{", b"\"consent\":null", b"-1", b"\\u0000"];
-    let whole = examples.clone();
-    run("record", &examples, &words, executions, &mut |bytes| {
-        if let Ok(record) = Record::read(bytes)
-            && record.open(&key).is_ok()
-        {
-            assert!(whole.iter().any(|w| w == bytes), "opened, and was altered");
-        }
-    });
+    fuzz("record", &words, executions);
 }
 
 fn fuzz_shard(executions: u64) {
     let words: [&[u8]; 3] = [b"PLACSHRD", &[0xff; 8], &[0; 16]];
-    run("shard", &fuzzed::examples(), &words, executions, &mut fuzzed::open);
+    fuzz("shard", &words, executions);
 }
 
 fn fuzz_manifest(executions: u64) {
-    let examples: Vec<Vec<u8>> = crate::engine::bundled::all()
-        .filter_map(|(_, model)| model.as_ref().ok())
-        .map(|model| model.manifest.to_toml().expect("text").into_bytes())
-        .collect();
     let words: [&[u8]; 6] = [b"[decode]\n", b"= ", b"\"\"\"", b"1e999", b"dim = 0\n", b"task = \"face-embedder\"\n"];
-    run("manifest", &examples, &words, executions, &mut |bytes| {
-        let Ok(text) = std::str::from_utf8(bytes) else { return };
-        if let Ok(manifest) = Manifest::from_toml(text) {
-            assert!(manifest.check().is_ok(), "taken, and not checked");
+    fuzz("manifest", &words, executions);
+}
+
+fn fuzz_heads(executions: u64) {
+    let words: [&[u8]; 3] = [b"PLACHEAD", &[0xff; 4], &[0; 16]];
+    fuzz("heads", &words, executions);
+}
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
+#[test]
+fn the_fuzzers_corpus_is_read_without_a_panic_and_has_whole_examples() {
+    for (name, target) in fuzzing::TARGETS {
+        let entries = std::fs::read_dir(corpus(name)).unwrap_or_else(|error| panic!("{}: {error}", corpus(name).display()));
+        let files: Vec<Vec<u8>> = entries.map(|e| std::fs::read(e.expect("entry").path()).expect("read")).collect();
+        assert!(files.len() >= fuzzing::examples(name).len(), "{name}: {} files", files.len());
+        files.iter().for_each(|bytes| target(bytes));
+    }
+}
+
+/// Whole examples for libFuzzer to begin with. Sealed under nonces of their own each time, so they are written when a format changes.
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn write_the_corpus() {
+    for (name, _) in fuzzing::TARGETS {
+        std::fs::create_dir_all(corpus(name)).expect("made");
+        for (number, bytes) in fuzzing::examples(name).into_iter().enumerate() {
+            std::fs::write(corpus(name).join(format!("whole-{number}")), bytes).expect("written");
         }
-    });
+    }
 }
 
 #[test]
@@ -142,6 +123,7 @@ fn no_bytes_make_a_parser_panic() {
     fuzz_record(PORTION);
     fuzz_shard(PORTION / 10);
     fuzz_manifest(PORTION / 40);
+    fuzz_heads(PORTION);
 }
 
 fn asked() -> u64 {
@@ -170,4 +152,10 @@ fn shard_for_long() {
 #[ignore = "as many as PLACARD_FUZZ says"]
 fn manifest_for_long() {
     fuzz_manifest(asked());
+}
+
+#[test]
+#[ignore = "as many as PLACARD_FUZZ says"]
+fn heads_for_long() {
+    fuzz_heads(asked());
 }

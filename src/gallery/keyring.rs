@@ -37,13 +37,15 @@ impl std::ops::Deref for Root<'_> {
     }
 }
 
+/// The root that the gallery was re-keyed to last; `None`: it never was.
+pub(super) fn in_force(state: &StateDirectory, site: &SiteKey) -> Result<Option<SiteKey>, SealError> {
+    let path = state.gallery_key();
+    if path.exists() { Ok(Some(site.with(&SiteKey::read(path)?)?)) } else { Ok(None) }
+}
+
 /// The key that a new file is under: the site's, unless the gallery was re-keyed.
 pub(super) fn for_new(state: &StateDirectory, site: &SiteKey) -> Result<Option<KeyId>, VaultError> {
-    let path = state.gallery_key();
-    if !path.exists() {
-        return Ok(None);
-    }
-    Ok(Some(site.with(&SiteKey::read(path)?)?.id()?))
+    Ok(in_force(state, site)?.map(|root| root.id()).transpose()?)
 }
 
 /// The key that `database` says it is under; unset: the site's.

@@ -8,13 +8,15 @@
 //! imports-1    digest of what is imported → how many people were dealt with; the highest bit: all of them
 //! owed-1       what a crash must not make anybody forget: a deletion under way, a rewriting (vault/owed.rs)
 //! marks-1      purpose → 16 random bytes, others after every change: by them a shard is known to be of this vault as it is
+//! zones-1      purpose → the zones that its templates name, JSON: what fits into one gallery (vault/room.rs)
+//! headed-1     that there is a witness of this vault's generations beside it (heads.rs)
 //! ```
 //!
 //! Invariants: what a call acknowledged is on the disk (`Durability::Immediate`). A subject without a key is gone, whatever rows are left
 //! of it: deletion is written down as owed, then destroys the key, in every shard first (`vault/owed.rs`), then here, in a commit of its own. redb writes to new pages, so a freed page may hold the
 //! *wrapped* key until it is used again (it opens nothing without the site key), or until the file is written anew
 //! ([`Vault::rewrite`]; `placard delete` does so, and whoever opens the vault next where that was cut short).
-//! A vault that is older than one of its shards was put back: nothing of it is searched (`vault/generations.rs`).
+//! A vault that is older than its witness, or than one of its shards, was put back: nothing of it is searched (`vault/generations.rs`).
 //! One process at a time may have the file open: open, do the work, drop.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,14 +27,15 @@ use std::time::Duration;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use zeroize::Zeroizing;
 
-use super::file::{OWED, durable_write, open_database, owes_rewrite, rewrite};
+use super::file::{OWED, durable_write, open_database, owes_rewrite};
+use super::heads::HeadsFile;
 use super::keyring;
 pub use super::record::Channel;
 use super::record::{FORMAT, Header, Record};
 use super::scan::{self, Refused};
 use super::seal::{KEY_BYTES, SealError, SealingKey, SiteKey, random_key};
 use super::shard::disk::RealDisk;
-use super::shard::{ShardError, Shelf};
+use super::shard::{NAME_BYTES, ShardError, Shelf, ZONE_BYTES};
 use super::zones::{MAX_ZONES, Shared};
 use super::{SubjectId, TemplateModel};
 use crate::clock::{Stamp, Utc};
@@ -46,6 +49,8 @@ mod generations;
 mod owed;
 mod people;
 mod rekey;
+mod rewrite;
+mod room;
 mod shards;
 
 pub use check::{Checked, Found};
@@ -62,6 +67,8 @@ const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("keys-1");
 const VERSIONS: TableDefinition<&str, u64> = TableDefinition::new("versions-1");
 const IMPORTS: TableDefinition<&[u8], u64> = TableDefinition::new("imports-1");
 const MARKS: TableDefinition<&str, &[u8]> = TableDefinition::new("marks-1");
+const ZONES: TableDefinition<&str, &[u8]> = TableDefinition::new("zones-1");
+const HEADED: TableDefinition<&str, &[u8]> = TableDefinition::new("headed-1");
 
 /// Templates one subject may have for one purpose.
 pub const MAX_TEMPLATES: usize = 5;
@@ -83,7 +90,7 @@ pub enum VaultError {
     #[error(transparent)]
     Shard(#[from] ShardError),
     #[error(
-        "{closed} of {of} in {} do not open with this site's key, so nothing was re-keyed: it is another key than theirs (put the right one back), or \
+        "{closed} of {of} in {} do not open with this site's key, so nothing was re-keyed or taken for the newest: it is another key than theirs (put the right one back), or \
          they are damaged (`placard gallery check` names them; delete those subjects)",
         path.display()
     )]
@@ -99,6 +106,13 @@ pub enum VaultError {
     Owed { path: PathBuf, problem: String },
     #[error("{count} zones for one subject: {MAX_ZONES} are told apart; name fewer (`--zone`)")]
     Zones { count: usize },
+    #[error(
+        "{purpose} is full of zones: with these its templates would name {count} zones, {bytes} bytes of names, and {MAX_ZONES} zones, {ZONE_BYTES} bytes, fit into \
+         one gallery. Nobody was enrolled. Name fewer zones for them (`--zone`), give zones shorter names, or let the case have a purpose of its own"
+    )]
+    PurposeZones { purpose: String, count: usize, bytes: usize },
+    #[error("{what} `{name}` has {} bytes: {NAME_BYTES} fit into a gallery; give it a shorter name", name.len())]
+    LongName { what: &'static str, name: String },
     #[error("where templates come from is told in 1 to {MAX_SOURCE} bytes of text on one line, not in {bytes}")]
     Source { bytes: usize },
     #[error("{count} templates for one subject: 1 to {MAX_TEMPLATES} are allowed")]
@@ -123,7 +137,12 @@ pub struct Vault {
     path: PathBuf,
     wrapping: SealingKey,
     shelf: Shelf,
-    /// By which shard it is known that this vault is not the newest.
+    heads: HeadsFile,
+    /// What the gallery was re-keyed to, where this vault is from before.
+    overtaken: Option<SiteKey>,
+    /// Why its witness says nothing, though there was one.
+    unwitnessed: Option<&'static str>,
+    /// By what it is known that this vault is not the newest.
     put_back: Option<PutBack>,
 }
 
@@ -151,13 +170,26 @@ impl Vault {
         let database = open_database(&path, || keyring::for_new(state, key), make_tables)?;
         let id = keyring::named(&database).map_err(|e| VaultError::storage(&path, e))?;
         let root = keyring::root(state, key, id)?;
-        Self::over(database, path, Shelf::new(Arc::new(RealDisk), state.shards(), root.derive("placard/1/shards")?), &root)
+        let overtaken = if id.is_none() { keyring::in_force(state, key)? } else { None };
+        let newest: &SiteKey = overtaken.as_ref().unwrap_or(&root);
+        let shelf = Shelf::new(Arc::new(RealDisk), state.shards(), newest.derive("placard/1/shards")?);
+        let heads = HeadsFile::new(Arc::new(RealDisk), state.heads(), key)?;
+        Self::over(database, path, (shelf, heads), &root, overtaken)
     }
 
-    fn over(database: Database, path: PathBuf, shelf: Shelf, key: &SiteKey) -> Result<Self, VaultError> {
-        let mut vault = Self { database, path, wrapping: key.derive("placard/1/vault")?, shelf, put_back: None };
+    fn over(
+        database: Database,
+        path: PathBuf,
+        (shelf, heads): (Shelf, HeadsFile),
+        key: &SiteKey,
+        overtaken: Option<SiteKey>,
+    ) -> Result<Self, VaultError> {
+        let wrapping = key.derive("placard/1/vault")?;
+        let mut vault = Self { database, path, wrapping, shelf, heads, overtaken, unwitnessed: None, put_back: None };
+        vault.recall()?;
         vault.settle()?;
-        vault.put_back = vault.later_shard()?;
+        vault.put_back = vault.out_of_step()?;
+        vault.be_witnessed()?;
         Ok(vault)
     }
 
@@ -195,10 +227,8 @@ impl Vault {
             let wrapped = self.wrapping.seal(&bound_to_key(&new.subject.0), &key[..])?;
             rows.push((new, wrapped, seal_templates(&SealingKey::new(&key)?, new)?));
         }
-        let mut marks: BTreeMap<String, Mark> = BTreeMap::new();
-        for new in subjects {
-            marks.insert(new.purpose.to_string(), random_mark()?);
-        }
+        let zones = self.room_for(subjects)?;
+        let marks: BTreeMap<&String, Mark> = zones.keys().map(|purpose| Ok((purpose, random_mark()?))).collect::<Result<_, SealError>>()?;
         let taken = durable_write(&self.database, &self.path, |write| {
             let (mut templates, mut keys) = (write.open_table(TEMPLATES)?, write.open_table(KEYS)?);
             for new in subjects {
@@ -213,16 +243,18 @@ impl Vault {
                     templates.insert((purpose.as_str(), &*new.subject.0, ordinal), record.as_slice())?;
                 }
             }
-            for purpose in subjects.iter().map(|s| s.purpose.to_string()).collect::<BTreeSet<_>>() {
+            for (purpose, mark) in &marks {
                 let version = write.open_table(VERSIONS)?.get(purpose.as_str())?.map_or(0, |v| v.value());
-                let mark = marks.get(&purpose).map_or([0; 16], |mark| *mark);
-                set_version(write, &purpose, version + 1, &mark)?;
+                set_version(write, purpose, version + 1, mark)?;
             }
+            room::write(write, &zones)?;
             if let Some(Progress { import, done }) = progress {
                 write.open_table(IMPORTS)?.insert(&import[..], done)?;
             }
             Ok(None)
         })?;
+        // Acknowledged once its witness knows.
+        self.witness(BTreeMap::new(), subjects.iter().map(|s| s.enrolled_at).max())?;
         taken.map_or(Ok(()), |subject| Err(VaultError::SubjectExists { subject }))
     }
 
@@ -329,49 +361,6 @@ impl Vault {
         Ok(loaded)
     }
 
-    /// Writes the file anew, with what is in force and nothing else: no page of it holds what was deleted before. Whoever waits for the
-    /// vault finds the new file.
-    pub fn rewrite(self) -> Result<(), VaultError> {
-        self.settle()?;
-        rewrite(self.database, &self.path, |read, write| {
-            let (mut templates, held) = (write.open_table(TEMPLATES)?, read.open_table(KEYS)?);
-            for row in read.open_table(TEMPLATES)?.iter()? {
-                let (key, record) = row?;
-                // A row whose key is gone is what a deletion left that was cut short.
-                if held.get(key.value().1)?.is_none() {
-                    continue;
-                }
-                templates.insert(key.value(), record.value())?;
-            }
-            let mut keys = write.open_table(KEYS)?;
-            for row in read.open_table(KEYS)?.iter()? {
-                let (subject, wrapped) = row?;
-                keys.insert(subject.value(), wrapped.value())?;
-            }
-            let mut versions = write.open_table(VERSIONS)?;
-            for row in read.open_table(VERSIONS)?.iter()? {
-                let (purpose, version) = row?;
-                versions.insert(purpose.value(), version.value())?;
-            }
-            keyring::copy(read, write)?;
-            let mut imports = write.open_table(IMPORTS)?;
-            if let Some(old) = there(read.open_table(IMPORTS))? {
-                for row in old.iter()? {
-                    let (import, done) = row?;
-                    imports.insert(import.value(), done.value())?;
-                }
-            }
-            let mut marks = write.open_table(MARKS)?;
-            if let Some(old) = there(read.open_table(MARKS))? {
-                for row in old.iter()? {
-                    let (purpose, mark) = row?;
-                    marks.insert(purpose.value(), mark.value())?;
-                }
-            }
-            Ok(())
-        })
-    }
-
     /// Visits every row of `purpose` whose subject still has a key, in the order of subjects and ordinals; of one subject, if it is named.
     fn open_rows(
         &self,
@@ -464,6 +453,8 @@ fn make_tables(write: &WriteTransaction) -> Result<(), redb::TableError> {
     write.open_table(TEMPLATES)?;
     write.open_table(KEYS)?;
     write.open_table(MARKS)?;
+    write.open_table(ZONES)?;
+    write.open_table(HEADED)?;
     write.open_table(OWED)?;
     write.open_table(IMPORTS)?;
     write.open_table(VERSIONS).map(drop)

@@ -17,13 +17,14 @@ pub(super) fn verdict(as_json: bool, purpose: &Purpose, verdict: &Verdict) -> Re
         return Ok(());
     }
     match verdict {
-        Verdict::Enrolled { subject, name, images, expires_at } => {
+        Verdict::Enrolled { subject, name, images, expires_at, also } => {
             let whom = name.as_ref().map_or_else(String::new, |n| format!(" ({n})"));
             writeln!(out, "enrolled {subject}{whom} for {purpose}, until {}", format_utc(*expires_at))?;
             for Taken { image, portrait: Portrait { score, quality, .. } } in images {
                 let measured = format!("face {score:.2}, {:.0} px, sharpness {:.2}", quality.width_px, quality.sharpness);
                 writeln!(out, "  {}  {measured}, frontality {:.2}", image.display(), quality.frontality)?;
             }
+            also.iter().try_for_each(|also| writeln!(out, "  {also}"))?;
         }
         Verdict::Refused { name, image, why } => {
             let whom = name.as_ref().map_or_else(String::new, |n| format!("{n}: "));
@@ -35,12 +36,12 @@ pub(super) fn verdict(as_json: bool, purpose: &Purpose, verdict: &Verdict) -> Re
 
 fn verdict_json(purpose: &Purpose, verdict: &Verdict) -> Value {
     match verdict {
-        Verdict::Enrolled { subject, name, images, expires_at } => {
+        Verdict::Enrolled { subject, name, images, expires_at, also } => {
             let images: Vec<Value> =
                 images.iter().map(|t| json!({ "image": t.image, "score": t.portrait.score, "quality": t.portrait.quality })).collect();
             json!({
                 "outcome": "enrolled", "subject": subject, "name": name, "purpose": purpose,
-                "expires_at": format_utc(*expires_at), "images": images,
+                "expires_at": format_utc(*expires_at), "images": images, "also": also,
             })
         }
         Verdict::Refused { name, image, why } => {

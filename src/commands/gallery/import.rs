@@ -8,24 +8,25 @@
 //! was cut short goes on where it stopped when it is run again with the same files, and one that is over says so. The vault is let go of between groups, and the
 //! register is read again for each: an import stops where what it rests on has fallen, and erases by nothing that was true some time ago.
 
-use std::io::{IsTerminal, Read, Write};
+mod show;
+
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::super::enrol::{self, DUPLICATE, UNLIKE, site_key, tell_service, vault_failed};
+use super::super::enrol::{self, Also, DUPLICATE, Elsewhere, UNLIKE, no_room, site_key, tell_service, vault_failed};
 use super::super::exits::{present, store_failed};
 use super::super::portrait::{ModelNames, desk_closed, intended, only_model};
 use super::super::record::{erased, keep_refusals, noting, refused};
 use super::super::{Context, Exit, Failed, Outcome};
 use super::look::warn_of_filing;
 use super::people::{self, Person};
-use crate::clock::{SharedClock, Stamp, SystemClock, Utc, format_utc};
+use crate::clock::{SharedClock, Stamp, SystemClock, Utc};
 use crate::embedding::Embedding;
 use crate::engine::manifest::{Manifest, Task};
 use crate::engine::store;
@@ -71,6 +72,9 @@ pub struct Args {
     /// Zone that the subjects are looked for in, of the purpose's; several with several --zone. Unset: all that the purpose has now.
     #[arg(long = "zone", value_name = "ZONE")]
     zones: Vec<String>,
+    /// Say too whom a subject is enrolled as for this other purpose, under that purpose's own leave; several with several --look-also. It refuses nobody.
+    #[arg(long, value_name = "PURPOSE")]
+    look_also: Vec<Purpose>,
     /// Import files anew that an import was over with, for whoever was deleted or has expired since.
     #[arg(long)]
     again: bool,
@@ -96,7 +100,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         }
         return enrol::run(
             context,
-            enrol::Args::of_directory(&args.purpose, &args.from, (args.adult, args.expires), &args.zones, &args.models),
+            enrol::Args::of_directory(&args.purpose, &args.from, (args.adult, args.expires), (&args.zones, &args.look_also), &args.models),
         );
     }
     noting(context, &args.purpose, || import(context, args))
@@ -123,7 +127,7 @@ fn import(context: &Context, args: &Args) -> Outcome {
         (done, false) => done,
         (done, true) => {
             bar.finish_and_clear();
-            show_done_before(context.json, &args.purpose, done)?;
+            show::done_before(context.json, &args.purpose, done)?;
             return Ok(Exit::Success);
         }
     };
@@ -140,13 +144,13 @@ fn import(context: &Context, args: &Args) -> Outcome {
                 Ok(_) => enrolled += 1,
                 Err(_) => refused += 1,
             }
-            bar.suspend(|| show(context.json, &args.purpose, &told))?;
+            bar.suspend(|| show::person(context.json, &args.purpose, &told))?;
         }
         bar.set_position(after);
     }
     bar.finish_and_clear();
     import.finish(people.len())?;
-    show_sum(context.json, enrolled, refused, done)?;
+    show::sum(context.json, enrolled, refused, done)?;
     warn_of_filing(context)?;
     tell_service(&context.state);
     Ok(if refused == 0 { Exit::Success } else { Exit::Refused })
@@ -171,7 +175,14 @@ fn digest(files: &[&Path], declared: &str) -> Result<[u8; 32], Failed> {
 }
 
 /// What became of a person.
-type Told = (Person, Result<(SubjectId, Stamp<Utc>), String>);
+type Told = (Person, Result<Enrolled, String>);
+
+struct Enrolled {
+    subject: SubjectId,
+    expires_at: Stamp<Utc>,
+    /// Whom it is for the other purposes that were asked for.
+    also: Vec<Also>,
+}
 
 struct Import<'a> {
     context: &'a Context,
@@ -187,6 +198,7 @@ struct Import<'a> {
     model: TemplateModel,
     manifests: [Manifest; 1],
     desk: EnrolmentDesk,
+    elsewhere: Elsewhere,
     clock: SharedClock,
     /// The gallery as this import knows it, and the vault's mark then.
     known: Option<(Known, Option<Mark>)>,
@@ -240,6 +252,7 @@ impl<'a> Import<'a> {
             model,
             manifests,
             desk,
+            elsewhere: Elsewhere::open(&context.state, &args.purpose, &args.look_also, &clock)?,
             clock,
             known: None,
             left,
@@ -329,9 +342,11 @@ impl<'a> Import<'a> {
         believe(&self.context.state, self.clock.now()).map_err(|error| Failed::new(Exit::Refused, error))?;
         self.know(&vault, now)?;
         let accepted = self.admit(&vault, candidates, &mut told, now)?;
+        let people: Vec<Vec<&Embedding>> = accepted.iter().map(|(_, candidate, _)| candidate.templates.iter().collect()).collect();
+        let also = self.elsewhere.look(&self.context.state, (&vault, &self.model), &people, now)?;
         self.write(&vault, &accepted, now, after)?;
-        for (place, candidate, expires_at) in accepted {
-            told[place] = Some((candidate.person, Ok((candidate.subject, expires_at))));
+        for ((place, Candidate { person, subject, .. }, expires_at), also) in accepted.into_iter().zip(also) {
+            told[place] = Some((person, Ok(Enrolled { subject, expires_at, also })));
         }
         Ok(told.into_iter().flatten().collect())
     }
@@ -392,7 +407,8 @@ impl<'a> Import<'a> {
             let among = || accepted.iter().find_map(|(_, other, _)| twin(other, &candidate));
             let why = match alike.or_else(|| if self.purpose.kind().verifies() { None } else { among() }) {
                 Some((subject, score)) => {
-                    Some(format!("already enrolled for this purpose as subject {subject}: similarity {score:.2} [already-enrolled]"))
+                    let purpose = self.purpose;
+                    Some(format!("this is already subject {subject} for purpose {purpose}: similarity {score:.2} [already-enrolled]"))
                 }
                 None if subjects.contains(&candidate.subject) => Some(format!(
                     "subject {} is enrolled already, and one consent is good for one enrolment [subject-known]",
@@ -442,6 +458,8 @@ impl<'a> Import<'a> {
 
     fn write(&mut self, vault: &Vault, accepted: &[(usize, Candidate, Stamp<Utc>)], now: Stamp<Utc>, after: u64) -> Result<(), Failed> {
         let zones: Vec<&str> = self.zones.iter().map(String::as_str).collect();
+        // Before a name is written.
+        vault.has_room(self.purpose, &self.model, &zones).map_err(no_room)?;
         let subjects: Vec<NewSubject<'_>> = accepted
             .iter()
             .map(|(_, candidate, expires_at)| NewSubject {
@@ -475,46 +493,4 @@ impl<'a> Import<'a> {
 fn twin(other: &Candidate, candidate: &Candidate) -> Option<(SubjectId, f32)> {
     let pairs = candidate.templates.iter().flat_map(|t| other.templates.iter().map(move |o| t.cosine(o)));
     pairs.reduce(f32::max).filter(|score| *score >= DUPLICATE).map(|score| (other.subject.clone(), score))
-}
-
-fn show(as_json: bool, purpose: &Purpose, (person, became): &Told) -> Result<(), Failed> {
-    let mut out = std::io::stdout().lock();
-    match became {
-        Ok((subject, until)) if as_json => {
-            let until = format_utc(*until);
-            let object = json!({ "outcome": "enrolled", "subject": subject, "name": person.name, "purpose": purpose, "expires_at": until });
-            writeln!(out, "{object}")?;
-        }
-        // A hundred thousand lines tell an operator nothing.
-        Ok(_) => {}
-        Err(why) if as_json => {
-            let object = json!({ "outcome": "refused", "name": person.name, "line": person.line, "purpose": purpose, "reason": why });
-            writeln!(out, "{object}")?;
-        }
-        Err(why) => writeln!(out, "refused {} (line {}): {why}", person.name, person.line)?,
-    }
-    out.flush()?;
-    Ok(())
-}
-
-fn show_done_before(as_json: bool, purpose: &Purpose, people: usize) -> Result<(), Failed> {
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        writeln!(out, "{}", json!({ "outcome": "done-before", "purpose": purpose, "people": people }))?;
-    } else {
-        let all = format!("all {people} people of these files were dealt with by an import before: there is nothing to do");
-        writeln!(out, "{all} (`placard gallery list` shows who is there; --again imports them anew)")?;
-    }
-    Ok(())
-}
-
-fn show_sum(as_json: bool, enrolled: u64, refused: u64, before: usize) -> Result<(), Failed> {
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        writeln!(out, "{}", json!({ "outcome": "sum", "enrolled": enrolled, "refused": refused, "before": before }))?;
-    } else {
-        let before = if before > 0 { format!("; {before} were dealt with by an import of the same files before") } else { String::new() };
-        writeln!(out, "{enrolled} enrolled, {refused} refused{before}")?;
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `placard gallery create`, `compact` and `rekey`: the files themselves.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use serde_json::json;
@@ -8,6 +9,7 @@ use super::super::enrol::tell_service;
 use super::super::owner::hand_over;
 use super::super::{Context, Exit, Failed, Outcome};
 use crate::clock::{Clock, SharedClock, SystemClock};
+use crate::gallery::SubjectId;
 use crate::gallery::identities::Identities;
 use crate::gallery::vault::Accepted;
 use crate::policy::enrolment::EnrolmentDesk;
@@ -49,11 +51,19 @@ pub fn create(context: &Context) -> Outcome {
 pub fn compact(context: &Context, older_vault: bool) -> Outcome {
     let (mut vault, key) = super::open_existing(context)?;
     let before = bytes(context);
-    if !older_vault {
-        // Before any name goes.
-        vault.in_step()?;
+    let mut accepted = Accepted::default();
+    if older_vault {
+        let names = if context.state.identities().exists() { Some(Identities::open(&context.state, &key)?) } else { None };
+        let named: BTreeSet<SubjectId> = names.as_ref().map(Identities::subjects).transpose()?.into_iter().flatten().collect();
+        accepted = vault.weigh_older(&named)?;
+        // While their names can be read, and before anything is changed: where this cannot be told, nothing is.
+        tell_older(context.json, &accepted, names.as_ref())?;
+        drop(names);
+        vault.accept_older(&accepted)?;
     }
-    let Accepted { deleted, lost } = if older_vault { vault.accept_older()? } else { Accepted::default() };
+    // Before any name goes.
+    vault.in_step()?;
+    let Accepted { deleted, lost } = accepted;
     if context.state.identities().exists() {
         let (names, kept) = (Identities::open(&context.state, &key)?, vault.subjects()?);
         names.retain(|subject| kept.contains(subject))?;
@@ -70,15 +80,33 @@ pub fn compact(context: &Context, older_vault: bool) -> Outcome {
         });
         writeln!(out, "{object}")?;
     } else {
-        for subject in &deleted {
-            writeln!(out, "deleted again: {subject}")?;
-        }
-        for subject in &lost {
-            writeln!(out, "lost, to be enrolled anew: {subject}")?;
-        }
         writeln!(out, "{made} shards made anew, the vault and the file of names written anew: {before} bytes before, {after} now")?;
     }
     Ok(Exit::Success)
+}
+
+/// Who is deleted again, and who is lost, by name where there is one.
+fn tell_older(as_json: bool, accepted: &Accepted, names: Option<&Identities>) -> Result<(), Failed> {
+    let name = |subject: &SubjectId| names.and_then(|names| names.name(subject).ok().flatten());
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let all = |subjects: &BTreeSet<SubjectId>| -> Vec<_> {
+            subjects.iter().map(|subject| json!({ "subject": subject, "name": name(subject) })).collect()
+        };
+        writeln!(out, "{}", json!({ "outcome": "older-vault", "deleted_again": all(&accepted.deleted), "lost": all(&accepted.lost) }))?;
+    } else {
+        for subject in &accepted.deleted {
+            writeln!(out, "deleted since, and deleted again: {subject} {}", name(subject).unwrap_or_default())?;
+        }
+        for subject in &accepted.lost {
+            writeln!(
+                out,
+                "enrolled since and lost, to be enrolled anew: {subject} {}",
+                name(subject).unwrap_or_else(|| "(no name is known)".to_owned())
+            )?;
+        }
+    }
+    Ok(out.flush()?)
 }
 
 fn bytes(context: &Context) -> u64 {

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::{Stamp, Utc};
 
 mod large;
+mod small;
 
 /// A small generator of its own (SplitMix64), so that a seed says everything.
 struct Seeded(u64);

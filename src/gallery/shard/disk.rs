@@ -32,7 +32,7 @@ pub(crate) trait Disk: Send + Sync {
     fn sync_directory(&self, directory: &Path) -> Result<()>;
 }
 
-pub(super) fn read_exact_at(file: &dyn DiskFile, mut offset: u64, mut into: &mut [u8]) -> Result<()> {
+pub(in crate::gallery) fn read_exact_at(file: &dyn DiskFile, mut offset: u64, mut into: &mut [u8]) -> Result<()> {
     while !into.is_empty() {
         match file.read_at(offset, into) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -47,7 +47,7 @@ pub(super) fn read_exact_at(file: &dyn DiskFile, mut offset: u64, mut into: &mut
     Ok(())
 }
 
-pub(super) fn write_all_at(file: &dyn DiskFile, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+pub(in crate::gallery) fn write_all_at(file: &dyn DiskFile, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         match file.write_at(offset, bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

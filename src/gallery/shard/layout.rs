@@ -38,10 +38,13 @@ pub(super) const KEYS_A_BLOCK: u32 = 512;
 pub(super) const SLOT_HEAD: usize = 8;
 /// A record's header is at most 64 KiB, a template rarely above 4.
 pub(super) const MAX_STRIDE: u32 = 1 << 17;
-const TEXT: usize = 126;
+/// Bytes of a purpose's or a model's name.
+pub(crate) const TEXT: usize = 126;
 const TEXTS_AT: [usize; 3] = [64, 192, 320];
 const ZONES_AT: usize = 448;
 const HEADER_DIGEST_AT: usize = PAGE - 32;
+/// Bytes of the names of the zones, each after two bytes of its length.
+pub(crate) const ZONE_BYTES: usize = HEADER_DIGEST_AT - ZONES_AT - 2;
 /// Of a state page: what is digested, what is there at all.
 const STATE_FACTS: usize = 96;
 const STATE: usize = 156;

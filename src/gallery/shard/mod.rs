@@ -27,8 +27,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub(crate) use build::{Key, Plan, Row};
-pub(crate) use layout::WRAPPED;
 pub use layout::{Header, Malformed, State};
+pub(crate) use layout::{TEXT as NAME_BYTES, WRAPPED, ZONE_BYTES};
 pub(crate) use open::ShardFile;
 pub(crate) use shelf::{Head, Shelf};
 
@@ -45,7 +45,9 @@ pub enum ShardError {
     Seal(#[from] SealError),
     #[error("a record of {bytes} bytes fits into no slot of a shard")]
     RecordTooLong { bytes: u32 },
-    #[error("a name of a model or purpose is longer than 126 bytes, or those of the zones than 3,600, and does not fit into a shard")]
+    #[error(
+        "a name of a model or purpose is longer than 126 bytes, or those of the zones together than 3,614, and does not fit into a shard"
+    )]
     NameTooLong,
     #[error(
         "{path}: {finding}; nothing is signed or concluded from it. `placard gallery check` names all of it, `placard gallery compact` makes it anew from the vault"

@@ -1,7 +1,6 @@
 //! A shard's file: what is in it, what is found when it is damaged, and what is left of whom it forgets. Histories on failing disks: `histories`.
 
 pub(in crate::gallery) mod faulty;
-pub(in crate::gallery) mod fuzzed;
 mod histories;
 mod leaving;
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use redb::ReadableTable;
 
-use super::{KEYS, TEMPLATES, Vault, VaultError};
+use super::{KEYS, PutBack, TEMPLATES, Vault, VaultError};
+use crate::gallery::heads::Found as HeadsFound;
 use crate::gallery::record::Record;
 use crate::gallery::shard::{Finding, Problem, ShardFile};
 
@@ -54,7 +55,49 @@ impl Vault {
         }
         let subjects = self.check_rows(&mut checked)?;
         self.check_all_shards(&subjects, &mut checked)?;
+        self.check_heads(&mut checked)?;
         Ok(checked)
+    }
+
+    /// The witness, and what it says beside the vault.
+    fn check_heads(&self, checked: &mut Checked) -> Result<(), VaultError> {
+        let file = self.heads.path().to_owned();
+        let found = |place: &str, what: String, remedy: &str| Found {
+            file: file.clone(),
+            place: place.to_owned(),
+            what,
+            remedy: remedy.to_owned(),
+            damage: true,
+        };
+        if let Ok(HeadsFound::These { damaged: Some(copy), .. }) = self.heads.read() {
+            let what = "is damaged; the other is used".to_owned();
+            checked.found.push(found(
+                &format!("copy {copy}"),
+                what,
+                "the next enrolment or deletion makes both anew; if it comes back, the disk fails",
+            ));
+        }
+        // What a shard tells was named beside it.
+        match self.later_head()?.or(self.put_back.clone()) {
+            Some(PutBack::Older { purpose, vault, file: by, later, .. }) if by == file => {
+                let what =
+                    format!("knows generation {later} of {purpose}, the vault is of generation {vault}: an older vault was put back");
+                checked.found.push(found("generations", what, ACCEPT));
+            }
+            Some(PutBack::BeforeRekeying { .. }) => {
+                checked.found.push(self.of_vault(
+                    "key-1",
+                    "is from before the gallery was re-keyed: an older vault was put back",
+                    ACCEPT,
+                    true,
+                ));
+            }
+            Some(PutBack::Unwitnessed { what, .. }) => {
+                checked.found.push(found("file", format!("{what}: whether the vault is the newest nobody can say"), ACCEPT))
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn of_vault(&self, place: impl Into<String>, what: impl Into<String>, remedy: &str, damage: bool) -> Found {

@@ -3,7 +3,7 @@
 //! ```text
 //! 1  owed-1 "erase" ← who, and the versions and marks to be      from here on the deletion is ended, by whoever opens the vault next if need be
 //! 2  shards: keys, rows, counts (shard/erase.rs)
-//! 3  keys, versions, marks; owed-1 "rewrite"                     nothing of theirs opens any more
+//! 3  keys, versions, marks; owed-1 "rewrite"                     nothing of theirs opens any more; the witness is told (heads.rs)
 //! 4  rows; owed-1 "erase" goes
 //! 5  the file is written anew ([`Vault::rewrite`]); owed-1 "rewrite" goes with it
 //! ```
@@ -110,6 +110,7 @@ impl Vault {
             }
             Ok(found)
         })?;
+        self.witness(self.ends_of(subjects)?, None)?;
         durable_write(&self.database, &self.path, |write| {
             write.open_table(OWED)?.remove(ERASE)?;
             Ok(write.open_table(TEMPLATES)?.retain(|key, _| !subjects.contains(key.1))?)

@@ -8,7 +8,7 @@
 //! Nothing is begun unless every key and every name opens. Cut short anywhere, everything opens, and doing it again ends it; step 6 is owed from steps 2 and 4
 //! on, and done at the next opening. Copies of the files from before open with the key from before, and with no other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use redb::ReadableTable;
@@ -28,9 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Vault {
     /// Answers how many keys were wrapped anew. `names`: the file of names, where there is one.
     pub fn rekey(self, state: &StateDirectory, site: &SiteKey, names: Option<Identities>, now: Stamp<Utc>) -> Result<usize, VaultError> {
-        self.in_step()?;
+        self.settle()?;
         // With the wrong key nothing would be wrapped, and nothing that was open after: looked at before anything is changed.
         self.all_open(names.as_ref())?;
+        self.in_step()?;
         let next = keyring::next(state, site)?;
         let id = next.id()?;
         if let Some(names) = names {
@@ -39,32 +40,8 @@ impl Vault {
         let mut count = 0;
         if keyring::named(&self.database).map_err(|e| VaultError::storage(&self.path, e))? != Some(id) {
             self.shelf.empty()?;
-            let wrapping = next.derive("placard/1/vault")?;
-            let mut wrapped = Vec::new();
-            for subject in self.subjects()? {
-                let old = self.read(|read| Ok(read.open_table(KEYS)?.get(&*subject.0)?.map(|key| key.value().to_vec())))?;
-                let Some(old) = old else { continue };
-                let plain = self.wrapping.open(&bound_to_key(&subject.0), &old)?;
-                wrapped.push((subject.clone(), wrapping.seal(&bound_to_key(&subject.0), &plain)?));
-            }
-            count = wrapped.len();
-            let mark = random_mark()?;
-            durable_write(&self.database, &self.path, |write| {
-                let mut keys = write.open_table(KEYS)?;
-                for (subject, key) in &wrapped {
-                    keys.insert(&*subject.0, key.as_slice())?;
-                }
-                let versions: BTreeSet<(String, u64)> = {
-                    let table = write.open_table(VERSIONS)?;
-                    let rows = table.iter()?.map(|row| row.map(|(purpose, version)| (purpose.value().to_owned(), version.value())));
-                    rows.collect::<Result<_, _>>()?
-                };
-                for (purpose, version) in versions {
-                    set_version(write, &purpose, version, &mark)?;
-                }
-                owe_rewrite(write)?;
-                keyring::name(write, &id)
-            })?;
+            count = self.wrap_under(&next)?;
+            self.witness(BTreeMap::new(), Some(now))?;
         }
         keyring::finish(state)?;
         self.rewrite()?;
@@ -73,8 +50,39 @@ impl Vault {
         Ok(count)
     }
 
+    /// Wraps every subject's key under `next`, in one transaction that names it. Every purpose is of another generation then: a vault from before is known by
+    /// that. Answers how many keys there are.
+    pub(super) fn wrap_under(&self, next: &SiteKey) -> Result<usize, VaultError> {
+        let (wrapping, id) = (next.derive("placard/1/vault")?, next.id()?);
+        let mut wrapped = Vec::new();
+        for subject in self.subjects()? {
+            let old = self.read(|read| Ok(read.open_table(KEYS)?.get(&*subject.0)?.map(|key| key.value().to_vec())))?;
+            let Some(old) = old else { continue };
+            let plain = self.wrapping.open(&bound_to_key(&subject.0), &old)?;
+            wrapped.push((subject.clone(), wrapping.seal(&bound_to_key(&subject.0), &plain)?));
+        }
+        let mark = random_mark()?;
+        durable_write(&self.database, &self.path, |write| {
+            let mut keys = write.open_table(KEYS)?;
+            for (subject, key) in &wrapped {
+                keys.insert(&*subject.0, key.as_slice())?;
+            }
+            let versions: BTreeSet<(String, u64)> = {
+                let table = write.open_table(VERSIONS)?;
+                let rows = table.iter()?.map(|row| row.map(|(purpose, version)| (purpose.value().to_owned(), version.value())));
+                rows.collect::<Result<_, _>>()?
+            };
+            for (purpose, version) in versions {
+                set_version(write, &purpose, version + 1, &mark)?;
+            }
+            owe_rewrite(write)?;
+            keyring::name(write, &id)
+        })?;
+        Ok(wrapped.len())
+    }
+
     /// Whether every key, and every name, opens; else how many do not.
-    fn all_open(&self, names: Option<&Identities>) -> Result<(), VaultError> {
+    pub(super) fn all_open(&self, names: Option<&Identities>) -> Result<(), VaultError> {
         let subjects = self.subjects()?;
         let closed = self.read(|read| {
             let keys = read.open_table(KEYS)?;

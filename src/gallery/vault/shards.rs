@@ -147,6 +147,8 @@ impl Vault {
     /// Where one cannot be made, the vault is read instead, so whoever calls may go on.
     pub fn refresh_shards(&self, now: Stamp<Utc>) -> Result<usize, VaultError> {
         self.in_step()?;
+        // Those who would have ended by now need not be known any more.
+        self.witness(BTreeMap::new(), Some(now))?;
         let mut made = 0;
         let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
         let mut fresh: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
@@ -159,7 +161,7 @@ impl Vault {
             match fresh.remove(&purpose.to_string()) {
                 Some(paths) => wanted.extend(paths),
                 None => {
-                    let built = self.build_shards(&purpose, now)?;
+                    let built = self.build_or_tell(&purpose, now)?;
                     made += built.len();
                     wanted.extend(built.into_iter().map(|(path, _)| path));
                 }
@@ -167,6 +169,17 @@ impl Vault {
         }
         self.shelf.retain(&|path| wanted.contains(path))?;
         Ok(made)
+    }
+
+    /// [`build_shards`](Self::build_shards); a purpose that no shard has room for (of a vault from before that was refused at enrolment) costs the others nothing.
+    fn build_or_tell(&self, purpose: &Purpose, now: Stamp<Utc>) -> Result<Vec<(PathBuf, State)>, VaultError> {
+        match self.build_shards(purpose, now) {
+            Err(VaultError::Shard(error @ (ShardError::NameTooLong | ShardError::RecordTooLong { .. } | ShardError::TooMany))) => {
+                tracing::error!(%purpose, %error, "no shard can be made of this purpose: its templates are read from the vault, which takes longer. Delete some of its subjects and enrol them for fewer zones, or zones of shorter names");
+                Ok(Vec::new())
+            }
+            built => built,
+        }
     }
 
     /// Makes the shards of `purpose` anew, one a model: without whom was deleted, and without the room they left.
@@ -250,7 +263,7 @@ impl Vault {
         self.in_step()?;
         let mut wanted: BTreeSet<PathBuf> = BTreeSet::new();
         for (purpose, _) in self.purposes()? {
-            wanted.extend(self.build_shards(&purpose, now)?.into_iter().map(|(path, _)| path));
+            wanted.extend(self.build_or_tell(&purpose, now)?.into_iter().map(|(path, _)| path));
         }
         self.shelf.retain(&|path| wanted.contains(path))?;
         Ok(wanted.len())
@@ -346,6 +359,7 @@ impl Vault {
         let mark = random_mark()?;
         let version = self.version(purpose)?;
         durable_write(&self.database, &self.path, |write| set_version(write, &purpose.to_string(), version, &mark))?;
+        self.witness(BTreeMap::new(), None)?;
         Ok(mark)
     }
 

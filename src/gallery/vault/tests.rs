@@ -202,8 +202,17 @@ fn another_site_s_key_opens_nothing() {
     let p = purpose("missing-person:1");
     enrol(&here.vault(), &p, &[embedding(0)]);
     let vault = Vault::open(&here.state, &elsewhere.key).expect("the file itself opens");
-    let loaded = vault.load_purpose(&p, &model(), NOW).expect("loads");
+    let loaded = vault.load_rows(&p, &model(), NOW).expect("loads");
     assert_eq!((loaded.templates.len(), loaded.damaged.len()), (0, 1));
+    drop(loaded);
+    // Nor does it take the witness for its own, or make another.
+    let mut vault = vault;
+    let closed = vault.load_purpose(&p, &model(), NOW).map(drop).expect_err("closed").to_string();
+    assert!(closed.contains("another site's"), "{closed}");
+    let weighed = vault.weigh_older(&BTreeSet::new()).expect("weighed");
+    assert!(matches!(vault.accept_older(&weighed), Err(VaultError::OtherKey { closed: 1, of: 1, .. })));
+    drop(vault);
+    assert_eq!(here.vault().load_purpose(&p, &model(), NOW).expect("as before").templates.len(), 1);
 }
 
 #[test]
@@ -463,6 +472,7 @@ fn a_withdrawn_consent_ends_the_search_at_the_next_reload_and_erases() {
     assert!(!vault.traces(&subject).expect("reads").any());
 }
 
+mod generations;
 mod power_cut;
 mod shards;
 mod swap;

@@ -1,7 +1,8 @@
 //! The vault and its shards on one disk that loses power, runs full, fails and lies: seeded histories of enrolments and deletions.
 //!
 //! What must hold: who was acknowledged to be enrolled is there afterwards, with the same values; who was acknowledged to be deleted is not, and no
-//! shard holds the id; a group is there as a whole or not at all; and whatever a shard gives, the vault's own rows give too.
+//! shard holds the id; a group is there as a whole or not at all; whatever a shard gives, the vault's own rows give too; no vault is taken for one that was put
+//! back; and one that was put back, from before anything that was acknowledged, is never taken for the newest.
 //!
 //! `PLACARD_SEED=N` lives one history; `PLACARD_HISTORIES=A..B` a range; without, a portion that fits a commit's checks.
 
@@ -47,7 +48,8 @@ fn open(disk: &FaultyDisk, key: &SiteKey) -> Result<Vault, VaultError> {
         synced.map_err(|error| VaultError::File { path: path.to_owned(), error })?;
     }
     let shelf = Shelf::new(Arc::new(disk.clone()), "/gallery/shards".into(), key.derive("placard/1/shards")?);
-    Vault::over(database, path.to_owned(), shelf, key)
+    let heads = HeadsFile::new(Arc::new(disk.clone()), "/gallery/heads".into(), key)?;
+    Vault::over(database, path.to_owned(), (shelf, heads), key, None)
 }
 
 /// Values by subject, a group each: all of it is there, or nothing.
@@ -62,6 +64,8 @@ struct Life {
     /// What was asked for last and not acknowledged.
     open: Option<People>,
     leaving: BTreeSet<SubjectId>,
+    /// Acknowledged.
+    changes: u64,
 }
 
 impl Life {
@@ -91,7 +95,10 @@ impl Life {
         let subjects: Vec<NewSubject<'_>> = embeddings.iter().map(|(s, e)| new((s, e))).collect();
         let done = self.vault.enrol(&subjects);
         match done {
-            Ok(()) => self.there.extend(people),
+            Ok(()) => {
+                self.changes += 1;
+                self.there.extend(people);
+            }
             Err(_) => self.open = Some(people),
         }
         done
@@ -102,6 +109,7 @@ impl Life {
         let done = self.vault.delete(&chosen);
         match done {
             Ok(_) => {
+                self.changes += u64::from(!chosen.is_empty());
                 self.there.retain(|subject, _| !chosen.contains(subject));
                 self.gone.extend(chosen);
             }
@@ -146,16 +154,26 @@ fn live(key: &SiteKey, seed: u64) -> usize {
         return 0;
     };
     let (there, gone) = (People::new(), BTreeSet::new());
-    let mut life = Life { vault, purpose, dice, there, gone, open: None, leaving: BTreeSet::new() };
-    for _ in 0..10 {
+    let mut life = Life { vault, purpose, dice, there, gone, open: None, leaving: BTreeSet::new(), changes: 0 };
+    let (kept_at, mut kept) = (life.dice.below(10), None);
+    for step in 0..10 {
+        if step == kept_at {
+            kept = Some((disk.seen().remove(Path::new(FILE)).expect("there"), life.changes));
+        }
         if !life.step() {
             break;
         }
     }
     // As kill -9 does: nothing is put in order.
     let image = disk.after_a_cut(&mut life.dice);
-    let Life { vault, purpose, there, gone, open: unknown, leaving, .. } = life;
+    let Life { vault, purpose, there, gone, open: unknown, leaving, changes, .. } = life;
     drop(vault);
+    if let Some((older, _)) = kept.filter(|(_, then)| *then < changes && trouble != Trouble::Lies) {
+        let put_back = [(FILE.into(), older)].into_iter();
+        let files = image.clone().into_iter().filter(|(path, _)| path.as_path() != Path::new(FILE)).chain(put_back).collect();
+        let vault = open(&FaultyDisk::with(files, Trouble::None, 0, 1), key).expect("opens");
+        assert!(matches!(vault.in_step(), Err(VaultError::PutBack(_))), "seed {seed}: an older vault is taken for the newest");
+    }
     for subject in &gone {
         let bits = u128::from_str_radix(&subject.0, 16).expect("an id").to_be_bytes();
         let mut shards = image.iter().filter(|(path, _)| path.as_path() != Path::new(FILE));
@@ -227,7 +245,7 @@ fn a_deletion_that_was_cut_short_is_ended_at_the_next_opening() {
     let people: Vec<SubjectId> = (0..3).map(|axis| enrol(&vault, &p, &[embedding(axis)])).collect();
     vault.refresh_shards(NOW).expect("made");
     drop(vault);
-    let ends: Vec<(bool, bool)> = (1..160).filter_map(|at| cut_in_a_deletion(&key, &disk.seen(), &people[1], at)).collect();
+    let ends: Vec<(bool, bool)> = (1..220).filter_map(|at| cut_in_a_deletion(&key, &disk.seen(), &people[1], at)).collect();
     assert!(ends.iter().filter(|(told, gone)| !told && *gone).count() > 10, "ended by the next opening: {ends:?}");
     assert!(ends.contains(&(false, false)) && ends.contains(&(true, true)), "{ends:?}");
 }

@@ -103,14 +103,16 @@ fn a_vault_that_was_put_back_is_closed_until_somebody_takes_it_as_it_is() {
         expires_at: END,
     };
     assert!(matches!(vault.enrol(&[new]), Err(VaultError::PutBack(_))), "or the generations would meet, and nobody would know");
-    let accepted = vault.accept_older().expect("taken");
-    assert_eq!((accepted.deleted, accepted.lost), (BTreeSet::from([gone.clone()]), BTreeSet::from([later])));
+    let accepted = vault.weigh_older(&BTreeSet::new()).expect("weighed");
+    assert_eq!((&accepted.deleted, &accepted.lost), (&BTreeSet::from([gone.clone()]), &BTreeSet::from([later])));
+    assert!(vault.traces(&gone).expect("reads").any(), "weighing changes nothing");
+    vault.accept_older(&accepted).expect("taken");
     vault.refresh_shards(NOW).expect("made");
     let (rows, source) = loaded(&vault, &p);
     assert_eq!((rows.len(), source, &rows[0].0), (1, Source::Shard, &kept));
     assert!(!vault.traces(&gone).expect("reads").any());
     enrol(&vault, &p, &[embedding(2)]);
-    assert_eq!(vault.version(&p).expect("reads"), 6, "beyond whatever was seen");
+    assert_eq!(vault.version(&p).expect("reads"), 7, "beyond whatever was seen");
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn two_histories_of_one_length_are_told_apart_and_deleting_goes_on_in_either() {
     let vault = site.vault();
     let (a, b) = (enrol(&vault, &p, &[embedding(0)]), enrol(&vault, &p, &[embedding(1)]));
     drop(vault);
-    let backup = std::fs::read(site.state.vault()).expect("read");
+    let (backup, witness) = (std::fs::read(site.state.vault()).expect("read"), std::fs::read(site.state.heads()).expect("read"));
     let vault = site.vault();
     enrol(&vault, &p, &[embedding(2)]);
     vault.refresh_shards(NOW).expect("made");
@@ -132,8 +134,9 @@ fn two_histories_of_one_length_are_told_apart_and_deleting_goes_on_in_either() {
         assert_eq!(vault.list(None).expect("lists").len(), left);
         assert!(matches!(vault.load_purpose(&p, &model(), NOW), Err(VaultError::PutBack(_))), "and it is still known to be older");
     }
-    // As old as the shard, by another way.
+    // As old as the shard, by another way; with the witness of that time.
     std::fs::write(site.state.vault(), backup).expect("put back");
+    std::fs::write(site.state.heads(), witness).expect("put back");
     let shards = std::fs::read_dir(site.state.shards()).expect("there").map(|e| e.expect("entry").path()).collect::<Vec<_>>();
     std::fs::rename(&shards[0], site.state.root().join("kept.shard")).expect("moved");
     enrol(&site.vault(), &p, &[embedding(3)]);
@@ -149,7 +152,8 @@ fn looking_after_the_shards_of_many_purposes_opens_each_once() {
     drop(site.vault());
     let database = Database::open(site.state.vault()).expect("opens");
     let shelf = Shelf::new(Arc::new(disk.clone()), "/shards".into(), site.key.derive("placard/1/shards").expect("key"));
-    let vault = Vault::over(database, site.state.vault(), shelf, &site.key).expect("opens");
+    let heads = HeadsFile::new(Arc::new(crate::gallery::shard::disk::RealDisk), site.state.heads(), &site.key).expect("key");
+    let vault = Vault::over(database, site.state.vault(), (shelf, heads), &site.key, None).expect("opens");
     let purposes: Vec<Purpose> = (0..40).map(|case| purpose(&format!("missing-person:{case}"))).collect();
     purposes.iter().for_each(|p| drop(enrol(&vault, p, &[embedding(0)])));
     assert_eq!(vault.refresh_shards(NOW).expect("made"), 40);
