@@ -3,6 +3,7 @@
 //   SHARED(T, name, count)        an array that the block's threads share, aligned to 128 bytes; of unknown content at first
 //   KERNEL(name)                  makes a kernel known to the shim; nothing on a device
 //   Half, half_from, float_from   16-bit floats, rounded to nearest even
+//   floats_of, pair_of            two 16-bit floats in one word, the first in its low half
 //   dot4_unsigned_signed          sum of four products of an unsigned and a signed byte (dp4a)
 //   mma_16x8x16                   a warp's tensor core step: fp16 in, fp32 accumulated
 //   load_matrix_x4 / _trans       four 8 × 8 matrices of halves from shared memory into a warp's fragments (ldmatrix)
@@ -34,6 +35,12 @@ typedef long long int64_t;
 typedef __half Half;
 static __device__ __forceinline__ Half half_from(float value) { return __float2half_rn(value); }
 static __device__ __forceinline__ float float_from(Half value) { return __half2float(value); }
+
+static __device__ __forceinline__ float2 floats_of(uint32_t pair) { return __half22float2(*reinterpret_cast<const __half2*>(&pair)); }
+static __device__ __forceinline__ uint32_t pair_of(float first, float second) {
+  const __half2 pair = __floats2half2_rn(first, second);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
 
 static __device__ __forceinline__ int dot4_unsigned_signed(uint32_t codes, int32_t query, int32_t sum) {
   int32_t result;
@@ -126,6 +133,8 @@ struct Half {
 };
 inline Half half_from(float value) { return {shim::half_bits(value)}; }
 inline float float_from(Half value) { return shim::half_value(value.bits); }
+inline float2 floats_of(uint32_t pair) { return {shim::half_value(uint16_t(pair)), shim::half_value(uint16_t(pair >> 16))}; }
+inline uint32_t pair_of(float first, float second) { return shim::half_bits(first) | uint32_t(shim::half_bits(second)) << 16; }
 
 inline int dot4_unsigned_signed(uint32_t codes, int32_t query, int32_t sum) {
   for (int i = 0; i < 4; i++) sum += int(codes >> 8 * i & 255) * int8_t(uint32_t(query) >> 8 * i);

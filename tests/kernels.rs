@@ -19,6 +19,8 @@ mod frames;
 mod gallery;
 #[path = "kernels/job.rs"]
 mod job;
+#[path = "kernels/layers.rs"]
+mod layers;
 #[path = "kernels/left_out.rs"]
 mod left_out;
 #[path = "kernels/prepare.rs"]

@@ -4,7 +4,7 @@
 // SHAPES   frames: [any] FrameView (detect/frame.cuh) · faces: [capacity] FaceView · count: [1] u32, on the device · out: [capacity][112][112][channels] fp16,
 //          aligned to 16 B · is_sound: [capacity] u32 · how: one Normalise
 // UNITS    pixels; pixel (i, j) stands at (i, j), as the embedders were trained; chroma 4:2:0 sited left and midway
-// LAUNCH   grid capacity, block 32…1024 and a multiple of 32, no dynamic shared memory
+// LAUNCH   grid capacity, block 32…256 and a multiple of 32, no dynamic shared memory
 // BYTES    a face: what of the frame lies under it (about 12,544 · 1.5 to 4 ×), 100 to 200 kB written (4 or 8 channels): 32 faces 6.4 MB → 2 µs at 3.35 TB/s
 // ARITH    about 60 FLOP a pixel, 8 of them f64: 12,544 · 8 · 32 faces = 3.2 MFLOP f64
 // NUMERICS matrix and positions f64, each operation rounded by itself: the processor's; samples f32, which may be fused: 0.01 of a pixel value before fp16
@@ -71,7 +71,7 @@ static __device__ __forceinline__ float2 chroma_near(const FrameView& frame, int
   return is_there ? chroma_at(frame, uint32_t(x), uint32_t(y)) : make_float2(0.f, 0.f);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     align_warp(const FrameView* __restrict__ frames, const FaceView* __restrict__ faces, const uint32_t* __restrict__ count,
                const Normalise* __restrict__ how, Half* __restrict__ out, uint32_t* __restrict__ is_sound) {
   SHARED(ToFrame, shared, 1);

@@ -40,15 +40,8 @@ extern "C" __global__ void detect_decode_yunet(const Level* __restrict__ levels,
   face.x0 = __fadd_rn(x, -__fmul_rn(0.5f, w)), face.y0 = __fadd_rn(y, -__fmul_rn(0.5f, h));
   face.x1 = __fadd_rn(x, __fmul_rn(0.5f, w)), face.y1 = __fadd_rn(y, __fmul_rn(0.5f, h));
   face.score = score, face.number = number;
-  bool is_sound = is_finite(face.x0) && is_finite(face.y0) && is_finite(face.x1) && is_finite(face.y1) && is_finite(face.x1 - face.x0) &&
-                  is_finite(face.y1 - face.y0) && is_finite(score) && face.x0 < face.x1 && face.y0 < face.y1;
 #pragma unroll
-  for (uint32_t i = 0; i < 10; i++) {
-    face.points[i] = __fmul_rn(__fadd_rn(of.points[10 * at + i], i % 2 ? row : column), s);
-    is_sound = is_sound && is_finite(face.points[i]);
-  }
-  if (!is_sound) return;
-  const uint32_t place = atomicAdd(counts + frame, 1u);
-  if (place < capacity) faces[size_t(frame) * capacity + place] = face;
+  for (uint32_t i = 0; i < 10; i++) face.points[i] = __fmul_rn(__fadd_rn(of.points[10 * at + i], i % 2 ? row : column), s);
+  append(face, faces, counts, frame, capacity);
 }
 KERNEL(detect_decode_yunet)

@@ -8,7 +8,7 @@ use placard::engine::manifest::{ChannelOrder, Input, Resize};
 use placard::frame::{Colorimetry, ColourMatrix, Landmarks, PixelLayout, Point};
 
 use crate::battery::{Case, Draw, half_bits, half_value, prove};
-use crate::frames::{Picture, normalise, upload, wedge};
+use crate::frames::{Picture, Shown, normalise, upload, wedge};
 use crate::job::{Job, Outputs, bytes};
 
 /// Pixel values that a fused multiplication may move a sample by.
@@ -56,7 +56,10 @@ fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], ord
     // What the crop of a detector would be is not looked at here.
     let geometry = Geometry { crop: picture.mask().bounds().expect("something is inside"), picture: (1, 1), tensor: (1, 1) };
     let mut job = Job::default();
-    let table = upload(&mut job, &[Some((picture, geometry)), Some((&other, geometry)), None]);
+    let table = upload(
+        &mut job,
+        &[(picture, true), (&other, true), (picture, false)].map(|(picture, has_permit)| Shown { picture, geometry, has_permit }),
+    );
     let mut views = Vec::new();
     for frame in [0_u32, 1, 2] {
         for face in faces {
@@ -132,11 +135,12 @@ pub fn cases() -> Vec<Case> {
     let (mut broken, mut endless) = (TEMPLATE, TEMPLATE);
     (broken[2].x, endless[4].y) = (f32::NAN, f32::INFINITY);
     let far = TEMPLATE.map(|p| Point { x: p.x + 1e9, y: p.y - 1e9 });
+    let tiny = TEMPLATE.map(|p| Point { x: 50.0 + 0.01 * p.x, y: 60.0 + 0.01 * p.y });
     cases.push(case(
         &mut draw,
         "landmarks that define nothing, and far away",
         &wedged,
-        &[[one; 5], broken, endless, far],
+        &[[one; 5], tiny, broken, endless, far],
         ChannelOrder::Rgb,
         3,
     ));

@@ -1,4 +1,4 @@
-//! `kernels/detect/decode_yunet.cu` and `nms.cu` against the processor's decoding and suppression.
+//! `kernels/detect/decode_yunet.cu`, `decode_scrfd.cu` and `nms.cu` against the processor's decoding and suppression.
 
 use placard::detect::Face;
 use placard::detect::decode::{TensorSize, decode};
@@ -15,19 +15,31 @@ const STRIDES: [u32; 3] = [8, 16, 32];
 const FIELDS: usize = 16;
 const OVERFLOW: u32 = u32::MAX;
 
-/// The twelve outputs for a batch: kind after kind, level after level.
-struct Outputs12 {
+/// Anchors of a cell.
+fn anchors(layout: &Decode) -> u32 {
+    if *layout == Decode::Yunet { 1 } else { 2 }
+}
+
+/// Anchors of all levels.
+fn cells(layout: &Decode, size: (u32, u32)) -> u32 {
+    STRIDES.iter().map(|s| anchors(layout) * (size.0 / s) * (size.1 / s)).sum()
+}
+
+/// YuNet's twelve or SCRFD's nine outputs for a batch: kind after kind, level after level.
+struct Heads {
+    layout: Decode,
     size: (u32, u32),
     batch: usize,
     tensors: Vec<(usize, usize, Vec<f32>)>,
 }
 
-impl Outputs12 {
-    fn new(draw: &mut Draw, size: (u32, u32), batch: usize, is_wild: bool) -> Self {
+impl Heads {
+    fn new(draw: &mut Draw, layout: Decode, size: (u32, u32), batch: usize, is_wild: bool) -> Self {
         let mut tensors = Vec::new();
-        for columns in [1, 1, 4, 10] {
+        let kinds: &[usize] = if layout == Decode::Yunet { &[1, 1, 4, 10] } else { &[1, 4, 10] };
+        for &columns in kinds {
             for stride in STRIDES {
-                let cells = (size.0 / stride * (size.1 / stride)) as usize;
+                let cells = (anchors(&layout) * (size.0 / stride) * (size.1 / stride)) as usize;
                 let values = (0..batch * cells * columns).map(|_| match draw.below(if is_wild { 9 } else { 1_000 }) {
                     0 => f32::NAN,
                     1 => f32::INFINITY,
@@ -39,7 +51,7 @@ impl Outputs12 {
                 tensors.push((cells, columns, values.collect()));
             }
         }
-        Self { size, batch, tensors }
+        Self { layout, size, batch, tensors }
     }
 
     fn expected(&self, frame: usize, min_score: f32) -> Vec<Face> {
@@ -56,30 +68,31 @@ impl Outputs12 {
             .collect();
         let mut faces = Vec::new();
         let size = TensorSize { width: self.size.0 as usize, height: self.size.1 as usize };
-        decode(&Decode::Yunet, &views, size, min_score, &mut faces).expect("YuNet's shapes");
+        decode(&self.layout, &views, size, min_score, &mut faces).expect("the layout's shapes");
         faces
     }
 
     /// Decodes into lists of `capacity`; gives candidates and counts.
     fn launch(&self, job: &mut Job, min_score: f32, capacity: u32) -> (Buffer, Buffer) {
+        let (kinds, kernel) = if self.layout == Decode::Yunet { (4, "detect_decode_yunet") } else { (3, "detect_decode_scrfd") };
         let mut levels = Vec::new();
         let mut first = 0;
         for stride in STRIDES {
-            levels.extend([0; 32]);
+            levels.resize(levels.len() + 8 * kinds, 0);
             let (columns, rows) = (self.size.0 / stride, self.size.1 / stride);
             levels.extend(bytes(&[columns, rows, stride, first], u32::to_le_bytes));
-            first += columns * rows;
+            first += anchors(&self.layout) * columns * rows;
         }
         let levels = job.input(levels);
         for (index, (_, _, values)) in self.tensors.iter().enumerate() {
             let tensor = job.input(bytes(values, f32::to_le_bytes));
-            job.point(levels, (index % 3 * 48 + index / 3 * 8) as u64, tensor, 0);
+            job.point(levels, (index % 3 * (8 * kinds + 16) + index / 3 * 8) as u64, tensor, 0);
         }
         let batch = u32::try_from(self.batch).expect("small");
         let faces = job.output(vec![0xcd; 4 * FIELDS * self.batch * capacity as usize]);
         let counts = job.output(vec![0; 4 * self.batch]);
         let arguments = [levels.into(), faces.into(), counts.into(), first.into(), capacity.into(), min_score.into()];
-        job.launch("detect_decode_yunet", [first.div_ceil(64).max(1), batch, 1], [64, 1, 1], &arguments);
+        job.launch(kernel, [first.div_ceil(64).max(1), batch, 1], [64, 1, 1], &arguments);
         (faces, counts)
     }
 }
@@ -128,10 +141,10 @@ fn compare(got: &[Face], want: &[Face], what: &str) -> Result<(), String> {
 }
 
 /// Decoded, then suppressed; both compared.
-fn decoded(draw: &mut Draw, size: (u32, u32), is_wild: bool, min_score: f32, max_iou: f32) -> Case {
+fn decoded(draw: &mut Draw, layout: Decode, size: (u32, u32), is_wild: bool, min_score: f32, max_iou: f32) -> Case {
     let batch = 2;
-    let outputs = Outputs12::new(draw, size, batch, is_wild);
-    let cells: u32 = STRIDES.iter().map(|s| size.0 / s * (size.1 / s)).sum();
+    let (name, cells) = (format!("{layout:?} {size:?}, wild {is_wild}, from score {min_score}, iou {max_iou}"), cells(&layout, size));
+    let outputs = Heads::new(draw, layout, size, batch, is_wild);
     let mut job = Job::default();
     let capacity = cells.max(1);
     let lists = outputs.launch(&mut job, min_score, capacity);
@@ -156,7 +169,7 @@ fn decoded(draw: &mut Draw, size: (u32, u32), is_wild: bool, min_score: f32, max
         }
         Ok(())
     };
-    Case { name: format!("{size:?}, wild {is_wild}, from score {min_score}, iou {max_iou}"), job, check: Box::new(check) }
+    Case { name, job, check: Box::new(check) }
 }
 
 /// Candidates as they come, in room for `room`.
@@ -198,12 +211,16 @@ fn scattered(draw: &mut Draw, count: usize, side: f32) -> Vec<Face> {
 pub fn cases() -> Vec<Case> {
     let mut draw = Draw(37);
     let mut cases = vec![
-        decoded(&mut draw, (64, 32), false, 0.3, 0.3),
-        decoded(&mut draw, (96, 160), false, 0.0, 0.1),
-        decoded(&mut draw, (64, 64), true, 0.2, 0.3),
-        decoded(&mut draw, (64, 64), true, 0.0, 0.0),
-        decoded(&mut draw, (32, 32), false, 2.0, 0.3),
+        decoded(&mut draw, Decode::Yunet, (64, 32), false, 0.3, 0.3),
+        decoded(&mut draw, Decode::Yunet, (96, 160), false, 0.0, 0.1),
+        decoded(&mut draw, Decode::Yunet, (64, 64), true, 0.2, 0.3),
+        decoded(&mut draw, Decode::Yunet, (64, 64), true, 0.0, 0.0),
+        decoded(&mut draw, Decode::Yunet, (32, 32), false, 2.0, 0.3),
     ];
+    let scrfd = || Decode::Scrfd { outputs: Vec::new() };
+    cases.push(decoded(&mut draw, scrfd(), (64, 32), false, 0.3, 0.3));
+    cases.push(decoded(&mut draw, scrfd(), (96, 64), false, -2.0, 0.2));
+    cases.push(decoded(&mut draw, scrfd(), (64, 64), true, 0.1, 0.1));
     cases.push(suppressed("nobody", Vec::new(), 4, 4, 0.3));
     cases.push(suppressed("one", scattered(&mut draw, 1, 10.0), 1, 1, 0.3));
     let crowd = scattered(&mut draw, 150, 20.0);
@@ -211,7 +228,14 @@ pub fn cases() -> Vec<Case> {
     cases.push(suppressed("more stay than there is room for", crowd.clone(), 160, 7, 0.6));
     cases.push(suppressed("a list that overflowed", crowd, 149, 8, 0.3));
     let same: Vec<Face> = scattered(&mut draw, 1, 5.0).into_iter().cycle().take(40).collect();
-    cases.push(suppressed("40 times the same", same, 64, 64, 0.99));
+    cases.push(suppressed("40 times the same", same.clone(), 64, 64, 0.99));
+    cases.push(suppressed("40 times the same, and all may stay", same, 64, 64, 1.0));
+    // One half of the other: exactly as much as may be, and a hair more.
+    let halved = |height| {
+        [4.0, height].map(|y1| Face { bounding_box: BoundingBox { x0: 0.0, y0: 0.0, x1: 4.0, y1 }, ..scattered(&mut Draw(1), 1, 5.0)[0] })
+    };
+    cases.push(suppressed("as much in common as may be", halved(2.0).to_vec(), 2, 2, 0.5));
+    cases.push(suppressed("a hair more in common", halved(2.0_f32.next_up()).to_vec(), 2, 2, 0.5));
     let many = scattered(&mut draw, CAPACITY + 200, 4_000.0);
     cases.push(suppressed("more than are looked at", many, 1_400, 1_400, 0.3));
     cases

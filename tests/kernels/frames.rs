@@ -96,12 +96,21 @@ fn mask_bits(mask: &AreaMask) -> (Vec<u32>, usize) {
     (bits, words)
 }
 
-/// A table of pictures; `None` is a frame without a permit. `geometry`: what each picture's crop becomes.
+/// One entry of a table.
+pub struct Shown<'a> {
+    pub picture: &'a Picture,
+    /// What its crop becomes.
+    pub geometry: Geometry,
+    /// Without one all is said of the frame, but not where its luma lies.
+    pub has_permit: bool,
+}
+
+/// A table of pictures.
 #[expect(clippy::cast_possible_truncation, reason = "coefficients are rounded to f32")]
-pub fn upload(job: &mut Job, pictures: &[Option<(&Picture, Geometry)>]) -> Buffer {
+pub fn upload(job: &mut Job, pictures: &[Shown<'_>]) -> Buffer {
     let mut table = vec![0; VIEW_BYTES * pictures.len()];
     let mut pointers = Vec::new();
-    for (index, (picture, geometry)) in pictures.iter().enumerate().filter_map(|(i, p)| p.map(|p| (i, p))) {
+    for (index, Shown { picture, geometry, has_permit }) in pictures.iter().enumerate() {
         let header = &picture.header;
         let (bits, words) = mask_bits(&picture.mask());
         let planes: Vec<Buffer> = picture.planes.iter().map(|plane| job.input(plane.clone())).collect();
@@ -109,7 +118,9 @@ pub fn upload(job: &mut Job, pictures: &[Option<(&Picture, Geometry)>]) -> Buffe
         let cr = if is_pair { (planes[1], 1) } else { (planes[2], 0) };
         let mask = job.input(bytes(&bits, u32::to_le_bytes));
         let at = VIEW_BYTES * index;
-        for (place, (buffer, offset)) in [(planes[0], 0), (planes[1], 0), cr, (mask, 0)].into_iter().enumerate() {
+        for (place, (buffer, offset)) in
+            [(planes[0], 0), (planes[1], 0), cr, (mask, 0)].into_iter().enumerate().skip(usize::from(!has_permit))
+        {
             pointers.push(((at + 8 * place) as u64, buffer, offset));
         }
         let crop = geometry.crop;

@@ -16,6 +16,7 @@ fn batteries() -> Vec<(&'static str, fn() -> Vec<Case>)> {
         ("kernels/align", crate::align::cases),
         ("kernels/detect", || crate::faces::cases().into_iter().chain(crate::prepare::cases()).collect()),
         ("kernels/embed", crate::embed::cases),
+        ("kernels/engine", crate::layers::cases),
         ("kernels/gallery", crate::gallery::cases),
     ]
 }

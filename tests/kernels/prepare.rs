@@ -6,7 +6,7 @@ use placard::engine::manifest::{ChannelOrder, Input, Resize};
 use placard::frame::{Colorimetry, ColourMatrix, PixelLayout};
 
 use crate::battery::{Case, Draw, half_bits, half_value, prove};
-use crate::frames::{Picture, normalise, upload, wedge};
+use crate::frames::{Picture, Shown, normalise, upload, wedge};
 use crate::job::{Job, Outputs};
 
 /// Pixel values that fixed point and f32 may differ by, before rounding to fp16.
@@ -45,7 +45,10 @@ fn case(draw: &mut Draw, shape: &Shape, order: ChannelOrder) -> Case {
     let target = Target::of(&input, None).expect("a detector's input");
     let geometry = Geometry::new(target, picture.mask().bounds().expect("something is inside"));
     let mut job = Job::default();
-    let table = upload(&mut job, &[Some((&picture, geometry)), Some((&other, geometry)), None]);
+    let table = upload(
+        &mut job,
+        &[(&picture, true), (&other, true), (&picture, false)].map(|(picture, has_permit)| Shown { picture, geometry, has_permit }),
+    );
     let how = normalise(&mut job, &input, shape.channels);
     let (width, height, channels) = (shape.tensor.0 as usize, shape.tensor.1 as usize, shape.channels as usize);
     let values = width * height * channels;
