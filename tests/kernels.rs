@@ -23,6 +23,8 @@ mod job;
 mod layers;
 #[path = "kernels/left_out.rs"]
 mod left_out;
+#[path = "kernels/network.rs"]
+mod network;
 #[path = "kernels/prepare.rs"]
 mod prepare;
 #[path = "kernels/shim.rs"]

@@ -94,7 +94,9 @@ fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], ord
                 let want = expected.as_ref().filter(|_| channel < 3).map_or(padding, |crop| crop[pixel][channel]);
                 let scale = if channel < 3 { input.scale[channel] } else { 0.0 };
                 let got = half_value(crop(whole)[at]);
-                if !((got - want).abs() <= TOLERANCE * scale + want.abs() / 2048.0) {
+                // False for a NaN.
+                let is_near = (got - want).abs() <= TOLERANCE * scale + want.abs() / 2048.0;
+                if !is_near {
                     return Err(format!(
                         "face {index}, ({}, {}) channel {channel}: {got} instead of {want}",
                         pixel % CROP_PX,

@@ -3,10 +3,13 @@
 use crate::compiler::{Runner, runner};
 use crate::job::{Job, Outputs, Site};
 
+/// Whether what came out is right, or what is wrong with it.
+pub type Check = Box<dyn Fn(&Outputs<'_>) -> Result<(), String>>;
+
 pub struct Case {
     pub name: String,
     pub job: Job,
-    pub check: Box<dyn Fn(&Outputs<'_>) -> Result<(), String>>,
+    pub check: Check,
 }
 
 impl Case {

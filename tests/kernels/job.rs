@@ -60,11 +60,20 @@ pub struct Site {
     pub line: u32,
 }
 
+/// Blocks of a grid, threads of a block, and what the kernel is called with.
+#[derive(Clone)]
+struct Launch {
+    kernel: String,
+    grid: [u32; 3],
+    block: [u32; 3],
+    arguments: Vec<Argument>,
+}
+
 #[derive(Clone, Default)]
 pub struct Job {
     buffers: Vec<(bool, Vec<u8>)>,
     pointers: Vec<(Buffer, u64, Buffer, u64)>,
-    launches: Vec<(String, [u32; 3], [u32; 3], Vec<Argument>)>,
+    launches: Vec<Launch>,
 }
 
 /// What one order of threads left in the wanted buffers.
@@ -111,12 +120,12 @@ impl Job {
     }
 
     pub fn launch(&mut self, kernel: &str, grid: [u32; 3], block: [u32; 3], arguments: &[Argument]) {
-        self.launches.push((kernel.to_owned(), grid, block, arguments.to_vec()));
+        self.launches.push(Launch { kernel: kernel.to_owned(), grid, block, arguments: arguments.to_vec() });
     }
 
     /// Kernels that it launches.
     pub fn kernels(&self) -> impl Iterator<Item = &str> {
-        self.launches.iter().map(|(kernel, ..)| kernel.as_str())
+        self.launches.iter().map(|launch| launch.kernel.as_str())
     }
 
     fn encode(&self, seeds: &[u64], left_out: Option<&Site>) -> Vec<u8> {
@@ -145,7 +154,7 @@ impl Job {
             to.extend(offset.to_le_bytes());
         }
         number(&mut to, count(self.launches.len()));
-        for (kernel, grid, block, arguments) in &self.launches {
+        for Launch { kernel, grid, block, arguments } in &self.launches {
             text(&mut to, kernel);
             grid.iter().chain(block).for_each(|size| number(&mut to, *size));
             number(&mut to, count(arguments.len()));

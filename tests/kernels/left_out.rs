@@ -10,8 +10,10 @@ use crate::job::Site;
 /// How a barrier or a wait is written.
 const WRITTEN: [&str; 3] = ["__syncthreads()", "__syncwarp(", "copy_wait<"];
 
-/// The batteries, by the folders whose kernels they run.
-fn batteries() -> Vec<(&'static str, fn() -> Vec<Case>)> {
+/// The folder whose kernels are run, and what runs them.
+type Battery = (&'static str, fn() -> Vec<Case>);
+
+fn batteries() -> Vec<Battery> {
     vec![
         ("kernels/align", crate::align::cases),
         ("kernels/detect", || crate::faces::cases().into_iter().chain(crate::prepare::cases()).collect()),

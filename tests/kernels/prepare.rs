@@ -76,8 +76,9 @@ fn case(draw: &mut Draw, shape: &Shape, order: ChannelOrder) -> Case {
                 _ => (0.0, 0.0, 0.0),
             };
             let got = half_value(*seen);
-            // `!` so that a NaN is no match.
-            if !((got - want).abs() <= TOLERANCE * scale + want.abs() / 2048.0) {
+            // False for a NaN.
+            let is_near = (got - want).abs() <= TOLERANCE * scale + want.abs() / 2048.0;
+            if !is_near {
                 return Err(format!("({}, {}) channel {channel}: {got} instead of {want}", pixel % width, pixel / width));
             }
             if half_value(*dark) != half_value(half_bits(padding)) {
