@@ -172,10 +172,11 @@ impl Chain {
             Event::Changed { proposal, approvals, judged } => {
                 let digest = proposal.digest();
                 let theirs = |j: &Judgement| site.signed(&j.message(change.seq, &change.before, &digest), &j.signature);
+                // People's signatures first, so that what is told is the nearest fault; nothing is taken before both were looked at.
+                let Weighed { applied, .. } = self.weigh(proposal, approvals, judged.as_ref(), at)?;
                 if judged.as_ref().is_some_and(|judgement| !theirs(judgement)) {
                     return Err(Disbelief::Judgement);
                 }
-                let Weighed { applied, .. } = self.weigh(proposal, approvals, judged.as_ref(), at)?;
                 self.register = applied.register;
                 self.decided.insert(digest);
                 if applied.needs > Needs::OneApprover {
