@@ -106,11 +106,12 @@ fn galleries(plane: &Plane) -> Vec<GalleryView> {
         .collect()
 }
 
-/// What runs a step's workers; all of them run the same.
+/// What runs a step's workers: each measured for itself, so it may be more than one thing.
 pub(super) fn network_view(networks: &[Box<dyn Network>]) -> Option<NetworkView> {
-    let first = networks.first()?;
-    let Manifest { name, task, .. } = first.manifest();
-    Some(NetworkView { task: task.name().to_owned(), model: name.clone(), runs_on: first.runs_on(), workers: networks.len() })
+    let Manifest { name, task, .. } = networks.first()?.manifest();
+    let mut runs_on: Vec<String> = networks.iter().map(|network| network.runs_on()).collect();
+    runs_on.dedup();
+    Some(NetworkView { task: task.name().to_owned(), model: name.clone(), runs_on: runs_on.join("; "), workers: networks.len() })
 }
 
 /// SHA-256 of the register in force, hex; empty while none can be read.

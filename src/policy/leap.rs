@@ -28,6 +28,11 @@ pub const OFF: Duration = Duration::from_secs(14 * 24 * 3_600);
 /// How long after a boot a clock may still be set right that was not behind what is known.
 pub const SETTLING: Duration = Duration::from_secs(3_600);
 
+/// The kernel's name for this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// The same, where a service sees nothing of `/proc` but processes (`ProcSubset=pid`): systemd says it.
+const BOOT_VARIABLE: &str = "PLACARD_BOOT_ID";
+
 /// What is kept between looks: Unix time and time since the boot, ns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,16 +59,21 @@ pub enum Disbelief {
     Leapt { says: Stamp<Utc>, days: i64, path: PathBuf },
     #[error("{}: {reason}: without it nobody can tell whether the clock has leapt, and nothing is erased. If the clock is right, remove that file", path.display())]
     File { path: PathBuf, reason: String },
+    #[error(
+        "neither {BOOT_ID} nor {BOOT_VARIABLE} says which boot this is: without it nobody can tell whether the clock has leapt, and nothing is erased. Start the service by its \
+         unit, which says it (`Environment={BOOT_VARIABLE}=%b`)"
+    )]
+    Boot,
 }
 
 /// Asks, and remembers the answer. The caller holds the vault.
 pub fn believe(state: &StateDirectory, now: Now) -> Result<(), Disbelief> {
-    believe_in(state, now, &boot())
+    believe_in(state, now, &boot()?)
 }
 
 /// Asks only.
 pub fn standing(state: &StateDirectory, now: Now) -> Result<(), Disbelief> {
-    judge(state, now, &boot()).map(|_| ())
+    judge(state, now, &boot()?).map(|_| ())
 }
 
 /// As [`standing`], where the wall clock says `utc`: by the kernel's own count since the boot, which is the one that the file holds.
@@ -71,9 +81,16 @@ pub fn standing_at(state: &StateDirectory, utc: Stamp<Utc>) -> Result<(), Disbel
     standing(state, Now { utc, monotonic: SystemClock.monotonic() })
 }
 
-/// The kernel's name for this boot; empty where it gives none.
-fn boot() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+/// Which boot this is. Never an empty name: all boots would be one.
+fn boot() -> Result<String, Disbelief> {
+    let said = [std::fs::read_to_string(BOOT_ID).ok(), std::env::var(BOOT_VARIABLE).ok()];
+    said.iter().flatten().find_map(|id| name_of_boot(id)).ok_or(Disbelief::Boot)
+}
+
+/// 128 bits; the kernel writes them with hyphens, systemd without.
+fn name_of_boot(id: &str) -> Option<String> {
+    let name: String = id.trim().chars().filter(|c| *c != '-').collect();
+    (name.len() == 32 && name.chars().all(|c| c.is_ascii_hexdigit())).then(|| name.to_ascii_lowercase())
 }
 
 fn believe_in(state: &StateDirectory, now: Now, boot: &str) -> Result<(), Disbelief> {
@@ -99,7 +116,8 @@ fn judge(state: &StateDirectory, now: Now, boot: &str) -> Result<Option<Believed
         let first = first_look(boot, now, None);
         return Ok((now.utc >= earliest()).then_some(first));
     };
-    let same_boot = kept.boot == boot && monotonic_ns >= kept.first_monotonic_ns;
+    // An earlier version kept the kernel's hyphens.
+    let same_boot = kept.boot.replace('-', "") == boot && monotonic_ns >= kept.first_monotonic_ns;
     let believed = if same_boot {
         kept.clone()
     } else {
@@ -172,6 +190,32 @@ mod tests {
         assert!(judge(&site.state, clock.now(), "a").is_err(), "asking says the same");
         clock.set_utc(right);
         assert_eq!(believe_in(&site.state, clock.now(), "a"), Ok(()));
+    }
+
+    #[test]
+    fn a_boot_has_one_name_however_it_is_written_and_never_none() {
+        let name = name_of_boot("0B55ee60-22ae-4b0e-8d3a-1f0c6c1f7a52\n").expect("the kernel's");
+        assert_eq!(Some(&*name), name_of_boot("0b55ee6022ae4b0e8d3a1f0c6c1f7a52").as_deref(), "systemd's");
+        for none in ["", "\n", "%b", "0b55ee60", "0b55ee6022ae4b0e8d3a1f0c6c1f7a5g", "0b55ee6022ae4b0e8d3a1f0c6c1f7a521"] {
+            assert_eq!(name_of_boot(none), None, "{none:?}");
+        }
+        let unit = include_str!("../../systemd/placard.service");
+        assert!(!unit.contains("ProcSubset=pid") || unit.contains(&format!("Environment={BOOT_VARIABLE}=%b")), "the unit hides {BOOT_ID}");
+        assert!(Disbelief::Boot.to_string().contains(BOOT_VARIABLE));
+    }
+
+    /// What an earlier version remembered goes on: with hyphens, or with no name at all where it could not see one.
+    #[test]
+    fn a_boot_that_was_remembered_by_an_earlier_version_is_the_same_one() {
+        let site = bench();
+        let clock = SimulatedClock::starting_at(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), "a-a"), Ok(()));
+        clock.set_utc(NOW.plus(days(13)));
+        assert!(believe_in(&site.state, clock.now(), "aa").is_err(), "the same boot");
+        clock.set_utc(NOW);
+        assert_eq!(believe_in(&site.state, clock.now(), ""), Ok(()));
+        clock.set_utc(NOW.plus(days(13)));
+        assert_eq!(believe_in(&site.state, clock.now(), "aa"), Ok(()), "another one");
     }
 
     #[test]

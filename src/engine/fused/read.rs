@@ -115,9 +115,10 @@ impl<'g> Reader<'g> {
         let name = node.input.get(place).map_or("", String::as_str);
         let tensor = self.constants.get(name).ok_or_else(|| format!("its input {place} (`{name}`) is no constant"))?;
         let count = tensor.dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim));
-        // Before anything is copied.
-        if count.is_none_or(|count| count > MOST_WEIGHTS) {
-            return Err(format!("`{name}` has dimensions {:?}: {MOST_WEIGHTS} values at most", tensor.dims));
+        // Before anything is copied, or made as large as a dimension says.
+        let held = tensor.raw_data.as_ref().map_or(0, Vec::len) / size_of::<f32>() + tensor.float_data.len();
+        if tensor.dims.iter().any(|dim| *dim < 1) || held as i64 > MOST_WEIGHTS || count.is_none_or(|count| count > MOST_WEIGHTS) {
+            return Err(format!("`{name}` has dimensions {:?} and {held} values: one at least, {MOST_WEIGHTS} at most", tensor.dims));
         }
         let values = tensor.floats().ok_or_else(|| format!("`{name}` is not fp32"))?;
         if count.and_then(|count| usize::try_from(count).ok()) != Some(values.len()) {

@@ -14,6 +14,7 @@ use super::int8::{path_of, remove_others, variant, write_manifest};
 use super::{Int8Outcome, StoreError, of_the_program, open, open_for, read_bounded, start};
 use crate::config::schema::{self, DetectorEngine};
 use crate::engine::bundled;
+use crate::engine::fused::floats::Floats;
 use crate::engine::fused::graph::Graph;
 use crate::engine::fused::network::{FusedNetwork, graph_of, takes_bytes};
 use crate::engine::fused::quantise::{QuantisedNetwork, Ranges, quantise};
@@ -106,7 +107,7 @@ pub fn load_detector(state: &StateDirectory, name: &str, task: Task, engine: &sc
     }
 }
 
-/// The fused network that agrees with `runtime`: in 8 bits, else in fp32 if that is faster or a `must`.
+/// The fused network that agrees with `runtime`: in 8 bits where that is worth it, else in fp32 if that is faster or a `must`.
 fn choose(
     manifest: &Manifest,
     prepared: &[u8],
@@ -115,37 +116,44 @@ fn choose(
     must: bool,
 ) -> Result<Box<dyn Network>, String> {
     let graph = read_graph(prepared, manifest).map_err(|error| error.to_string())?;
-    if let Some(table) = table {
-        match in_int8(&graph, manifest, table, runtime) {
-            Ok((_, Agreement { times_as_fast, .. })) if !is_worth(times_as_fast, must) => {
-                tracing::info!(
-                    model = manifest.name,
-                    times_as_fast,
-                    "does not run in int8: it is not worth an approximation on this processor"
-                );
-            }
-            Ok((network, agreement)) => {
-                let (version, times_as_fast) = (network.version(), agreement.times_as_fast);
-                tracing::info!(model = manifest.name, version, times_as_fast, "runs in int8 in the fused executor");
-                return Ok(Box::new(network));
-            }
-            Err(reason) => tracing::warn!(model = manifest.name, reason, "does not run in int8"),
+    let exact = in_fp32(&graph, manifest, runtime, must);
+    let gain_of_exact = exact.as_ref().map_or(1.0, |(_, agreement)| agreement.times_as_fast);
+    match table.map(|table| in_int8(&graph, manifest, table, runtime)) {
+        Some(Ok((_, Agreement { times_as_fast, .. }))) if !is_worth(times_as_fast, gain_of_exact, must) => {
+            let why = "does not run in int8: it is not worth an approximation on this processor";
+            tracing::info!(model = manifest.name, times_as_fast, gain_of_exact, why);
         }
+        Some(Ok((network, agreement))) => {
+            let (version, times_as_fast) = (network.version(), agreement.times_as_fast);
+            tracing::info!(model = manifest.name, version, times_as_fast, gain_of_exact, "runs in int8 in the fused executor");
+            return Ok(Box::new(network));
+        }
+        Some(Err(reason)) => tracing::warn!(model = manifest.name, reason, "does not run in int8"),
+        None => (),
     }
-    let network = FusedNetwork::floats(graph, manifest, None).filter(|network| must || network.version() != PORTABLE);
-    let mut network = network.ok_or("this processor has no vectors that the fused executor knows")?;
-    let agreement = selftest::compare(&mut network, runtime, &|_| selftest::FP32)?;
-    if !must && agreement.times_as_fast <= 1.0 {
-        return Err(format!("it is faster here: the fused executor in fp32 is {:.2} times as fast", agreement.times_as_fast));
+    let (network, Agreement { times_as_fast, .. }) = exact?;
+    if !must && times_as_fast <= 1.0 {
+        return Err(format!("it is faster here: the fused executor in fp32 is {times_as_fast:.2} times as fast"));
     }
-    let (version, times_as_fast) = (network.version(), agreement.times_as_fast);
-    tracing::info!(model = manifest.name, version, times_as_fast, "runs in fp32 in the fused executor");
+    tracing::info!(model = manifest.name, version = network.version(), times_as_fast, "runs in fp32 in the fused executor");
     Ok(Box::new(network))
 }
 
-/// A `must` needs no gain.
-fn is_worth(times_as_fast: f64, must: bool) -> bool {
-    must || times_as_fast >= Int8::LEAST_GAIN
+fn in_fp32(
+    graph: &Arc<Graph>,
+    manifest: &Manifest,
+    runtime: &mut dyn Network,
+    must: bool,
+) -> Result<(FusedNetwork<Floats>, Agreement), String> {
+    let network = FusedNetwork::floats(Arc::clone(graph), manifest, None).filter(|network| must || network.version() != PORTABLE);
+    let mut network = network.ok_or("this processor has no vectors that the fused executor knows")?;
+    let agreement = selftest::compare(&mut network, runtime, &|_| selftest::FP32)?;
+    Ok((network, agreement))
+}
+
+/// Beside the faster of what is exact; a `must` needs no gain.
+fn is_worth(times_as_fast: f64, gain_of_exact: f64, must: bool) -> bool {
+    must || times_as_fast >= Int8::LEAST_GAIN * gain_of_exact.max(1.0)
 }
 
 /// The 8-bit network of a table, and how it stands beside ONNX Runtime. `Err`: why it is not to be trusted.

@@ -164,7 +164,22 @@ fn a_file_that_asks_for_too_much_is_refused_before_it_is_copied() {
     refused(&|graph| again(graph, "Relu_8"), "more than 256 units");
     refused(
         &|graph| graph.initializer.iter_mut().find(|tensor| tensor.name() == "w8").expect("weights").dims = vec![1 << 40, 1 << 40, 1, 1],
-        "4096 values at most",
+        "one at least, 4096 at most",
+    );
+    // No values at all, and as many channels as would fill the memory.
+    refused(
+        &|graph| {
+            let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name() == "w8").expect("weights");
+            (tensor.dims, tensor.raw_data) = (vec![1 << 40, 0, 1, 1], Some(Vec::new()));
+        },
+        "one at least, 4096 at most",
+    );
+    refused(
+        &|graph| {
+            let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name() == "w8").expect("weights");
+            (tensor.dims, tensor.raw_data) = (vec![1, 1, 1, 1], Some(vec![0; 1 << 20]));
+        },
+        "262144 values",
     );
 }
 

@@ -104,8 +104,9 @@ fn a_table_is_used_for_cameras_alone_and_its_loss_refuses_it() {
 
 #[test]
 fn an_approximation_must_be_worth_it_unless_the_executor_was_asked_for() {
-    assert!(is_worth(Int8::LEAST_GAIN, false) && !is_worth(1.09, false) && !is_worth(f64::NAN, false));
-    assert!(is_worth(0.5, true), "[engine] detector = \"fused\"");
+    assert!(is_worth(Int8::LEAST_GAIN, 0.5, false) && !is_worth(1.09, 1.0, false) && !is_worth(f64::NAN, 1.0, false));
+    assert!(!is_worth(1.3, 1.2, false) && is_worth(1.33, 1.2, false), "beside the fused executor in fp32");
+    assert!(is_worth(0.5, 1.0, true), "[engine] detector = \"fused\"");
 }
 
 #[test]
