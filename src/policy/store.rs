@@ -61,6 +61,8 @@ use ledger::{Entry, Ledger};
 
 /// How long a writer waits for readers, and a command for a writer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Signatures that are kept with a stop.
+const MOST_SIGNATURES: usize = 8;
 /// More proposals than this wait for nobody.
 const MAX_PENDING: usize = 64;
 /// Of those that nobody has signed: anybody may propose, and must leave room for what is signed.
@@ -246,6 +248,14 @@ impl Store {
     pub fn submit(&mut self, proposal: Proposal, mut approvals: Vec<Approval>, at: Stamp<Utc>) -> Result<Outcome, StoreError> {
         let Applied { needs, held, .. } = self.chain.would_be(&proposal).map_err(StoreError::refused)?;
         self.clock_allows(needs, at)?;
+        if needs == Needs::Nobody && approvals.len() > MOST_SIGNATURES {
+            // A stop takes anything that is handed in with it, and keeps it: so much and no more, for each is looked at whenever the file is read.
+            tracing::warn!(
+                dropped = approvals.len() - MOST_SIGNATURES,
+                "a stop needs no signature: those beyond the first few are not kept"
+            );
+            approvals.truncate(MOST_SIGNATURES);
+        }
         let wanted = needs > Needs::Nobody || !held.is_empty();
         let stand_ins = approvals.is_empty() && wanted && self.chain.mode() != Mode::Operational;
         let signed =

@@ -293,7 +293,10 @@ impl PolicyHandle {
         let outcome = recorded.map_err(|nearest| PolicyError::UnknownSign { id: id.to_owned(), nearest })?;
         if outcome.in_force() {
             tracing::warn!(sign = id, by, "sign posted again");
-            self.ask(|reply| Message::Posted { id: id.to_owned(), reply })?;
+            // It is on disk: a thread that does not answer reads it when it is started again.
+            if let Err(error) = self.ask(|reply| Message::Posted { id: id.to_owned(), reply }) {
+                tracing::warn!(sign = id, %error, "the posting is recorded, but not looked at yet");
+            }
         }
         Ok(outcome)
     }
@@ -303,7 +306,9 @@ impl PolicyHandle {
         let outcome = record_inspection(&self.inner.register, id, inspection)??;
         if outcome.in_force() {
             tracing::warn!(sign = id, by = inspection.by(), at = %inspection.at(), "sign inspected");
-            self.reload()?;
+            if let Err(error) = self.reload() {
+                tracing::warn!(sign = id, %error, "the inspection is recorded, but not looked at yet");
+            }
         }
         Ok(outcome)
     }

@@ -83,7 +83,9 @@ pub enum Disbelief {
         "`{0}` neither proposed it, unsigned, nor signed for rejecting it: `placard approve reject DIGEST --key FILE`, with the key of somebody in office"
     )]
     NotTheirsToReject(String),
-    #[error("what it says its stops could light is not signed by this site's key")]
+    #[error(
+        "what it says its stops could light is not signed by this site's key, is not what the rules say, or is by rules that this program does not know: a later version wrote it"
+    )]
     Judgement,
     #[error("an operational site needs a photograph of each sign: `placeholder_photographs` cannot be set there")]
     Placeholders,
@@ -105,6 +107,10 @@ pub(super) struct Weighed {
     pub tried: Vec<Tried>,
 }
 
+/// What changes were judged by that say nothing of it: the first rules, which every program must go on knowing that reads such a register.
+const UNSAID: u32 = 1;
+const _: () = assert!(UNSAID == JUDGEMENT, "keep the first rules, for what was judged by them, before there are others");
+
 /// Everything that follows from the changes so far.
 #[derive(Clone)]
 pub struct Chain {
@@ -117,13 +123,24 @@ pub struct Chain {
     decided: BTreeSet<Digest>,
     /// When the last change that took two people was recorded, the founding among them.
     signed_at: Option<Stamp<Utc>>,
+    /// The rules that this program judges by ([`JUDGEMENT`]).
+    judges_by: u32,
+    /// The last rules that any change was judged by: nothing that comes later is judged by earlier ones.
+    judged_by: u32,
 }
 
 impl Chain {
     /// Of no change yet.
     pub fn new(site: &SiteIdentity) -> Self {
         let (register, decided) = (Register::default(), BTreeSet::new());
-        Self { site: site.id(), mode: Mode::Operational, register, digests: Vec::new(), decided, signed_at: None }
+        let (digests, judges_by) = (Vec::new(), JUDGEMENT);
+        Self { site: site.id(), mode: Mode::Operational, register, digests, decided, signed_at: None, judges_by, judged_by: UNSAID }
+    }
+
+    /// As a later program reads it, whose rules are others.
+    #[cfg(test)]
+    pub(super) fn judging_by(self, judges_by: u32) -> Self {
+        Self { judges_by, ..self }
     }
 
     pub fn register(&self) -> &Register {
@@ -174,9 +191,12 @@ impl Chain {
                 let theirs = |j: &Judgement| site.signed(&j.message(change.seq, &change.before, &digest), &j.signature);
                 // People's signatures first, so that what is told is the nearest fault; nothing is taken before both were looked at.
                 let Weighed { applied, .. } = self.weigh(proposal, approvals, judged.as_ref(), at)?;
-                if judged.as_ref().is_some_and(|judgement| !theirs(judgement)) {
+                let judged_by = judged.as_ref().map_or(UNSAID, |judgement| judgement.version);
+                let known = self.judged_by.max(UNSAID)..=self.judges_by;
+                if judged.as_ref().is_some_and(|judgement| !theirs(judgement)) || !known.contains(&judged_by) {
                     return Err(Disbelief::Judgement);
                 }
+                self.judged_by = judged_by;
                 self.register = applied.register;
                 self.decided.insert(digest);
                 if applied.needs > Needs::OneApprover {
@@ -227,7 +247,7 @@ impl Chain {
     /// What is recorded with `proposal`, as it was judged, when it is the next change.
     pub(super) fn judgement(&self, site: &SiteIdentity, proposal: &Digest, applied: &Applied) -> Judgement {
         let held = applied.held.iter().map(|hold| hold.stream.clone()).collect();
-        let mut judgement = Judgement { version: JUDGEMENT, opens: applied.opens, held, signature: String::new() };
+        let mut judgement = Judgement { version: self.judges_by, opens: applied.opens, held, signature: String::new() };
         judgement.signature = site.sign(&judgement.message(self.length(), &self.head(), proposal));
         judgement
     }
@@ -261,8 +281,18 @@ impl Chain {
             return Err(Disbelief::TooFewSignatures { needs, have: signers.len() });
         }
         let approvers = signers.iter().filter(|p| p.may(&[Role::Approver], at).is_ok()).count();
-        if then.is_none() && approvers >= Needs::TwoApprovers.signatures() && !applied.held.is_empty() {
-            applied = proposal.apply_to(&self.register, Judged::Confirmed)?;
+        let confirmed = approvers >= Needs::TwoApprovers.signatures();
+        match then {
+            None if confirmed && !applied.held.is_empty() => applied = proposal.apply_to(&self.register, Judged::Confirmed)?,
+            // By the very rules of this program: whoever holds the site's key alone says nothing else than they do.
+            Some(then) if then.version == self.judges_by => {
+                let anew = proposal.apply_to(&self.register, if confirmed { Judged::Confirmed } else { Judged::Now })?;
+                let held = anew.held.iter().map(|hold| &hold.stream);
+                if anew != applied || anew.opens != then.opens || !held.eq(&then.held) {
+                    return Err(Disbelief::Judgement);
+                }
+            }
+            _ => {}
         }
         self.approved_by_signers(&applied.register, &signers)?;
         if needs > Needs::Nobody && at.since_ns(proposal.at.at()) > MAX_PENDING_DAYS * DAY_NS {

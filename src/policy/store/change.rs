@@ -225,7 +225,7 @@ pub enum Event {
     Changed {
         proposal: Proposal,
         approvals: Vec<Approval>,
-        /// Absent in registers of before: judged as now.
+        /// Absent in registers of before: judged by the first rules.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         judged: Option<Judgement>,
     },

@@ -20,7 +20,8 @@
 //! would be to leave that lit, but which group leads depends on dates, regimes and observations, which nothing here may ask. The objection follows from the
 //! change and is in no proposal, so an older client cannot leave it out. What was judged is recorded with the change (`change.rs`), under the site's
 //! signature, and read from there ever after: what is changed here changes what is held back by stops to come, and none that were ([`JUDGEMENT`]
-//! is then counted up). Whoever writes the file and has not the site's key can only leave the judgement away, and then it is judged anew. Where two approvers signed the stop
+//! is then counted up). Whoever writes the file and has not the site's key can only leave the judgement away, and then it is judged by the first
+//! rules; whoever has it says nothing that these rules do not say too, as long as they are the last, nor anything by earlier rules than a change before it. Where two approvers signed the stop
 //! itself there is none; until a stop is in the file the policy thread holds the stream back in memory ([`hold_back`]). `tests/law/narrowing.rs`
 //! holds both, what narrows and what stops, against the decision plane.
 

@@ -89,20 +89,64 @@ fn a_register_that_was_written_before_judgements_were_recorded_says_what_it_said
     assert_eq!(Register::load(&path).expect("believed").objections.len(), 2);
 }
 
+/// The withdrawal with another judgement under the site's own signature.
+fn judged_otherwise(held: &[&str], opens: bool, version: u32) -> (Chain, SiteIdentity, Vec<u8>) {
+    stopped(|judged, site, message| {
+        judged.held = held.iter().map(|s| (*s).to_owned()).collect();
+        (judged.opens, judged.version) = (opens, version);
+        judged.signature = site.sign(&message(judged));
+    })
+}
+
 #[test]
 fn a_program_that_judges_otherwise_reads_what_an_old_stop_held_and_no_more() {
-    // To whoever reads them, these are stops that another program judged: it saw nothing that they light, or more than this one sees.
-    type Otherwise = (&'static [&'static str], u32);
-    let others: [Otherwise; 3] = [(&[], JUDGEMENT - 1), (&["north", "south"], JUDGEMENT - 1), (&["south"], JUDGEMENT + 1)];
-    for (held, version) in others {
-        let (mut chain, site, change) = stopped(|judged, site, message| {
-            (judged.held, judged.version) = (held.iter().map(|s| (*s).to_owned()).collect(), version);
-            judged.signature = site.sign(&message(judged));
-        });
-        chain.follow(&site, &change).expect("believed as it was written");
-        assert_eq!(paused(&chain), held);
-        assert!(chain.register().signs[0].withdrawn.is_some(), "the stop itself holds in any case");
+    for held in [&[][..], &["north", "south"], &["north"]] {
+        let (chain, site, change) = judged_otherwise(held, false, JUDGEMENT);
+        let mut later = chain.judging_by(JUDGEMENT + 1);
+        later.follow(&site, &change).expect("believed as it was written");
+        assert_eq!(paused(&later), held);
+        assert!(later.register().signs[0].withdrawn.is_some(), "the stop itself holds in any case");
     }
+}
+
+/// The site's key is the service's: without this it would light alone what takes two people.
+#[test]
+fn what_was_judged_by_the_rules_of_this_program_must_be_what_they_say() {
+    let others: [(&[&str], bool); 4] = [(&[], false), (&["north", "south"], false), (&["south"], false), (&["north"], true)];
+    for (held, opens) in others {
+        let (mut chain, site, change) = judged_otherwise(held, opens, JUDGEMENT);
+        assert_eq!(chain.follow(&site, &change), Err(Disbelief::Judgement), "{held:?}, {opens}");
+    }
+    let (mut chain, site, change) = judged_otherwise(&["north"], false, JUDGEMENT);
+    assert!(chain.follow(&site, &change).is_ok(), "as it was recorded");
+    for version in [0, JUDGEMENT + 1, u32::MAX] {
+        let (mut chain, site, change) = judged_otherwise(&["north"], false, version);
+        assert_eq!(chain.follow(&site, &change), Err(Disbelief::Judgement), "rules {version}, which nobody here knows");
+    }
+}
+
+/// Else a change that is added later could be said to have been judged by rules that saw less.
+#[test]
+fn nothing_is_judged_by_earlier_rules_than_what_was_before_it() {
+    let (chain, site, change) = judged_otherwise(&["north"], false, JUDGEMENT + 1);
+    let mut later = chain.clone().judging_by(JUDGEMENT + 1);
+    later.follow(&site, &change).expect("its own rules");
+    let objection =
+        Objection { id: "o-1".to_owned(), stream: Some("south".to_owned()), purpose: None, at: when("2026-11-21"), settled: None };
+    let mut next: Change = serde_json::from_slice(&change).expect("a change");
+    (next.seq, next.before) = (later.length(), later.head());
+    let Event::Changed { proposal, .. } = &mut next.event else { panic!("no change") };
+    let after = Register { objections: [&later.register().objections[..], &[objection]].concat(), ..later.register().clone() };
+    proposal.edits = difference(later.register(), &after);
+    let mut follows = |version| {
+        let mut judgement = Judgement { version, ..Judgement::default() };
+        let Event::Changed { proposal, judged, .. } = &mut next.event else { unreachable!() };
+        judgement.signature = site.sign(&judgement.message(next.seq, &next.before, &proposal.digest()));
+        *judged = Some(judgement);
+        later.clone().follow(&site, &json(&next)).map(|_| ())
+    };
+    assert_eq!(follows(JUDGEMENT), Err(Disbelief::Judgement));
+    assert_eq!(follows(JUDGEMENT + 1), Ok(()));
 }
 
 #[test]
@@ -167,6 +211,11 @@ fn a_stop_with_signatures_that_do_not_count_is_in_force_unconfirmed_and_says_who
     assert!(matches!(change.event, Event::Changed { approvals: kept, .. } if kept == approvals));
     let mut store = Store::open(&desk.path()).expect("believed");
     assert!(store.register().signs[0].withdrawn.is_some() && !store.register().objections.is_empty());
+    // As many as anybody hands in are not kept for ever, and hinder nothing.
+    let another = proposal(&store, |r| r.signs[1].withdrawn = Some(withdrawal()));
+    let forged = Approval { person: "b".to_owned(), ..desk.sign(&store, "a", &another) };
+    let outcome = store.submit(another, vec![forged; 100], now()).expect("in force");
+    assert!(matches!(outcome, Outcome::InForce { tried, .. } if tried.len() == MOST_SIGNATURES));
     // A narrowing likewise; what widens, or takes two, is refused as ever.
     let narrower = proposal(&store, |r| r.rules.sign_inspect_max_days = 7);
     let forged = Approval { person: "b".to_owned(), ..desk.sign(&store, "a", &narrower) };
