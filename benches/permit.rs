@@ -30,10 +30,11 @@ fn register() -> String {
     format!(
         "[[zone]]\nid = \"hall\"\nkind = \"public\"\n\
          [[area]]\nstream = \"north\"\nzone = \"hall\"\npolygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]\n\
-         [[sign]]\nid = \"hall-1\"\nzone = \"hall\"\ntext = \"In use\"\nlanguages = [\"en\"]\nposition = \"door\"\nphoto_sha256 = \"{}\"\n\
+         [[sign]]\nid = \"hall-1\"\nzone = \"hall\"\n{}position = \"door\"\nphoto_sha256 = \"{}\"\n\
          posted_on = {}\ninspected_at = {}\ninspected_by = \"bench\"\n\
          [[purpose]]\npurpose = \"missing-person:bench\"\nzones = [\"hall\"]\nassessment = \"bench\"\nreview_on = {}\n\
          basis = {{ kind = \"public-safety\", statute = \"s\", authority = \"a\", from = {}, until = {} }}\n",
+        include_str!("../tests/support/sign-words.toml"),
         "5e1f".repeat(16),
         &day(-20)[..10],
         day(-1),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// The kinds of purpose that exist in the product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PurposeKind {
     /// Preventing or investigating a named crime (PIPL Art. 26 "maintaining public safety"); sub-purpose: the case.
     CrimePrevention,

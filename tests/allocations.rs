@@ -126,8 +126,7 @@ polygon = [[0.1, 0.1], [0.9, 0.2], [0.5, 0.9]]
 [[sign]]
 id = "hall-1"
 zone = "hall"
-text = "Face recognition in use"
-languages = ["en"]
+WORDS
 position = "north entrance"
 photo_sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 posted_on = 2026-11-01
@@ -144,7 +143,7 @@ review_on = 2027-01-01
     let path = directory.path().join("register.redb");
     let now: Stamp<Utc> = "2026-11-21T12:00:00Z".parse::<When>().expect("date").at();
     let clock: SharedClock = SimulatedClock::starting_at(now);
-    let register = toml::from_str(register).expect("a register's tables");
+    let register = toml::from_str(&register.replace("WORDS", include_str!("support/sign-words.toml"))).expect("a register's tables");
     placard::policy::store::put_as_stand_ins(&path, &register, now).expect("stored");
     let (policy, leases) = PolicyThread::start(path, &["north".into()], Arc::clone(&clock), Box::new(CedarPlane::bundled()), None)
         .expect("start the policy thread");

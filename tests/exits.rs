@@ -36,10 +36,11 @@ fn commission(directory: &Path) -> std::path::PathBuf {
         "[site]\nname = \"t\"\nmode = \"commissioning\"\ncontroller = \"t\"\ncontact = \"t@t.invalid\"\n\
          [[zone]]\nid = \"hall\"\nkind = \"public\"\n\
          [[area]]\nstream = \"hall\"\nzone = \"hall\"\npolygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]\n\
-         [[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\ntext = \"In use\"\nlanguages = [\"en\"]\nposition = \"door\"\n\
+         [[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\n{}position = \"door\"\n\
          photo_sha256 = \"{}\"\nposted_on = {}\ninspected_at = {}T00:00:00Z\ninspected_by = \"t\"\n\
          [[purpose]]\npurpose = \"missing-person:x\"\nzones = [\"hall\"]\nassessment = \"pia\"\nreview_on = {}\n\
          basis = {{ kind = \"public-safety\", statute = \"s\", authority = \"t\", from = {}, until = {} }}\n",
+        include_str!("support/sign-words.toml"),
         "5e1f".repeat(16),
         day(-20),
         day(-1),

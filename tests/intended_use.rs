@@ -34,8 +34,7 @@ polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 [[sign]]
 id = "hall-1"
 zone = "hall"
-text = "Face recognition in use here."
-languages = ["en"]
+WORDS
 position = "hall"
 photo_sha256 = "5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f"
 posted_on = 2020-01-01
@@ -120,7 +119,13 @@ impl Site {
         use placard::clock::{Clock, format_utc};
         let file = self.directory.path().join("site-file.toml");
         let text = SITE.replace("mode = \"commissioning\"", &format!("mode = \"{mode}\""));
-        std::fs::write(&file, text.replace("INSPECTED", &format_utc(SystemClock.utc())) + more).unwrap();
+        let under = if mode == "operational" { "[rules]\nprofiles = [\"cn-pipl\"]\n[[zone]]" } else { "[[zone]]" };
+        let text = text.replacen("[[zone]]", under, 1);
+        std::fs::write(
+            &file,
+            text.replace("INSPECTED", &format_utc(SystemClock.utc())).replace("WORDS", include_str!("support/sign-words.toml")) + more,
+        )
+        .unwrap();
         self.run(&["commission", "--force", file.to_str().unwrap()])
     }
 

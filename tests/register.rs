@@ -33,8 +33,7 @@ polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 [[sign]]
 id = "hall-1"
 zone = "hall"
-text = "Face recognition in use"
-languages = ["en"]
+WORDS
 position = "north entrance"
 photo_sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 posted_on = 2026-11-01
@@ -55,7 +54,7 @@ fn now() -> Stamp<Utc> {
     when("2026-11-21T12:00:00Z").at()
 }
 fn register() -> Register {
-    toml::from_str(TEXT).expect("a register's tables")
+    toml::from_str(&TEXT.replace("WORDS", include_str!("support/sign-words.toml"))).expect("a register's tables")
 }
 
 /// A site whose register lets stream `north` recognise, and its policy thread.

@@ -13,7 +13,9 @@ site = [
     f'[[model]]\nfile = "{data}/models/yunet_n_dynamic.onnx"\n',
     f'[[model]]\nfile = "{data}/models/mobileface_v2_112.onnx"\n',
     '[[zone]]\nid = "hall"\nkind = "public"\n',
-    f'[[sign]]\nid = "hall-sign"\nzone = "hall"\ntext = "Face recognition in use"\nlanguages = ["en"]\nposition = "door"\nphoto_sha256 = "{"5e1f" * 16}"\n'
+    f'[[sign]]\nid = "hall-sign"\nzone = "hall"\ntext = "Faces are recognised: a named criminal case. Bench, desk 1"\nlanguages = ["en"]\n'
+    f'controller = "Bench"\ncontact = "desk 1"\nannounces = [{{ purpose = "crime-prevention", language = "en", words = "a named criminal case" }}]\n'
+    f'position = "door"\nphoto_sha256 = "{"5e1f" * 16}"\n'
     f'posted_on = {(today - 20 * day).date()}\ninspected_at = {(today - day).strftime("%Y-%m-%dT%H:%M:%SZ")}\ninspected_by = "bench"\n',
     '[[purpose]]\npurpose = "crime-prevention:bench"\nzones = ["hall"]\nassessment = "pia"\n'
     f'review_on = {(today + 90 * day).date()}\n'

@@ -43,7 +43,7 @@ impl Appliance {
         let entry = Entry { purpose, stream: stream.to_owned(), ..Entry::refused(reason.rule.name(), &reason.fact) };
         let record = self.plan.lock().record.clone();
         record.note(entry, self.clock.utc());
-        ActionError::Refused(format!("refused: {reason}"))
+        ActionError::Law(reason.clone())
     }
 
     pub(super) fn verify_claim(&self, stream: &str, person: &str, within: Duration, gone: &Gone) -> Result<VerificationView, ActionError> {

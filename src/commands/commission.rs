@@ -30,7 +30,7 @@ use crate::policy::file::{FileError, flaw_error, read_toml};
 use crate::policy::intended_use;
 use crate::policy::observed::Moment;
 use crate::policy::profile::Library;
-use crate::policy::rules::{Decision, DecisionPlane};
+use crate::policy::rules::{Decision, DecisionPlane, Silent, never_announced};
 use crate::policy::store::Outcome as Recorded;
 use crate::state::StateDirectory;
 use register::Written;
@@ -107,6 +107,8 @@ pub(super) struct Commissioned {
     key_made: bool,
     models: Vec<Manifest>,
     streams: Vec<(String, Decision)>,
+    /// What can never be pursued, because no sign announces it.
+    silent: Vec<Silent>,
 }
 
 pub fn run(context: &Context, args: Args) -> Outcome {
@@ -168,6 +170,13 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
         let flaw = Flaw { table: "rules", entry: 0, key: "placeholder_photographs", problem };
         return Err(config(flaw_error(site_file, &text, &flaw)));
     }
+    if site.mode == Mode::Operational && !rules.names_a_regime() {
+        let names = Library::regimes().join(", ");
+        let problem =
+            format!("an operational site names the regime that it is under, such as profiles = [\"cn-pipl\"]: {names}, or one of its own");
+        let flaw = Flaw { table: "rules", entry: 0, key: "profiles", problem };
+        return Err(config(flaw_error(site_file, &text, &flaw)));
+    }
     rules.placeholder_photographs = site.mode != Mode::Operational;
     if let Some(flaw) = register.flaws().first().or(register.dangling().first()) {
         return Err(config(flaw_error(site_file, &text, flaw)));
@@ -187,7 +196,9 @@ pub(super) fn commission(state: &StateDirectory, site_file: &Path, force: bool, 
     }
     let plane = CedarPlane::new(Library::of_site(state));
     let streams = decide(&plane, &register, now)?;
-    Ok(Commissioned { site, register, changed, kept_withdrawn, outcome, key_made, models, streams })
+    // Where the regime is refused, every stream says so.
+    let silent = plane.library().regime_of(&register, now).map(|regime| never_announced(&register, &regime)).unwrap_or_default();
+    Ok(Commissioned { site, register, changed, kept_withdrawn, outcome, key_made, models, streams, silent })
 }
 
 /// An operational site names those who approve: it has no stand-ins.
@@ -265,6 +276,7 @@ fn print_json(out: &mut impl Write, context: &Context, done: &Commissioned, owne
         "signs": done.register.signs.len(), "purposes": done.register.purposes.len(), "kept_withdrawn": done.kept_withdrawn,
         "outcome": super::change::outcome_json(&done.outcome),
         "models": done.models.iter().map(|m| &m.name).collect::<Vec<_>>(), "streams": streams.collect::<Vec<_>>(),
+        "never_announced": done.silent,
     });
     writeln!(out, "{object}")?;
     Ok(())
@@ -298,208 +310,12 @@ fn print_text(out: &mut impl Write, context: &Context, done: &Commissioned, owne
     for (name, decision) in &done.streams {
         writeln!(out, "  stream      {name:<16} {:<12} {}", decision.state.name(), decision.reason)?;
     }
+    for Silent { zone, purpose, reason } in &done.silent {
+        writeln!(out, "  purpose     {purpose} can never be pursued in zone `{zone}`: {reason}")?;
+    }
     writeln!(out, "Next: placard check PIPELINE, then placard run PIPELINE")?;
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::policy::facts::testing::GOOD;
-    use crate::policy::facts::{Posting, Withdrawal};
-    use crate::policy::lease::StreamState;
-    use crate::policy::rules::Rule;
-    use crate::policy::store::{Approval, PersonKey, Store};
-    use crate::policy::when::When;
-    use crate::policy::worker::{record_posting, record_withdrawal};
-
-    const SITE: &str = "[site]\nname = \"east\"\nmode = \"demo\"\ncontroller = \"Transit\"\ncontact = \"12345\"\n";
-
-    struct Desk {
-        directory: tempfile::TempDir,
-        state: StateDirectory,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().expect("temporary directory");
-            let state = StateDirectory::new(directory.path().join("state"));
-            Self { directory, state }
-        }
-        fn commission(&self, text: &str, force: bool) -> Result<Commissioned, Failed> {
-            let file = self.directory.path().join("site.toml");
-            std::fs::write(&file, text).expect("write");
-            let now = "2026-11-21T12:00:00Z".parse::<When>().expect("date").at();
-            commission(&self.state, &file, force, now)
-        }
-        fn mode(&self, path: &str) -> u32 {
-            std::fs::metadata(self.state.root().join(path)).expect("exists").permissions().mode() & 0o777
-        }
-    }
-
-    #[test]
-    fn a_site_is_made_whole_and_again_is_no_change() {
-        let desk = Desk::new();
-        let text = format!("{SITE}{GOOD}");
-        let done = desk.commission(&text, false).expect("commissions");
-        assert!(done.changed && done.key_made && done.models.is_empty());
-        assert_eq!(done.streams[0].1.state, StreamState::Recognise, "{}", done.streams[0].1.reason);
-        assert_eq!((desk.mode("keys"), desk.mode("keys/site.key"), desk.mode("gallery")), (0o700, 0o600, 0o700));
-        assert_eq!(Site::load(&desk.state.site()).expect("site"), done.site);
-        let key = std::fs::read(desk.state.site_key()).expect("key");
-        let again = desk.commission(&format!("# the same\n{text}"), false).expect("idempotent");
-        assert!(!again.changed && !again.key_made);
-        // As if power had failed before the last step.
-        std::fs::remove_file(desk.state.site()).expect("remove");
-        assert!(desk.commission(&text, false).expect("finishes").changed);
-        assert_eq!(std::fs::read(desk.state.site_key()).expect("key"), key);
-    }
-
-    #[test]
-    fn another_site_is_not_overwritten_without_force_and_withdrawn_signs_stay_withdrawn() {
-        let desk = Desk::new();
-        let text = format!("{SITE}{GOOD}");
-        desk.commission(&text, false).expect("commissions");
-        let key = std::fs::read(desk.state.site_key()).expect("key");
-        let withdrawal = Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
-        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
-        let other = text.replace("name = \"east\"", "name = \"west\"");
-        let refused = desk.commission(&other, false).err().expect("refused");
-        assert_eq!(refused.exit, Exit::Refused);
-        assert_eq!(Site::load(&desk.state.site()).expect("site").name, "east");
-        let done = desk.commission(&other, true).expect("forced");
-        assert_eq!(done.kept_withdrawn, ["hall-1"]);
-        assert_eq!(done.streams[0].1.state, StreamState::Off);
-        assert!(Register::load(&desk.state.register()).expect("register").signs[0].withdrawn.is_some());
-        assert_eq!(std::fs::read(desk.state.site_key()).expect("key"), key);
-    }
-
-    #[test]
-    fn a_register_that_cannot_be_read_is_not_replaced_even_by_force() {
-        let desk = Desk::new();
-        let text = format!("{SITE}{GOOD}");
-        desk.commission(&text, false).expect("commissions");
-        let at: When = "2026-11-21".parse().expect("date");
-        let withdrawal = Withdrawal { at, by: "l.wu".to_owned(), reason: String::new() };
-        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
-        let mut damaged = std::fs::read(desk.state.register()).expect("bytes");
-        let places: Vec<usize> = (0..damaged.len() - 8).filter(|i| damaged[*i..].starts_with(b"position")).collect();
-        assert!(places.len() >= 2, "in the change, and in the register beside it");
-        places.iter().for_each(|i| damaged[*i..*i + 8].copy_from_slice(b"positoin"));
-        std::fs::write(desk.state.register(), &damaged).expect("written");
-        for force in [false, true] {
-            let refused = desk.commission(&text, force).err().expect("refused");
-            let complaint = refused.error.to_string();
-            assert!(refused.exit == Exit::Refused && complaint.contains("register.redb:") && complaint.contains("move "), "{complaint}");
-        }
-        assert!(Register::load(&desk.state.register()).is_err(), "nothing was put in its place");
-        std::fs::remove_file(desk.state.register()).expect("moved away by hand");
-        desk.commission(&text, false).expect("the site is as it was, and has no register");
-    }
-
-    #[test]
-    fn what_is_known_of_past_withdrawals_stays_and_an_inspection_from_before_the_posting_does_not_count() {
-        let desk = Desk::new();
-        let text = format!("{SITE}{GOOD}");
-        desk.commission(&text, false).expect("commissions");
-        let when = |text: &str| text.parse::<When>().expect("date");
-        let withdrawal = Withdrawal { at: when("2026-11-21"), by: "l.wu".to_owned(), reason: "fell down".to_owned() };
-        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
-        // Later than what was commissioned, as far as two clocks differ.
-        let posting = Posting { at: when("2026-11-21T12:00:30Z"), by: "w.chen".to_owned() };
-        assert!(record_posting(&desk.state.register(), "hall-1", &posting, None).expect("recorded").is_ok_and(|o| o.in_force()));
-        let posted = Register::load(&desk.state.register()).expect("register").signs[0].clone();
-        assert_eq!((posted.posted_by.as_deref(), posted.posted_on.as_ref(), &posted.withdrawn), (Some("w.chen"), Some(&posting.at), &None));
-        let past = &posted.past_withdrawals[0];
-        assert_eq!((&*past.by, &*past.reason, &past.posted_at, &*past.posted_by), ("l.wu", "fell down", &posting.at, "w.chen"));
-        let done = desk.commission(&text.replace("north entrance", "south entrance"), true).expect("forced");
-        assert_eq!((done.streams[0].1.state, done.streams[0].1.reason.rule), (StreamState::Off, Rule::SignInspected));
-        let sign = Register::load(&desk.state.register()).expect("register").signs[0].clone();
-        assert_eq!(
-            (sign.position.as_str(), sign.posted_on, sign.past_withdrawals),
-            ("south entrance", posted.posted_on, posted.past_withdrawals)
-        );
-    }
-
-    /// Two approvers as a site file names them, and their keys.
-    fn approvers() -> (String, Vec<PersonKey>) {
-        let keys: Vec<PersonKey> = (0..2).map(|_| PersonKey::generate().expect("made")).collect();
-        let person = |(i, key): (usize, &PersonKey)| {
-            let public = key.public();
-            format!(
-                "[[person]]\nid = \"p{i}\"\nkey = \"{public}\"\nroles = [\"approver\"]\nfrom = 2026-01-01\ntrained_until = 2027-06-01\n"
-            )
-        };
-        (keys.iter().enumerate().map(person).collect(), keys)
-    }
-
-    #[test]
-    fn an_operational_site_is_dark_until_two_approvers_have_signed_and_takes_no_placeholder_for_a_photograph() {
-        let text = format!("{SITE}{GOOD}").replace(&"0123456789abcdef".repeat(4), &"0".repeat(64));
-        assert_eq!(Desk::new().commission(&text, false).expect("a demo").streams[0].1.state, StreamState::Recognise);
-        let (people, keys) = approvers();
-        let operational = text.replace("\"demo\"", "\"operational\"");
-        let alone = Desk::new().commission(&operational, false).err().expect("refused");
-        assert!(alone.exit == Exit::Config && alone.error.to_string().contains("placard person key"), "{}", alone.error);
-        let (desk, operational) = (Desk::new(), format!("{operational}{people}"));
-        let done = desk.commission(&operational, false).expect("commissions");
-        let Recorded::Pending { proposal, .. } = &done.outcome else { panic!("{:?}", done.outcome) };
-        assert!(done.changed && done.streams.is_empty() && done.register.zones.is_empty(), "nothing is in force");
-        assert!(!desk.state.stand_in_key(1).exists());
-        let again = desk.commission(&operational, false).expect("the same");
-        assert!(!again.changed && again.outcome == done.outcome, "{:?}", again.outcome);
-        for (i, key) in keys.iter().enumerate() {
-            let mut store = Store::open(&desk.state.register()).expect("opens");
-            let at: When = "2026-11-21T12:00:00Z".parse().expect("date");
-            let approval = Approval::sign(&format!("p{i}"), key, &store.site(), proposal, at.clone());
-            let outcome = store.approve(proposal, approval, at.at()).expect("signed");
-            assert_eq!(outcome.in_force(), i == 1);
-        }
-        let done = desk.commission(&operational, false).expect("the same");
-        assert!(!done.changed);
-        assert_eq!((done.streams[0].1.state, done.streams[0].1.reason.rule), (StreamState::Off, Rule::SignPhotographed));
-        assert!(!Register::load(&desk.state.register()).expect("register").rules.placeholder_photographs);
-        let claims = operational.replace("[[zone]]", "[rules]\nplaceholder_photographs = true\n[[zone]]");
-        let refused = Desk::new().commission(&claims, false).err().expect("refused").error.to_string();
-        assert!(refused.contains("placeholder_photographs") && refused.contains("operational"), "{refused}");
-    }
-
-    #[test]
-    fn a_demonstration_becomes_operational_by_beginning_anew_and_never_the_other_way() {
-        let desk = Desk::new();
-        let (people, _keys) = approvers();
-        let demo = format!("{SITE}{GOOD}");
-        desk.commission(&demo, false).expect("commissions");
-        let withdrawal = Withdrawal { at: "2026-11-21".parse().expect("date"), by: "l.wu".to_owned(), reason: String::new() };
-        assert!(record_withdrawal(&desk.state.register(), "hall-1", &withdrawal).expect("recorded").is_ok());
-        let operational = format!("{}{people}", demo.replace("\"demo\"", "\"operational\""));
-        assert_eq!(desk.commission(&operational, false).err().expect("refused").exit, Exit::Refused);
-        let done = desk.commission(&operational, true).expect("founded anew");
-        assert!(done.streams.is_empty() && done.register.people.iter().all(|p| !p.stand_in), "dark, and the stand-ins are gone");
-        assert_eq!(done.kept_withdrawn, ["hall-1"]);
-        let back = desk.commission(&demo, true).err().expect("refused");
-        assert!(back.exit == Exit::Refused && back.error.to_string().contains("stays one"), "{}", back.error);
-    }
-
-    #[test]
-    fn a_bad_site_file_leaves_nothing_behind_and_names_the_line() {
-        let desk = Desk::new();
-        let cases = [
-            (format!("{SITE}{GOOD}").replace("zones = [\"hall\"]", "zones = [\"hal\"]"), "site.toml:29: `zones` of [[purpose]] number 1"),
-            (format!("{SITE}{GOOD}").replace("controller", "controler"), "site.toml:4: unknown field `controler`"),
-            (format!("{SITE}{GOOD}").replace("\"demo\"", "\"live\""), "site.toml:3: unknown variant `live`"),
-            (GOOD.to_owned(), "missing field `site`"),
-        ];
-        for (text, expected) in cases {
-            let failed = desk.commission(&text, false).err().expect("refused");
-            assert_eq!(failed.exit, Exit::Config);
-            assert!(failed.error.to_string().contains(expected), "{}", failed.error);
-            assert!(!desk.state.root().exists());
-        }
-        let missing = format!("{SITE}[[model]]\nfile = \"nowhere.onnx\"\n{GOOD}");
-        assert_eq!(desk.commission(&missing, false).err().expect("refused").exit, Exit::Missing);
-        assert!(!desk.state.site().exists() && !desk.state.register().exists());
-    }
-}
+mod tests;

@@ -133,7 +133,7 @@ fn list<A: Flags>(context: &Context) -> Outcome {
     Ok(Exit::Success)
 }
 
-fn put<F: Fact>(register: &mut Register, fact: F, many: bool) {
+pub(super) fn put<F: Fact>(register: &mut Register, fact: F, many: bool) {
     let same = F::listed(register).iter().position(|f| f.name() == fact.name()).filter(|_| !many);
     match same {
         Some(i) => F::list(register)[i] = fact,
@@ -141,7 +141,7 @@ fn put<F: Fact>(register: &mut Register, fact: F, many: bool) {
     }
 }
 
-fn from_file<F: Fact>(path: &Path) -> Result<F, Failed> {
+pub(super) fn from_file<F: Fact>(path: &Path) -> Result<F, Failed> {
     super::exits::present(path)?;
     read_toml::<F>(path).map(|(fact, _)| fact).map_err(|e| Failed::new(Exit::Config, e))
 }
@@ -317,3 +317,6 @@ fn add(object: &mut Value, key: &str, value: &impl Serialize) {
         object.insert(key.to_owned(), json!(value));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub mod altpath;
 pub mod approve;
 pub mod area;
+pub mod authorisation;
 pub mod basis;
 pub mod bench;
 mod change;
@@ -19,6 +20,7 @@ mod evaluate;
 mod exits;
 mod fact;
 pub mod gallery;
+pub mod governance;
 pub mod model;
 pub mod objection;
 pub mod order;
@@ -31,6 +33,7 @@ pub mod purpose;
 pub mod record;
 pub mod register;
 pub mod render;
+pub mod rules;
 pub mod run;
 pub mod search;
 #[cfg(feature = "rtsp-server")]
@@ -39,12 +42,15 @@ pub mod sign;
 pub mod status;
 pub mod top;
 pub mod verify;
+pub mod view;
 pub mod zone;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::console::client::ClientError;
+use crate::policy::rules::Reason;
 use crate::state::StateDirectory;
 
 /// How a command ended, as the process's exit status.
@@ -78,6 +84,19 @@ impl Failed {
         Self { exit, error: error.into() }
     }
 
+    /// The law, or a rule of the site, says no: which rule, which fact, and what would change it.
+    pub fn refused(reason: &Reason) -> Self {
+        Self::new(Exit::Refused, anyhow::Error::new(reason.clone()).context("refused"))
+    }
+
+    /// Whose rule it was, where a rule said no.
+    fn reason(&self) -> Option<&Reason> {
+        self.error.chain().find_map(|cause| match cause.downcast_ref::<ClientError>() {
+            Some(ClientError::Declined { reason, .. }) => reason.as_ref(),
+            _ => cause.downcast_ref::<Reason>().or_else(|| cause.downcast_ref::<record::Refused>()?.rule()),
+        })
+    }
+
     /// The error and its causes, each once: many an error names its cause in its own words already.
     pub fn message(&self) -> String {
         let mut text = String::new();
@@ -93,9 +112,13 @@ impl Failed {
 }
 
 impl Failed {
-    /// As one line of JSON.
+    /// As one line of JSON; what a rule refused with `rule`, `fact` and `remedy` beside the words.
     pub fn json(&self) -> String {
-        serde_json::json!({ "error": self.message(), "exit": self.exit as u8 }).to_string()
+        let mut object = serde_json::json!({ "error": self.message(), "exit": self.exit as u8 });
+        if let Some(Reason { rule, fact, remedy }) = self.reason() {
+            (object["rule"], object["fact"], object["remedy"]) = (serde_json::json!(rule), fact.as_str().into(), remedy.as_str().into());
+        }
+        object.to_string()
     }
 }
 
@@ -143,7 +166,7 @@ pub enum Command {
     Enrol(enrol::Args),
     /// Delete a subject from the gallery, and look for it again to show that it is gone.
     Delete(delete::Args),
-    /// Ask a camera what it does by itself: face analytics, recording.
+    /// What delivers each stream; ask a camera what it does by itself: face analytics, recording.
     Device(device::Args),
     /// The gallery's files: make, import, list, count, compact, check, re-key, prove.
     Gallery(gallery::Args),
@@ -167,6 +190,14 @@ pub enum Command {
     Order(order::Args),
     /// Consents: enter one, take one back.
     Consent(consent::Args),
+    /// A court's or authority's leave for a purpose: enter one, refuse one.
+    Authorisation(authorisation::Args),
+    /// Who decided on looking at a zone.
+    Governance(governance::Args),
+    /// Where cameras see their signs: list, show, remove.
+    View(view::Args),
+    /// The regimes that the site is under, and what every stream needs.
+    Rules(rules::Args),
     /// Ways in that read nobody's body.
     Altpath(altpath::Args),
     /// What was refused, and what was erased when its time was over.
@@ -222,6 +253,10 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Basis(args) => basis::run(&context, args),
         Command::Order(args) => order::run(&context, args),
         Command::Consent(args) => consent::run(&context, args),
+        Command::Authorisation(args) => authorisation::run(&context, args),
+        Command::Governance(args) => governance::run(&context, args),
+        Command::View(args) => view::run(&context, args),
+        Command::Rules(args) => rules::run(&context, args),
         Command::Altpath(args) => altpath::run(&context, args),
         Command::Record(args) => record::run(&context, &args),
         Command::Objection(args) => objection::run(&context, args),
@@ -254,5 +289,22 @@ mod tests {
         let failed = Failed::new(Exit::Failure, wrapped);
         assert_eq!(failed.message(), "journal: disk on fire");
         assert_eq!(failed.json(), r#"{"error":"journal: disk on fire","exit":1}"#);
+    }
+
+    #[test]
+    fn a_refusal_tells_rule_fact_and_remedy_apart() {
+        let reason = Reason::new(crate::policy::rules::Rule::SignAnnounces, "sign `s` is silent", "say it");
+        let refused = Failed::refused(&reason);
+        assert_eq!(refused.message(), "refused: sign `s` is silent [sign-announces]; say it");
+        let object: serde_json::Value = serde_json::from_str(&refused.json()).expect("JSON");
+        let field = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
+        assert_eq!(
+            (field("rule"), field("fact"), field("remedy")),
+            ("sign-announces".into(), "sign `s` is silent".into(), "say it".into())
+        );
+        assert_eq!(object["exit"], 4);
+        // As a service tells it.
+        let declined = ClientError::Declined { kind: "refused".to_owned(), message: "refused: …".to_owned(), reason: Some(reason) };
+        assert!(Failed::new(Exit::Refused, declined).json().contains("\"rule\":\"sign-announces\""));
     }
 }

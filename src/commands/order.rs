@@ -4,6 +4,7 @@ use super::fact::{self, Flags, Told, needed, nothing_of, print, propose};
 use super::{Context, Failed, Outcome};
 use crate::clock::{Clock, SystemClock};
 use crate::policy::facts::{Order, Register, Renewal, Withdrawal};
+use crate::policy::rules::{Reason, Rule};
 use crate::policy::when::When;
 
 #[derive(clap::Args)]
@@ -92,6 +93,14 @@ pub fn run(context: &Context, args: Args) -> Outcome {
             let why = told.reason(&format!("order `{id}` renewed: {number}"));
             let done = propose(context, &told, &why, |register| {
                 let order = order(register, &id)?;
+                if let Some(ended) = &order.ended {
+                    let fact = format!(
+                        "order `{id}` was ended at {} by {}, and what was ended is not in force again by being prolonged",
+                        ended.at, ended.by
+                    );
+                    let remedy = "enter the order that is in force now (`placard order add`), with a number of its own";
+                    return Err(Failed::refused(&Reason::new(Rule::OrderInForce, fact, remedy)));
+                }
                 order.renewals.push(Renewal { number, from, until });
                 if !approved_by.is_empty() {
                     order.approved_by = approved_by;

@@ -64,6 +64,14 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Whose rule it was, if it was one.
+    pub(super) const fn rule(&self) -> Option<&Reason> {
+        match self {
+            Self::Rule(reason) => Some(reason),
+            Self::Picture { .. } => None,
+        }
+    }
+
     /// The rule's or the fault's name, and the fact; no file's name, which may be a person's.
     fn said(&self) -> (&'static str, String) {
         match self {

@@ -23,6 +23,9 @@ use crate::appliance::{Appliance, Plan};
 use crate::clock::SystemClock;
 use crate::console::{Addresses, Console};
 use crate::console::{Appliance as _, notify};
+use crate::policy::facts::{Mode, Register, Site};
+use crate::policy::profile::Library;
+use crate::policy::rules::{Reason, Rule};
 use crate::shutdown::Shutdown;
 
 #[derive(clap::Args)]
@@ -38,7 +41,22 @@ pub struct Args {
     print_events: bool,
 }
 
+/// An operational site is under some regime's law. One whose people have not signed for anything yet may start: it is dark.
+fn under_a_regime(context: &Context) -> Result<(), Failed> {
+    let Ok(Site { mode: Mode::Operational, name, .. }) = Site::load(&context.state.site()) else { return Ok(()) };
+    // A register that cannot be read is the policy thread's to tell, and dark.
+    let Ok(register) = Register::load(&context.state.register()) else { return Ok(()) };
+    if register.rules.names_a_regime() || register.zones.is_empty() {
+        return Ok(());
+    }
+    let fact = format!("site `{name}` is operational and its register names no regime");
+    let names = Library::regimes().join(", ");
+    let remedy = format!("enter the one that it is under (`placard rules add-profile NAME`: {names}, or one of its own)");
+    Err(Failed::refused(&Reason::new(Rule::ProfileKnown, fact, remedy)))
+}
+
 pub fn run(context: &Context, args: Args) -> Outcome {
+    under_a_regime(context)?;
     let plan = Plan::new(&args.pipeline, context.state.clone(), SystemClock::shared()).map_err(start_failed)?;
     let addresses = Addresses { loopback: plan.loaded.limits.http, public: plan.loaded.limits.public };
     let appliance = Appliance::start(plan).map_err(start_failed)?;

@@ -1,9 +1,10 @@
-//! `placard sign`: list the signs, withdraw one, post it again, record that one was inspected; what they say and the signs themselves (`print.rs`), and where cameras see them (`view.rs`).
+//! `placard sign`: list the signs, add one (`enter.rs`), withdraw one, post it again, record that one was inspected; what they say and the signs themselves (`print.rs`), and where cameras see them (`view.rs`).
 //!
 //! Where the service runs it is told through its control socket, so that a withdrawal takes effect before this command returns; where it
 //! does not, the register's file is changed. A withdrawal never fails for want of a well service: if the socket does not answer, the file
 //! is changed all the same, and the policy thread reads it within 40 ms or has lost its leases already.
 
+mod enter;
 mod photo;
 mod print;
 mod view;
@@ -36,6 +37,10 @@ pub struct Args {
 enum Action {
     /// List the signs and whether each counts.
     List,
+    /// Propose a sign: with the words that it has to say in its zone, or as a file has it.
+    Add(enter::AddArgs),
+    /// Propose that a sign goes from the register (`withdraw` stops at once).
+    Remove(enter::RemoveArgs),
     /// A sign is gone, covered or wrong: whatever rests on it ends at once.
     Withdraw {
         /// The sign's id (`placard sign list`).
@@ -85,6 +90,8 @@ pub fn run(context: &Context, args: Args) -> Outcome {
     let done = match args.action {
         Action::List => return list(context),
         Action::Photo(args) => return photo::run(context, &args),
+        Action::Add(args) => return enter::add(context, args),
+        Action::Remove(args) => return enter::remove(context, &args),
         Action::Text(args) => return print::text(context, &args),
         Action::Print(args) => return print::print(context, &args),
         Action::View(args) => return view::run(context, &args),
@@ -133,7 +140,7 @@ fn ask_service(context: &Context, path: &str) -> Result<Option<SignView>, Failed
     let asked = Client::new(context.state.control_socket()).and_then(|c| c.post::<SignView>(path));
     match asked {
         Ok(view) => Ok(Some(view)),
-        Err(ClientError::Declined { kind, message }) => {
+        Err(ClientError::Declined { kind, message, .. }) => {
             let exit = match kind.as_str() {
                 "not-found" => Exit::Usage,
                 "refused" => Exit::Refused,
@@ -306,7 +313,7 @@ fn list(context: &Context) -> Outcome {
         if context.json {
             let line = json!({
                 "sign": sign.id, "zone": sign.zone, "counts": standing.counts, "until": standing.until, "reason": standing.text,
-                "streams": streams, "position": sign.position, "languages": sign.languages, "withdrawn": sign.withdrawn,
+                "streams": streams, "position": sign.position, "languages": sign.languages, "announces": sign.announces, "withdrawn": sign.withdrawn,
                 "posted_on": sign.posted_on, "posted_by": sign.posted_by, "past_withdrawals": sign.past_withdrawals,
             });
             writeln!(out, "{line}")?;

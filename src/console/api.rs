@@ -15,7 +15,7 @@
 //! | `POST /v1/streams/{name}/verify?person=ID&within_s=5` | `VerificationView`, when it is known or `within_s` is over |
 //! | `POST /v1/reload`, `POST /v1/gallery/reload` | `ReloadView` |
 //!
-//! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}` with status 404, 403, 422 or 500.
+//! An error is `{"error": "…", "kind": "not-found" | "refused" | "invalid" | "failed"}`, with `"reason": {"rule", "fact", "remedy"}` where a rule said no, with status 404, 403, 422 or 500.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::view::{CurveView, SignView, StepView};
 use super::{ActionError, Appliance, InspectionNote, health};
 use crate::policy::claim::{DEFAULT_CLAIM, MAX_CLAIM};
+use crate::policy::rules::Reason;
 use crate::policy::store::Request;
 
 type Shared = Arc<dyn Appliance>;
@@ -150,10 +151,17 @@ fn curves(appliance: &dyn Appliance) -> Vec<CurveView> {
 pub(super) struct ErrorBody {
     pub error: String,
     pub kind: String,
+    /// The rule, the fact and the remedy, where a rule said no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }
 
 fn refuse(status: StatusCode, kind: &str, error: impl Into<String>) -> Response {
-    (status, Json(ErrorBody { error: error.into(), kind: kind.to_owned() })).into_response()
+    because(status, kind, error.into(), None)
+}
+
+fn because(status: StatusCode, kind: &str, error: String, reason: Option<Reason>) -> Response {
+    (status, Json(ErrorBody { error, kind: kind.to_owned(), reason })).into_response()
 }
 
 /// Runs `question` on a blocking thread and answers with its JSON.
@@ -178,11 +186,12 @@ where
         Ok(Err(error)) => {
             let (status, kind) = match &error {
                 ActionError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
-                ActionError::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
+                ActionError::Refused(_) | ActionError::Law(_) => (StatusCode::FORBIDDEN, "refused"),
                 ActionError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
                 ActionError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
             };
-            refuse(status, kind, error.to_string())
+            let said = error.to_string();
+            because(status, kind, said, if let ActionError::Law(reason) = error { Some(reason) } else { None })
         }
         Err(_panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the appliance broke while doing it; see its log"),
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::api::ErrorBody;
+use crate::policy::rules::Reason;
 
 /// The largest answer is a status of a thousand streams: about 2 MiB.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
@@ -25,9 +26,9 @@ pub enum ClientError {
     Forbidden(PathBuf),
     #[error("the appliance did not answer within {} s: look at its log, and at `systemctl status placard`", .0.as_secs())]
     Timeout(Duration),
-    /// The appliance answered that it will not or cannot; `kind` as in `console::api`.
+    /// The appliance answered that it will not or cannot; `kind` as in `console::api`, `reason` where a rule said no.
     #[error("{message}")]
-    Declined { kind: String, message: String },
+    Declined { kind: String, message: String, reason: Option<Reason> },
     #[error("the answer at {} makes no sense: {reason}", socket.display())]
     Nonsense { socket: PathBuf, reason: String },
     #[error("cannot ask the appliance: {0}")]
@@ -83,7 +84,7 @@ impl Client {
             return Ok(body);
         }
         match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(said) => Err(ClientError::Declined { kind: said.kind, message: said.error }),
+            Ok(said) => Err(ClientError::Declined { kind: said.kind, message: said.error, reason: said.reason }),
             Err(_) => Err(self.nonsense(format!("status {status}"))),
         }
     }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::counters::Counters;
 use crate::latency::StepSnapshot;
+use crate::policy::rules::Reason;
 use crate::policy::store::Request;
 use public::PublicView;
 use view::{AlternativeView, ChangeView, Readiness, RegisterView, ReloadView, SignView, StatusView, TransitionView, VerificationView};
@@ -88,7 +89,10 @@ pub enum ActionError {
     /// Nothing of that name.
     #[error("{0}")]
     NotFound(String),
-    /// The law, or a rule of the site, says no.
+    /// The law says no.
+    #[error("refused: {0}")]
+    Law(Reason),
+    /// The site, or what it can do now, says no.
     #[error("{0}")]
     Refused(String),
     /// A file is not valid; the old one stays in force.

@@ -101,7 +101,9 @@ fn who_speaks_of_a_sign_and_why_is_handed_on() {
     let verified: VerificationView = running.client.post("/v1/streams/gate/verify?person=anna&within_s=60").expect("answered");
     assert_eq!(verified.outcome, "match");
     let refused = running.client.post::<VerificationView>("/v1/streams/gate/verify?person=ben");
-    assert!(matches!(refused, Err(ClientError::Declined { kind, message }) if kind == "refused" && message.contains("[consent-given]")));
+    assert!(
+        matches!(refused, Err(ClientError::Declined { kind, message, .. }) if kind == "refused" && message.contains("[consent-given]"))
+    );
     let asked = running.fake.said.lock().split_off(expected.len() + 1);
     assert_eq!(asked, ["verify anna on gate within 8 s", "verify ben on gate within 5 s"], "nobody waits for longer than 8 s");
 }
@@ -110,7 +112,7 @@ fn who_speaks_of_a_sign_and_why_is_handed_on() {
 fn refusals_keep_their_kind_and_their_words() {
     let running = start();
     let declined = |result: Result<serde_json::Value, ClientError>| match result {
-        Err(ClientError::Declined { kind, message }) => (kind, message),
+        Err(ClientError::Declined { kind, message, .. }) => (kind, message),
         other => panic!("{other:?}"),
     };
     let client = &running.client;
@@ -321,7 +323,7 @@ fn whoever_hangs_up_is_not_waited_for_and_nobody_claims_in_long_words() {
     let long = "x".repeat(129);
     let refused = running.client.post::<VerificationView>(&format!("/v1/streams/gate/verify?person={long}"));
     assert!(
-        matches!(&refused, Err(ClientError::Declined { kind, message }) if kind == "invalid" && message.contains("128")),
+        matches!(&refused, Err(ClientError::Declined { kind, message, .. }) if kind == "invalid" && message.contains("128")),
         "{refused:?}"
     );
     assert!(!said(&long));

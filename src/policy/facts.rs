@@ -19,13 +19,20 @@
 //! [[sign]]
 //! id = "hall-1"
 //! zone = "hall"
-//! text = "Face recognition in use: search for a missing person. Contact: …"
+//! text = "…Purpose: To find people who are reported missing… Controller: Transit Police, Contact: …"     # `placard sign text` writes it
 //! languages = ["zh", "en"]
+//! controller = "Transit Police"         # as the text says it; so too `contact`
+//! contact = "…"
+//! announces = [                         # by which words the text announces which purpose; what is not announced is not done
+//!   { purpose = "missing-person", language = "en", words = "To find people who are reported missing" },
+//!   { purpose = "missing-person", language = "zh", words = "…" },
+//! ]
 //! position = "north entrance, left of the doors, 1.6 m"
 //! photo_sha256 = "…64 hex digits…"
 //! posted_on = 2026-11-01
 //! inspected_at = 2026-11-20T09:00:00+08:00
 //! inspected_by = "w.chen"
+//! inspected_text_sha256 = "…"           # of the text that was seen there
 //!
 //! [[purpose]]
 //! purpose = "missing-person:mp-7"
@@ -46,6 +53,7 @@ use super::when::When;
 mod law;
 mod person;
 mod register;
+mod sign;
 
 pub use law::{
     Alternative, AlternativeKind, Authorisation, Capability, Consent, ConsentMethod, Device, Governance, Guardian, Objection, Order,
@@ -53,6 +61,7 @@ pub use law::{
 };
 pub use person::{NotARole, NotInForce, Person, Role};
 pub use register::Flaw;
+pub use sign::{Announcement, PastWithdrawal, Posting, Sign, Withdrawal};
 
 /// Days that a sign's inspection holds, where the register sets nothing.
 pub const DEFAULT_INSPECT_DAYS: u32 = 30;
@@ -122,6 +131,13 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Whether a regime is named. What holds everywhere holds without being named, and is none.
+    pub fn names_a_regime(&self) -> bool {
+        self.profile_names().any(|name| name != super::profile::BASELINE)
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {
@@ -183,87 +199,6 @@ pub struct AreaFact {
     pub zone: String,
     /// Fractions of the picture, 0 to 1, y down.
     pub polygon: Vec<Vertex>,
-}
-
-/// `[[sign]]`: C14.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sign {
-    pub id: String,
-    pub zone: String,
-    /// What it says.
-    pub text: String,
-    pub languages: Vec<String>,
-    /// Where it hangs, so that an inspector finds it.
-    pub position: String,
-    /// SHA-256 of a photograph of the sign in its place.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub photo_sha256: Option<String>,
-    /// Since when it hangs; set anew when it is posted again. No earlier inspection counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub posted_on: Option<When>,
-    /// Who posted it again, by `placard sign post`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub posted_by: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inspected_at: Option<When>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inspected_by: Option<String>,
-    /// Present from the moment the sign was withdrawn until it is posted again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub withdrawn: Option<Withdrawal>,
-    /// Oldest first. Nothing rests on these; they are kept so that it stays known who took the sign down and who put it up.
-    #[serde(default, rename = "past_withdrawal", skip_serializing_if = "Vec::is_empty")]
-    pub past_withdrawals: Vec<PastWithdrawal>,
-}
-
-impl Sign {
-    /// That somebody put it up again. The withdrawal in force, or `unwritten` where the file does not show it yet, becomes a past one. A
-    /// sign that hangs already stays as it is.
-    pub fn post(&mut self, posting: &Posting, unwritten: Option<&Withdrawal>) {
-        let ended = self.withdrawn.take().or_else(|| unwritten.cloned());
-        if ended.is_none() && self.posted_on.is_some() {
-            return;
-        }
-        let (posted_at, posted_by) = (posting.at.clone(), posting.by.clone());
-        self.past_withdrawals.extend(ended.map(|w| PastWithdrawal { at: w.at, by: w.by, reason: w.reason, posted_at, posted_by }));
-        self.posted_on = Some(posting.at.clone());
-        self.posted_by = Some(posting.by.clone());
-    }
-
-    /// The quickstart's `0000…`: well-formed, and no photograph's digest.
-    pub fn photo_is_a_placeholder(&self) -> bool {
-        self.photo_sha256.as_ref().is_some_and(|digest| digest.bytes().all(|b| b == b'0'))
-    }
-}
-
-/// That a sign no longer counts, since when, by whose word and why.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Withdrawal {
-    pub at: When,
-    pub by: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-}
-
-/// A withdrawal that ended when the sign was posted again.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PastWithdrawal {
-    pub at: When,
-    pub by: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    pub posted_at: When,
-    pub posted_by: String,
-}
-
-/// Who put a sign up again, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Posting {
-    pub at: When,
-    pub by: String,
 }
 
 /// What kind of legal basis. Closed.
@@ -380,8 +315,23 @@ polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 [[sign]]
 id = "hall-1"
 zone = "hall"
-text = "Face recognition in use"
-languages = ["en"]
+text = "Faces are recognised here: missing persons, named crimes, own identity, numbered emergency, mask checks. 寻找走失人员、侦查具名案件、核验本人身份、应对突发事件、检查口罩佩戴。 Transit police, desk 1"
+languages = ["en", "zh"]
+controller = "Transit police"
+contact = "desk 1"
+inspected_text_sha256 = "104f09251cc983f95f5a5b99598e373d4344e3c76b3d381d2ec12bfcb45772c1"
+announces = [
+  { purpose = "missing-person", language = "en", words = "missing persons" },
+  { purpose = "crime-prevention", language = "en", words = "named crimes" },
+  { purpose = "access-verification", language = "en", words = "own identity" },
+  { purpose = "emergency", language = "en", words = "numbered emergency" },
+  { purpose = "mask-check", language = "en", words = "mask checks" },
+  { purpose = "missing-person", language = "zh", words = "寻找走失人员" },
+  { purpose = "crime-prevention", language = "zh", words = "侦查具名案件" },
+  { purpose = "access-verification", language = "zh", words = "核验本人身份" },
+  { purpose = "emergency", language = "zh", words = "应对突发事件" },
+  { purpose = "mask-check", language = "zh", words = "检查口罩佩戴" },
+]
 position = "north entrance"
 photo_sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 posted_on = 2026-11-01

@@ -187,11 +187,11 @@ mod tests {
         let message = refusal(&GOOD.replace("kind = \"public\"", ""));
         assert!(message.starts_with("/register.toml:2: missing field `kind`"), "{message}");
         let message = refusal(&GOOD.replace("posted_on = 2026-11-01", "posted_on = 'soon'"));
-        assert!(message.starts_with("/register.toml:18: `posted_on`: `soon` is not a date"), "{message}");
+        assert!(message.starts_with("/register.toml:33: `posted_on`: `soon` is not a date"), "{message}");
         let message = refusal(&GOOD.replace("[0.0, 0.0]", "[0.0, 1.7]"));
         assert!(message.starts_with("/register.toml:9: `polygon` of [[area]] number 1: polygon 0, vertex 0"), "{message}");
         let message = refusal(&GOOD.replace("missing-person:mp-7", "marketing"));
-        assert!(message.contains(":23: `purpose`: `marketing` is not a purpose"), "{message}");
+        assert!(message.contains(":38: `purpose`: `marketing` is not a purpose"), "{message}");
         assert!(refusal("\u{0}\u{1} garbage").starts_with("/register.toml:1:"));
     }
 

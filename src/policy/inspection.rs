@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::clock::{Stamp, Utc};
 
-use super::facts::{Register, Sign};
+use super::facts::{NotInForce, Register, Sign};
 use super::rules::CLOCK_SLACK_NS;
-use super::store::{Outcome, StoreError};
+use super::store::{Needs, Outcome, StoreError};
 use super::when::When;
 
 /// Who saw a sign in its place, and when.
@@ -35,6 +35,10 @@ pub enum NotInspected {
     OlderThanRecorded { id: String, at: When, recorded: When },
     #[error("there is no sign `{id}`{}", nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
     UnknownSign { id: String, nearest: Option<String> },
+    #[error("nobody in the register is called `{0}`: whoever inspects is a person of the register (`placard person list`)")]
+    UnknownPerson(String),
+    #[error("{0}: an inspection needs an inspector or an approver")]
+    NotAnInspector(NotInForce),
 }
 
 impl Inspection {
@@ -97,7 +101,15 @@ impl Inspection {
     /// Writes it into `register`, or says why not and leaves that as it is.
     pub fn note(&self, register: &mut Register, id: &str) -> Result<(), NotInspected> {
         let nearest = register.nearest_sign(id).map(str::to_owned);
+        let people = register.people.clone();
         let Some(sign) = register.sign_mut(id) else { return Err(NotInspected::UnknownSign { id: id.to_owned(), nearest }) };
+        let operational = !people.iter().any(|p| p.stand_in);
+        match people.iter().find(|p| p.id == self.by) {
+            Some(person) => person.may(Needs::TwoWhoInspect.roles(), self.at.at()).map_err(NotInspected::NotAnInspector)?,
+            // A site that is being tried out has nobody yet but its stand-ins, who sign.
+            None if operational => return Err(NotInspected::UnknownPerson(self.by.clone())),
+            None => {}
+        }
         let latest = self.told_at.ns().saturating_add(CLOCK_SLACK_NS);
         let newer = |recorded: &&When| recorded.at() > self.at.at() && recorded.at().ns() <= latest;
         if let Some(recorded) = sign.inspected_at.as_ref().filter(newer) {
@@ -105,6 +117,8 @@ impl Inspection {
         }
         sign.inspected_at = Some(self.at.clone());
         sign.inspected_by = Some(self.by.clone());
+        // Named in what is signed: whoever inspects signs for these words and no others.
+        sign.inspected_text_sha256 = Some(sign.text_sha256());
         if self.photo_sha256.is_some() {
             sign.photo_sha256.clone_from(&self.photo_sha256);
         }

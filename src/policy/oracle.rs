@@ -28,6 +28,8 @@ struct Demands {
     authorisation: bool,
     consent_alone: bool,
     public_safety_alone: bool,
+    /// What signs must be written in.
+    tongues: BTreeSet<&'static str>,
     valid_from: i128,
 }
 
@@ -40,6 +42,7 @@ fn demands(names: &[String]) -> Option<Demands> {
         authorisation: false,
         consent_alone: false,
         public_safety_alone: false,
+        tongues: BTreeSet::new(),
         valid_from: BASELINE_FROM,
     };
     for name in names {
@@ -52,6 +55,7 @@ fn demands(names: &[String]) -> Option<Demands> {
             _ => return None,
         }
         (d.inspect_days, d.order_hours, d.governance) = (30, 168, true);
+        d.tongues.insert(if name == "cn-pipl" { "zh" } else { "en" });
     }
     Some(d)
 }
@@ -117,7 +121,47 @@ impl Oracle<'_> {
             && self.has_happened(posted)
             && self.has_happened(inspected)
             && inspected >= posted
+            && sign.inspected_text_sha256.as_deref() == Some(Self::digest(&sign.text).as_str())
             && self.utc() < i128::from(inspected) + days * DAY
+    }
+
+    fn digest(text: &str) -> String {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(text.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// Whether whoever reads the sign in `tongue` is told of this kind of purpose, by words that are the sign's and tell of nothing else.
+    fn tells_in(sign: &Sign, kind: PurposeKind, tongue: &str) -> bool {
+        for told in &sign.announces {
+            let letters = told.words.chars().filter(|c| c.is_alphanumeric()).count();
+            let mut clear = told.purpose == kind && told.language == tongue && letters > 3 && sign.text.find(&told.words).is_some();
+            for other in &sign.announces {
+                let joined = other.words.find(&told.words).is_some() || told.words.find(&other.words).is_some();
+                clear &= other.purpose == kind || !joined;
+            }
+            if clear {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn tells(d: &Demands, sign: &Sign, kind: PurposeKind) -> bool {
+        for who in [&sign.controller, &sign.contact] {
+            match who {
+                Some(who) if who.chars().any(|c| !c.is_whitespace()) && sign.text.find(who.as_str()).is_some() => {}
+                _ => return false,
+            }
+        }
+        let some = sign.languages.iter().any(|l| Self::tells_in(sign, kind, l));
+        some && d.tongues.iter().all(|t| sign.languages.iter().any(|l| l == t) && Self::tells_in(sign, kind, t))
+    }
+
+    /// Whether people are told of the purpose: by a sign of the zone that counts, and by the one that the stream's camera reads there.
+    fn told(&self, d: &Demands, stream: &str, zone: &str, kind: PurposeKind) -> bool {
+        let read = self.register.views.iter().find(|v| v.stream == stream).map(|v| &v.sign);
+        let silent = self.register.signs.iter().any(|s| Some(&s.id) == read && s.zone == zone && !Self::tells(d, s, kind));
+        !silent && self.register.signs.iter().any(|s| s.zone == zone && self.sign_counts(d, s) && Self::tells(d, s, kind))
     }
 
     fn somebody_decided(&self, d: &Demands, zone: &str) -> bool {
@@ -275,7 +319,8 @@ impl Oracle<'_> {
         let mut purposes: Vec<String> = Vec::new();
         for fact in &self.register.purposes {
             let name = fact.purpose.to_string();
-            if self.purpose_counts(d, stream, zone, fact) && !purposes.contains(&name) {
+            let told = self.told(d, stream, id, fact.purpose.kind());
+            if told && self.purpose_counts(d, stream, zone, fact) && !purposes.contains(&name) {
                 purposes.push(name);
             }
         }

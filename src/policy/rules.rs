@@ -11,6 +11,7 @@
 //!        ─ only mask-check ──────────────────────────────────────▶ detect
 //!        ─ a purpose that identifies ────────────────────────────▶ recognise
 //! purpose ─ objection · basis · order · assessment · authorisation · another way in · area ─▶ in force, and until when
+//!         ─ no sign of the zone that counts says so, in the regime's languages ──▶ not in force
 //! stream ─ an area that overlaps a stricter zone's is dropped; the areas of the highest state, of equal grants, unite
 //! ```
 //!
@@ -23,7 +24,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::area::Area;
 use crate::clock::{Stamp, Utc};
@@ -40,6 +41,7 @@ pub(in crate::policy) mod orders;
 mod purposes;
 mod signs;
 mod streams;
+mod words;
 mod zones;
 
 pub(in crate::policy) use areas::decide;
@@ -47,6 +49,7 @@ pub(in crate::policy) use ask::{Ask, PurposeCase, Refusal, SecondOpinion, ZoneCa
 pub(in crate::policy) use purposes::{area_cap_ppm, area_ppm, grant_of, purpose_stands};
 pub use signs::sign_holds;
 pub(in crate::policy) use streams::{stream_holds, while_attested};
+pub use words::{Silent, never_announced};
 
 pub(in crate::policy) const DAY_NS: i64 = 86_400_000_000_000;
 pub(in crate::policy) const HOUR_NS: i64 = 3_600_000_000_000;
@@ -54,7 +57,7 @@ pub(in crate::policy) const HOUR_NS: i64 = 3_600_000_000_000;
 pub(in crate::policy) const CLOCK_SLACK_NS: i64 = 60_000_000_000;
 
 /// Which rule spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     NotYetDecided,
@@ -72,6 +75,7 @@ pub enum Rule {
     SignPosted,
     SignPhotographed,
     SignInspected,
+    SignAnnounces,
     PurposeNamed,
     BasisInForce,
     AssessmentCurrent,
@@ -113,6 +117,7 @@ impl Rule {
             Self::SignPosted => "sign-posted",
             Self::SignPhotographed => "sign-photographed",
             Self::SignInspected => "sign-inspected",
+            Self::SignAnnounces => "sign-announces",
             Self::PurposeNamed => "purpose-named",
             Self::BasisInForce => "basis-in-force",
             Self::AssessmentCurrent => "assessment-current",
@@ -140,7 +145,7 @@ impl Rule {
 
 /// Why a stream is in its state: which rule, which fact, and what would change it. Holds absolute times only, so that it reads the same
 /// until something changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     pub rule: Rule,
     pub fact: String,
@@ -152,6 +157,8 @@ impl Reason {
         Self { rule, fact: fact.into(), remedy: remedy.into() }
     }
 }
+
+impl std::error::Error for Reason {}
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@
 //! must hold for the sign, and that the code's digest is made from. So what hangs on the wall, what the register says and what the
 //! camera attests are one text.
 
-use crate::policy::facts::{Register, Sign, Site};
+use crate::policy::facts::{Announcement, Register, Sign, Site};
 use crate::purpose::PurposeKind;
 
 use super::wording::{Language, Regime, Said, Unworded, Wording, purpose, said, wording};
@@ -36,6 +36,8 @@ pub struct Notice {
     pub sign: String,
     pub zone: String,
     pub regime: Regime,
+    /// What is announced, in the order of each part's purposes.
+    pub kinds: Vec<PurposeKind>,
     pub site: String,
     pub controller: String,
     pub contact: String,
@@ -89,6 +91,7 @@ impl Notice {
             contact: site.contact.clone(),
             status_page: site.status_page.clone(),
             parts: languages.into_iter().map(part).collect(),
+            kinds,
         })
     }
 
@@ -96,6 +99,34 @@ impl Notice {
     pub fn watched(mut self) -> Self {
         self.parts.iter_mut().for_each(|part| part.code = part.wording.attested);
         self
+    }
+
+    /// By which of its words it announces what: as the register has it.
+    pub fn announcements(&self) -> Vec<Announcement> {
+        let of_part = |part: &Part| {
+            let language = part.language.to_string();
+            let kinds = self.kinds.iter().zip(&part.purposes);
+            kinds
+                .map(move |(kind, words)| Announcement { purpose: *kind, language: language.clone(), words: (*words).to_owned() })
+                .collect::<Vec<_>>()
+        };
+        self.parts.iter().flat_map(of_part).collect()
+    }
+
+    /// Enters into `sign` what this notice says, in which languages, and what it announces by that.
+    pub fn enter(&self, sign: &mut Sign) {
+        sign.text = self.text();
+        sign.languages = self.parts.iter().map(|p| p.language.to_string()).collect();
+        sign.controller = Some(self.controller.clone());
+        sign.contact = Some(self.contact.clone());
+        sign.announces = self.announcements();
+    }
+
+    /// Whether the register's `sign` says what this notice says.
+    pub fn is_entered(&self, sign: &Sign) -> bool {
+        let mut entered = sign.clone();
+        self.enter(&mut entered);
+        entered == *sign
     }
 
     pub fn has(&self, language: Language) -> bool {

@@ -54,8 +54,7 @@ fn register() -> String {
         [[sign]]
         id = "hall-1"
         zone = "hall"
-        text = "Face recognition in use: search for a missing person."
-        languages = ["zh", "en"]
+        {words}
         position = "north entrance"
         photo_sha256 = "{photo}"
         posted_on = "2026-01-01"
@@ -69,7 +68,8 @@ fn register() -> String {
         assessment = "pia-1"
         review_on = "2099-01-01"
         "#,
-        photo = "ab".repeat(32)
+        photo = "ab".repeat(32),
+        words = include_str!("../support/sign-words.toml")
     )
 }
 

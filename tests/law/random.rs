@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 const DAY_NS: i64 = 86_400_000_000_000;
+const KINDS: [&str; 5] = ["missing-person", "crime-prevention", "emergency", "mask-check", "access-verification"];
 const ZONES: [&str; 4] = ["a", "b", "c", "nowhere"];
 
 fn now() -> Stamp<Utc> {
@@ -51,20 +52,17 @@ fn sign() -> impl Strategy<Value = Sign> {
     let withdrawn = prop_oneof![6 => Just(None), 1 => Just(Some(withdrawal))];
     let inspector = prop_oneof![9 => Just(Some("w".to_owned())), 1 => Just(None)];
     let photo = prop_oneof![8 => Just(Some("5e1f".repeat(16))), 1 => Just(Some("0".repeat(64))), 1 => Just(None)];
-    (zone_name(), photo, date("2026-11-01"), date("2026-11-19"), inspector, withdrawn).prop_map(
-        |(zone, photo_sha256, posted_on, inspected_at, inspected_by, withdrawn)| Sign {
-            id: "set below".to_owned(),
-            zone,
-            text: "text".to_owned(),
-            languages: vec!["en".to_owned()],
-            position: "here".to_owned(),
-            photo_sha256,
-            posted_on,
-            posted_by: None,
-            inspected_at,
-            inspected_by,
-            withdrawn,
-            past_withdrawals: Vec::new(),
+    // What it has words for; whether the inspection was of another text.
+    let said = (prop_oneof![5 => Just(5_usize), 2 => 0..5_usize], prop::bool::weighted(0.1));
+    (zone_name(), photo, date("2026-11-01"), date("2026-11-19"), inspector, withdrawn, said).prop_map(
+        |(zone, photo_sha256, posted_on, inspected_at, inspected_by, withdrawn, (kinds, other_text))| {
+            let text = format!("id = 's'\nzone = 'z'\nposition = 'here'\n{}", include_str!("../support/sign-words.toml"));
+            let mut sign =
+                Sign { zone, photo_sha256, posted_on, inspected_at, inspected_by, withdrawn, ..toml::from_str(&text).expect("a sign") };
+            // In two languages, a kind after the other.
+            sign.announces.retain(|a| KINDS.iter().take(kinds).any(|k| *k == a.purpose.name()));
+            sign.inspected_text_sha256 = sign.inspected_text_sha256.filter(|_| !other_text);
+            sign
         },
     )
 }
@@ -136,7 +134,7 @@ fn allowed(r: &Register, zone: &str) -> BTreeSet<String> {
         let (Some(posted), Some(inspected)) = (ns(&s.posted_on), ns(&s.inspected_at)) else { return false };
         let fresh = t < inspected + i64::from(r.rules.sign_inspect_max_days) * DAY_NS;
         let shown = s.photo_sha256.as_ref().is_some_and(|p| r.rules.placeholder_photographs || p.chars().any(|c| c != '0'));
-        let documented = shown && s.inspected_by.is_some();
+        let documented = shown && s.inspected_by.is_some() && s.inspected_text_sha256.is_some();
         s.zone == zone && s.withdrawn.is_none() && documented && posted <= inspected && inspected <= t && fresh
     };
     if !looked_at || !r.signs.iter().any(sign_ok) {
@@ -146,6 +144,10 @@ fn allowed(r: &Register, zone: &str) -> BTreeSet<String> {
     for p in r.purposes.iter().filter(|p| p.zones.iter().any(|z| z == zone)) {
         let Some(b) = &p.basis else { continue };
         let name = p.purpose.to_string();
+        let kind = name.split(':').next().unwrap_or_default();
+        if !r.signs.iter().any(|s| sign_ok(s) && s.announces.iter().any(|a| a.purpose.name() == kind)) {
+            continue;
+        }
         let in_force = ns(&b.from).is_some_and(|f| f <= t) && ns(&b.until).is_some_and(|u| t < u);
         let assessed = p.assessment.is_some() && ns(&p.review_on).is_some_and(|d| t < d);
         let kind_fits = (name.starts_with("emergency") || name == "mask-check") == (b.kind == BasisKind::Emergency);
@@ -201,6 +203,10 @@ fn with_one_fact_less(r: &Register) -> Vec<Register> {
         without(&|r| r.signs[i].posted_on = None);
         without(&|r| r.signs[i].inspected_at = None);
         without(&|r| r.signs[i].inspected_by = None);
+        without(&|r| r.signs[i].inspected_text_sha256 = None);
+        without(&|r| r.signs[i].announces.truncate(3));
+        without(&|r| r.signs[i].languages.truncate(1));
+        without(&|r| r.signs[i].contact = None);
     }
     for i in 0..r.purposes.len() {
         without(&|r| drop(r.purposes.remove(i)));

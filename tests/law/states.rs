@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use placard::clock::{Now, Stamp};
 use placard::policy::facts::{
-    Alternative, AlternativeKind, AreaFact, Authorisation, Basis, BasisKind, Governance, Objection, Order, PurposeFact, Register, Renewal,
-    Rules, Sign, View, Withdrawal, Zone, ZoneKind,
+    Alternative, AlternativeKind, Announcement, AreaFact, Authorisation, Basis, BasisKind, Governance, Objection, Order, PurposeFact,
+    Register, Renewal, Rules, Sign, View, Withdrawal, Zone, ZoneKind,
 };
 use placard::policy::observed::{At, Attested, Observed};
 use placard::policy::when::When;
+use placard::purpose::Purpose;
 
 pub const STREAMS: [&str; 2] = ["north", "south"];
 const ZONES: [&str; 3] = ["a", "b", "c"];
@@ -138,13 +139,59 @@ impl States {
         names.iter().map(|z| (*z).to_owned()).collect()
     }
 
+    /// A sign's text, its languages, and what it announces by which words: mostly everything in both.
+    fn words(r: &mut Random) -> (String, Vec<String>, Vec<Announcement>) {
+        const SAID: [(&str, &str, &str); 5] = [
+            ("missing-person:1", "missing people", "寻找走失人员"),
+            ("crime-prevention:2", "a named crime", "侦查具名案件"),
+            ("access-verification", "who you are", "核验本人身份"),
+            ("emergency:o-1", "an emergency", "应对突发事件"),
+            ("mask-check", "worn masks", "检查口罩佩戴"),
+        ];
+        let mut text = "Police, desk 1.".to_owned();
+        let (mut announces, spoilt) = (Vec::new(), r.one_in(6));
+        for (purpose, english, chinese) in SAID {
+            let kind = purpose.parse::<Purpose>().expect("purpose").kind();
+            for (language, words) in [("en", english), ("zh", chinese)] {
+                if !(spoilt && r.one_in(20)) {
+                    text = format!("{text} {words};");
+                }
+                let words = match if spoilt { r.below(30) } else { 2 } {
+                    // Found in any text; in none; another purpose's.
+                    0 => r.of(&["", "s; ", "an ", "nowhere on it"]),
+                    1 => r.of(&["missing people", "worn", "worn masks; 检查口罩佩戴"]),
+                    _ => words,
+                };
+                if !(spoilt && r.one_in(15)) {
+                    announces.push(Announcement { purpose: kind, language: language.to_owned(), words: words.to_owned() });
+                }
+            }
+        }
+        let languages: &[&str] = match r.below(40) {
+            0 => &["en"],
+            1 => &["zh"],
+            2 => &["fr", "en"],
+            _ => &["zh", "en"],
+        };
+        (text, languages.iter().map(|l| (*l).to_owned()).collect(), announces)
+    }
+
     fn sign(&self, r: &mut Random, number: usize, zone: &str) -> Sign {
+        let (text, languages, announces) = Self::words(r);
+        let inspected = if r.one_in(60) { "another text" } else { &text };
+        let inspected_text_sha256 = (!r.one_in(90)).then(|| placard::hex::sha256(inspected.as_bytes()));
+        let who =
+            |r: &mut Random, name: &str| (!r.one_in(90)).then(|| if r.one_in(90) { r.of(&["", " ", "somebody"]) } else { name }.to_owned());
         let photo = if r.one_in(25) { Some("0".repeat(64)) } else { Some("5e1f".repeat(16)) };
         Sign {
             id: format!("s{number}"),
             zone: zone.to_owned(),
-            text: "t".to_owned(),
-            languages: vec!["en".to_owned()],
+            text,
+            languages,
+            controller: who(r, "Police"),
+            contact: who(r, "desk 1"),
+            announces,
+            inspected_text_sha256,
             position: "p".to_owned(),
             photo_sha256: photo.filter(|_| !r.one_in(50)),
             posted_on: self.maybe(r, &[-90 * D, -30 * D, -20 * D, -5 * D]),

@@ -91,9 +91,10 @@ impl Site {
         }
         write!(
             text,
-            "[[zone]]\nid = \"hall\"\nkind = \"{}\"\n\n[[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\ntext = \"Face recognition in use\"\n\
-             languages = [\"en\"]\nposition = \"door\"\nphoto_sha256 = \"{}\"\nposted_on = {}\ninspected_at = {}\ninspected_by = \"test\"\n\n",
+            "[[zone]]\nid = \"hall\"\nkind = \"{}\"\n\n[[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\n{}\
+             position = \"door\"\nphoto_sha256 = \"{}\"\nposted_on = {}\ninspected_at = {}\ninspected_by = \"test\"\n\n",
             if purposes.contains(&"access-verification") { "access" } else { "public" },
+            include_str!("sign-words.toml"),
             "5e1f".repeat(16),
             &day(-20)[..10],
             day(-1),

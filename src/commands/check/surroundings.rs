@@ -24,7 +24,7 @@ use crate::policy::intended_use;
 use crate::policy::lease::StreamState;
 use crate::policy::observed::Observed;
 use crate::policy::profile::Library;
-use crate::policy::rules::{Decision, DecisionPlane, Reason, Rule};
+use crate::policy::rules::{Decision, DecisionPlane, Reason, Rule, Silent, never_announced};
 use crate::policy::store::Present;
 use crate::policy::wall_clock::not_before;
 use crate::purpose::PurposeKind;
@@ -127,6 +127,10 @@ impl Look<'_> {
         let (now, plane) = (SystemClock.utc(), CedarPlane::new(Library::of_site(self.state)));
         // What cameras and ways in will say nobody knows yet; this is what facts and rules say.
         let observed = Observed::all_well(register);
+        let silent = plane.library().regime_of(register, now).map(|regime| never_announced(register, &regime)).unwrap_or_default();
+        for Silent { zone, purpose, reason } in silent {
+            self.doubtful("name", format!("`{purpose}` can never be pursued in zone `{zone}`: {reason}"));
+        }
         let (mask, mut in_force) = (self.loaded.pipeline.mask.is_some(), false);
         for (i, stream) in self.loaded.pipeline.streams.iter().enumerate() {
             let decision = plane.decide(register, &stream.name, observed.on(now)).unwrap_or_else(|error| {

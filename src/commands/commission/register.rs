@@ -5,12 +5,12 @@
 //! becomes operational begins in the same way.
 //!
 //! Signs that were withdrawn stay withdrawn whatever the site file says, and what is known of earlier withdrawals stays: posting is `placard
-//! sign post`. Objections, consents and the end of orders stay too. So a register that cannot be read is never replaced.
+//! sign post`. So does every other stop: objections, withdrawn consents, ended orders, refused authorisations, private zones and what shows them. So a register that cannot be read is never replaced.
 
 use super::{Exit, Failed};
 use crate::clock::{Stamp, Utc};
 use crate::commands::change::login;
-use crate::policy::facts::{Mode, Person, Register, Site};
+use crate::policy::facts::{Mode, Person, Register, Site, ZoneKind};
 use crate::policy::store::{Edit, Outcome, Store, StoreError, difference, stand_ins};
 use crate::policy::when::When;
 use crate::state::StateDirectory;
@@ -55,6 +55,7 @@ impl Intended {
             }
         };
         let kept_withdrawn = store.as_ref().map_or_else(Vec::new, |store| keep(store.register(), &mut register));
+        inspections(store.as_ref().map(Store::register), &mut register);
         let mode = store.as_ref().map(|s| s.chain().mode());
         let anew = mode.is_some_and(|mode| mode != site.mode && site.mode == Mode::Operational);
         if mode == Some(Mode::Operational) && site.mode != Mode::Operational {
@@ -134,8 +135,17 @@ fn check_existing(state: &StateDirectory, site: &Site, register: &Register, stor
     Ok(true)
 }
 
+/// Of which text an inspection was that the site file gives without saying so: of the file's, unless it is one that is on record. That one was of the
+/// text on record, and a file with other words does not make it another.
+fn inspections(old: Option<&Register>, register: &mut Register) {
+    for sign in register.signs.iter_mut().filter(|s| s.inspected_at.is_some() && s.inspected_text_sha256.is_none()) {
+        let recorded = old.and_then(|old| old.sign(&sign.id)).filter(|before| before.inspected_at == sign.inspected_at);
+        sign.inspected_text_sha256 = recorded.map_or_else(|| Some(sign.text_sha256()), |before| before.inspected_text_sha256.clone());
+    }
+}
+
 /// Carries over into the new register what no site file undoes: withdrawals, past ones too, and when a sign was posted again (no inspection
-/// from before that counts); objections; consents; that an order was ended. Answers which signs stay withdrawn.
+/// from before that counts); objections; consents; orders that were ended; authorisations that were refused; private places. Answers which signs stay withdrawn.
 fn keep(old: &Register, register: &mut Register) -> Vec<String> {
     let mut withdrawn = Vec::new();
     for sign in &mut register.signs {
@@ -153,6 +163,20 @@ fn keep(old: &Register, register: &mut Register) -> Vec<String> {
             sign.posted_by.clone_from(&before.posted_by);
         }
     }
+    // A withdrawn sign that the file leaves out stays, or naming it once more would put it up again.
+    for gone in old.signs.iter().filter(|s| s.withdrawn.is_some()) {
+        if register.sign(&gone.id).is_none() {
+            withdrawn.push(gone.id.clone());
+            register.signs.push(gone.clone());
+        }
+    }
+    private_places(old, register);
+    for leave in old.authorisations.iter().filter(|a| a.refused.is_some()) {
+        match register.authorisations.iter_mut().find(|a| a.id == leave.id) {
+            Some(named) => named.refused.clone_from(&leave.refused),
+            None => register.authorisations.push(leave.clone()),
+        }
+    }
     for objection in &old.objections {
         register.objections.retain(|o| o.id != objection.id);
         register.objections.push(objection.clone());
@@ -161,10 +185,26 @@ fn keep(old: &Register, register: &mut Register) -> Vec<String> {
         register.consents.retain(|c| c.id != consent.id);
         register.consents.push(consent.clone());
     }
-    for order in &mut register.orders {
-        if let Some(ended) = old.orders.iter().find(|o| o.id == order.id).and_then(|o| o.ended.clone()) {
-            order.ended.get_or_insert(ended);
+    for over in old.orders.iter().filter(|o| o.ended.is_some()) {
+        match register.orders.iter_mut().find(|o| o.id == over.id) {
+            Some(named) => named.ended.clone_from(&over.ended),
+            None => register.orders.push(over.clone()),
         }
     }
     withdrawn
+}
+
+/// A place that is private stays so, and what shows it stays dark; `placard zone add` changes that, for two approvers to sign.
+fn private_places(old: &Register, register: &mut Register) {
+    for zone in old.zones.iter().filter(|z| z.kind == ZoneKind::Private) {
+        match register.zones.iter_mut().find(|z| z.id == zone.id) {
+            Some(named) => named.kind = ZoneKind::Private,
+            None => register.zones.push(zone.clone()),
+        }
+        for area in old.areas.iter().filter(|a| a.zone == zone.id) {
+            if !register.areas.contains(area) {
+                register.areas.push(area.clone());
+            }
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! The demonstration's site file and pipeline file: what an operator would write by hand.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::media::{Media, Person};
 use super::stage::{CASE, MASKS, MISSING, OTHER_CASE, Show, WATCHED_STREAM};
 use crate::clock::{Stamp, Utc, format_utc};
+use crate::purpose::{Purpose, PurposeKind};
+use crate::signs::wording::{self, Language};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 /// Least cosine similarity of a hit. The bundled embedder gives one drawn stranger in 10,000 pairs .546 (`models/README.md`); there are some
@@ -36,16 +39,26 @@ pub fn site_toml(media: &Media, now: Stamp<Utc>) -> String {
         // The area that is marked on the scene's floor.
         let polygon: Vec<String> = staged.script.areas.iter().flat_map(|a| &a.polygon).map(|[x, y]| format!("[{x:.4}, {y:.4}]")).collect();
         let what = if purposes.contains(&MASKS) { "Masks are checked here, nobody is identified" } else { "Face recognition in use here" };
+        let kinds: BTreeSet<PurposeKind> = purposes.iter().filter_map(|p| p.parse::<Purpose>().ok()).map(|p| p.kind()).collect();
+        let said: Vec<_> = kinds
+            .into_iter()
+            .flat_map(|k| [Language::English, Language::Chinese].map(|l| (k.name(), l.name(), wording::purpose(k, l))))
+            .collect();
+        let announce = |(kind, language, words): &(&str, &str, &str)| {
+            format!("{{ purpose = \"{kind}\", language = \"{language}\", words = \"{words}\" }}")
+        };
+        let announces: Vec<String> = said.iter().map(announce).collect();
         let _infallible = write!(
             text,
             "[[zone]]\nid = \"{stream}\"\nkind = \"public\"\n\n\
              [[area]]\nstream = \"{stream}\"\nzone = \"{stream}\"\npolygon = [{}]\n\n\
              [[sign]]\nid = \"{stream}-sign\"\nzone = \"{stream}\"\n\
              text = \"{what}: {}. Demo Station Operator, privacy@demo.invalid\"\n\
-             languages = [\"en\", \"zh\"]\nposition = \"{place}, on the board beside the marked floor\"\n\
+             languages = [\"en\", \"zh\"]\ncontroller = \"Demo Station Operator\"\ncontact = \"privacy@demo.invalid\"\nannounces = [{}]\nposition = \"{place}, on the board beside the marked floor\"\n\
              photo_sha256 = \"{}\"\nposted_on = {}\ninspected_at = {}\ninspected_by = \"demo\"\n\n",
             polygon.join(", "),
-            purposes.join(", "),
+            said.iter().map(|(_, _, words)| *words).collect::<Vec<_>>().join("; "),
+            announces.join(", "),
             "5e1f".repeat(16),
             date(-20),
             format_utc(Stamp::from_ns(now.ns() - DAY_NS)),

@@ -11,7 +11,7 @@ mod people;
 mod photographs;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -111,8 +111,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     if let Some(folder) = &args.photographs {
         present(folder)?;
-        let refused = |reason| Failed::new(Exit::Refused, anyhow::anyhow!("refused: {reason}"));
-        evaluation::photographs(&context.state.site()).map_err(refused)?;
+        // Somebody who names a site means it: where it is not there, what its mode says is not known.
+        let root = context.state.root();
+        if root != Path::new(crate::state::DEFAULT) {
+            present(root)?;
+        }
+        evaluation::photographs(&context.state.site()).map_err(|reason| Failed::refused(&reason))?;
     }
     let (bench, detector) = bench(context, args)?;
     let mut labs = Lab::several(&bench)?;

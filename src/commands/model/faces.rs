@@ -135,7 +135,7 @@ fn photographed(
 ) -> Result<Vec<Vec<f32>>, Failed> {
     let present = Present::load(&context.state.register()).map_err(|e| Failed::new(Exit::Config, e))?;
     let mut desk = EnrolmentDesk::of_site(&present, &asked.purpose, SystemClock::shared(), &Library::of_site(&context.state))
-        .map_err(|reason| Failed::new(Exit::Refused, anyhow!("refused: {reason}")))?;
+        .map_err(|reason| Failed::refused(&reason))?;
     let name = asked.detector.clone().map_or_else(|| only_model(context, Task::FaceDetector, "face detector"), Ok)?;
     let network = store::load_network(&context.state, &name, Task::FaceDetector, &schema::Engine::default()).map_err(store_failed)?;
     intended(&context.state, std::slice::from_ref(network.manifest()))?;

@@ -1,7 +1,7 @@
 //! `placard sign text`, `sign print` and `sign key`: a sign's words, the sign itself, and what others know its codes by.
 //!
 //! What is printed must be what the register says: `print` refuses where the two differ, and shows the words. `text --record` enters
-//! them. A draft (`--draft`) needs no register's consent, and has no code.
+//! them, and what they announce; from then on nobody has inspected the sign with its words. A draft (`--draft`) needs no register's consent, and has no code.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ fn chosen<'r>(register: &'r Register, id: &str) -> Result<Vec<&'r Sign>, Failed>
     Ok(of_zone)
 }
 
-fn composed(register: &Register, site: &Site, sign: &Sign, args: &WordsArgs) -> Result<Notice, Failed> {
+pub(super) fn composed(register: &Register, site: &Site, sign: &Sign, args: &WordsArgs) -> Result<Notice, Failed> {
     Notice::compose(register, site, sign, args.language.as_deref(), args.profile).map_err(|e| Failed::new(Exit::Refused, e))
 }
 
@@ -97,30 +97,33 @@ pub fn text(context: &Context, args: &TextArgs) -> Outcome {
     for sign in chosen(&register, &args.words.sign)? {
         let notice = composed(&register, &site, sign, &args.words)?;
         let words = notice.text();
-        let recorded = args.record && words != sign.text;
+        let entered = notice.is_entered(sign);
+        let recorded = args.record && !entered;
         if recorded {
-            let languages: Vec<String> = notice.parts.iter().map(|p| p.language.to_string()).collect();
-            record(context, &sign.id, &words, &languages)?;
+            record(context, &sign.id, &notice)?;
         }
         if context.json {
-            writeln!(out, "{}", json!({ "sign": sign.id, "text": words, "registered": args.record || words == sign.text }))?;
+            writeln!(
+                out,
+                "{}",
+                json!({ "sign": sign.id, "text": words, "registered": args.record || entered, "announces": notice.announcements() })
+            )?;
         } else {
             writeln!(out, "{words}")?;
             if recorded {
-                tracing::warn!(sign = sign.id, "these are the sign's words from now on; one that hangs with others is to be replaced");
+                tracing::warn!(
+                    sign = sign.id,
+                    "these are the sign's words from now on; nobody has inspected it with them: print it, hang it in the place of the old one, and \
+                     then `placard sign inspect`"
+                );
             }
         }
     }
     Ok(Exit::Success)
 }
 
-fn record(context: &Context, id: &str, words: &str, languages: &[String]) -> Result<(), Failed> {
-    let edit = |register: &mut Register| {
-        let sign = register.sign_mut(id)?;
-        words.clone_into(&mut sign.text);
-        sign.languages = languages.to_vec();
-        Some(())
-    };
+fn record(context: &Context, id: &str, notice: &Notice) -> Result<(), Failed> {
+    let edit = |register: &mut Register| register.sign_mut(id).map(|sign| notice.enter(sign));
     let (path, why) = (context.state.register(), format!("the words of sign `{id}`"));
     let proposed = Register::propose(&path, &login(), &why, SystemClock.utc(), edit).map_err(|e| Failed::new(Exit::Config, e))?;
     let (done, outcome) = proposed;
@@ -141,7 +144,7 @@ pub fn print(context: &Context, args: &PrintArgs) -> Outcome {
         let notice = composed(&register, &site, sign, &args.words)?;
         let notice = if args.watched { notice.watched() } else { notice };
         let words = notice.text();
-        if !args.draft && words != sign.text {
+        if !args.draft && !notice.is_entered(sign) {
             return Err(differs(sign, &words));
         }
         let issue = |s: &Signer| s.issue(&sign.id, &sign.zone, &words, issued).map_err(|e| Failed::new(Exit::Refused, e));
@@ -169,7 +172,7 @@ fn differs(sign: &Sign, words: &str) -> Failed {
     Failed::new(
         Exit::Refused,
         anyhow::anyhow!(
-            "sign `{id}` would say other words than the register has for it, and what nobody registered is not printed. Enter them \
+            "sign `{id}` would say or announce something else than the register has for it, and what nobody registered is not printed. Enter them \
              (`placard sign text {id} --record`, with the same options), or look at a draft (`--draft`). They are:\n{words}"
         ),
     )

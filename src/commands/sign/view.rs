@@ -81,7 +81,7 @@ fn learn(context: &Context, args: &Args, register: &Register) -> Result<View, Fa
     let (stream, limits) = named.ok_or_else(no_stream)?;
     let sign = register.sign(&args.sign).ok_or_else(|| super::unknown(&args.sign, register.nearest_sign(&args.sign).map(str::to_owned)))?;
     let clock = SystemClock::shared();
-    let mut desk = ViewDesk::open(register, &args.stream, &args.sign, Arc::clone(&clock)).map_err(|r| refused(r.to_string()))?;
+    let mut desk = ViewDesk::open(register, &args.stream, &args.sign, Arc::clone(&clock)).map_err(|r| Failed::refused(&r))?;
     let mut learner = Learner::new(sign, signer(context)?.public());
     let (ring, bell, shutdown) = (Arc::new(Ring::new(2)), Doorbell::new(), Shutdown::new());
     let outlet =

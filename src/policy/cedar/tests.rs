@@ -57,10 +57,19 @@ fn what_a_regime_s_policies_do_not_permit_is_denied_named_and_counted() {
     let moment = Moment::unobserved(now());
     let decision = plane.decide(&register, "north", moment).expect("decides");
     assert_eq!((decision.state, decision.reason.rule), (StreamState::CaptureOnly, Rule::ProfilePermits), "{}", decision.reason);
-    assert_eq!(plane.disagreements(), 1);
+    assert_eq!(plane.disagreements(), 0, "a site's own profile asks for more than the rules: its law, and no misreading");
     let opinions = plane.opinions(&register, "north", moment).expect("asked");
     let no: Vec<(&str, &[String], bool)> = opinions.iter().filter(|o| !o.permitted).map(|o| (&*o.profile, &*o.policies, o.rules)).collect();
     assert_eq!(no, [("own", ["night".to_owned()].as_slice(), true)]);
+    // A bundled name is the law that the rules read too: there one of the two misreads it.
+    let shelf = Shelf::new();
+    shelf.put("cn-pipl", "9999.1", "valid_from = 2026-01-01", &format!("{}{lights_out}", permissive("cn-pipl")));
+    let plane = CedarPlane::new(shelf.library());
+    let mut register = good();
+    register.rules.profiles = vec!["cn-pipl".to_owned()];
+    let decision = plane.decide(&register, "north", moment).expect("decides");
+    assert_eq!((decision.reason.rule, plane.disagreements()), (Rule::ProfilePermits, 1), "{}", decision.reason);
+    plane.opinions(&register, "north", moment).expect("asked");
     assert_eq!(plane.disagreements(), 1, "asking why counts nothing");
 }
 

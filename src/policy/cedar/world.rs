@@ -95,7 +95,8 @@ fn sign(fact: &Sign) -> Result<Attributes, PlaneError> {
         ("inspector_named", yes(fact.inspected_by.is_some())),
     ];
     known(&mut all, "posted_at", fact.posted_on.as_ref().map(at));
-    known(&mut all, "inspected_at", fact.inspected_at.as_ref().map(at));
+    // An inspection of another text is none of this sign.
+    known(&mut all, "inspected_at", fact.inspected_at.as_ref().filter(|_| fact.inspection_is_of_the_text()).map(at));
     Ok(all)
 }
 

@@ -2,13 +2,15 @@
 //!
 //! A desk has no camera, so nothing of its own is there that a regime's policies could be asked about. They are asked of a camera that would
 //! look at one of the purpose's zones, at this moment, with everything in order that a desk is not asked for: the whole picture, its sign on
-//! the wall and just inspected, every other way in alive. Where not even that camera would be permitted to look, nobody is enrolled and
+//! the wall, just inspected, and with the words that it needs, every other way in alive. Where not even that camera would be permitted to look, nobody is enrolled and
 //! nobody searched for: one regime's *no* is enough, as it is for a camera.
+
+use std::collections::BTreeSet;
 
 use crate::area::Vertex;
 use crate::clock::{Stamp, Utc};
 use crate::policy::cedar::CedarPlane;
-use crate::policy::facts::{AreaFact, PurposeFact, Register, Sign};
+use crate::policy::facts::{Announcement, AreaFact, PurposeFact, Register, Sign};
 use crate::policy::observed::Observed;
 use crate::policy::profile::Library;
 use crate::policy::rules::{DecisionPlane as _, Reason, Rule};
@@ -19,24 +21,33 @@ const CAMERA: &str = "desk";
 const WHOLE: [Vertex; 4] = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]];
 
 /// The register as it would be for a camera that looks at `zone` for `fact`'s purpose alone.
-fn with_a_camera(register: &Register, fact: &PurposeFact, zone: &str, now: Stamp<Utc>) -> Register {
+fn with_a_camera(register: &Register, fact: &PurposeFact, zone: &str, languages: &BTreeSet<String>, now: Stamp<Utc>) -> Register {
     let mut register = register.clone();
+    let languages: Vec<String> = if languages.is_empty() { vec!["en".to_owned()] } else { languages.iter().cloned().collect() };
+    let kind = fact.purpose.kind();
+    let announce = |language: &String| Announcement { purpose: kind, language: language.clone(), words: kind.name().to_owned() };
     let today = When::from_stamp(now);
     register.areas = vec![AreaFact { stream: CAMERA.to_owned(), zone: zone.to_owned(), polygon: WHOLE.to_vec() }];
-    register.signs = vec![Sign {
+    let mut sign = Sign {
         id: CAMERA.to_owned(),
         zone: zone.to_owned(),
-        text: String::new(),
-        languages: Vec::new(),
+        text: format!("{CAMERA} {}", kind.name()),
+        announces: languages.iter().map(announce).collect(),
+        languages,
+        controller: Some(CAMERA.to_owned()),
+        contact: Some(CAMERA.to_owned()),
         position: String::new(),
         photo_sha256: Some("11".repeat(32)),
         posted_on: Some(today.clone()),
         posted_by: None,
         inspected_at: Some(today),
         inspected_by: Some(CAMERA.to_owned()),
+        inspected_text_sha256: None,
         withdrawn: None,
         past_withdrawals: Vec::new(),
-    }];
+    };
+    sign.inspected_text_sha256 = Some(sign.text_sha256());
+    register.signs = vec![sign];
     register.purposes = vec![PurposeFact { area_cap: None, ..fact.clone() }];
     // An objection to what one camera shows is none to the desk.
     register.objections.retain(|objection| objection.stream.is_none());
@@ -51,8 +62,10 @@ fn with_a_camera(register: &Register, fact: &PurposeFact, zone: &str, now: Stamp
 pub(super) fn permitted_somewhere(register: &Register, fact: &PurposeFact, library: &Library, now: Stamp<Utc>) -> Result<(), Reason> {
     let plane = CedarPlane::new(library.clone());
     let mut refused = None;
+    // A regime that is refused has none, and grants nothing.
+    let languages = library.regime_of(register, now).map(|regime| regime.languages()).unwrap_or_default();
     for zone in &fact.zones {
-        let register = with_a_camera(register, fact, zone, now);
+        let register = with_a_camera(register, fact, zone, &languages, now);
         let observed = Observed::all_well(&register);
         match plane.decide(&register, CAMERA, observed.on(now)) {
             Ok(decision) if decision.grants.iter().any(|grant| grant.purpose == fact.purpose) => return Ok(()),

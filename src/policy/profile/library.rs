@@ -9,7 +9,7 @@
 //! with its digest, `NAME@DIGEST`, so another text under that name is none until two approvers have signed for it. A bundled name may be
 //! given with a digest too; then no other version is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -68,6 +68,13 @@ pub struct Regime {
 }
 
 impl Regime {
+    /// Languages in which signs announce what is done, by the texts that the regimes' signs are made from. What holds everywhere asks for no
+    /// language of its own.
+    pub fn languages(&self) -> BTreeSet<String> {
+        let regimes = self.profiles.iter().filter(|p| p.id != BASELINE);
+        regimes.flat_map(|p| p.values.languages()).map(str::to_owned).collect()
+    }
+
     /// With one more profile.
     #[must_use]
     pub fn with(&self, added: &Arc<Profile>) -> Self {
@@ -115,6 +122,16 @@ impl Library {
     /// The profiles of a site's state.
     pub fn of_site(state: &crate::state::StateDirectory) -> Self {
         Self::with_directory(state.profiles(), Vec::new())
+    }
+
+    /// Whether this is the name of a profile that comes with the program, which nobody's own can take.
+    pub fn is_bundled(name: &str) -> bool {
+        BUNDLED.iter().any(|(bundled, _)| *bundled == name)
+    }
+
+    /// The names of the bundled regimes: every bundled profile but what holds everywhere.
+    pub fn regimes() -> Vec<&'static str> {
+        BUNDLED.iter().map(|(name, _)| *name).filter(|name| *name != BASELINE).collect()
     }
 
     /// Every name that could be asked for: bundled ones, then the directory's own.

@@ -125,6 +125,12 @@ impl Values {
         }
     }
 
+    /// The languages of the signs' texts: the second part of a template's name, as in `cn-zh-1`, if it has two small letters.
+    pub fn languages(&self) -> impl Iterator<Item = &str> {
+        let two = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_lowercase());
+        self.text_templates.iter().filter_map(move |name| name.split('-').nth(1).filter(two))
+    }
+
     /// Whether nothing here is looser than in `other`.
     pub fn is_within(&self, other: &Self) -> bool {
         self.strictest(other) == *self

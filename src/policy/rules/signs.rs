@@ -39,6 +39,13 @@ pub fn sign_holds(sign: &Sign, rules: &Rules, now: Stamp<Utc>) -> Result<Stamp<U
         let fact = format!("sign `{id}` was inspected at {inspected}, before it was posted on {posted}");
         return no(Rule::SignInspected, fact, &format!("go and see it hang, then run `placard sign inspect {id} --by WHO`"));
     }
+    if !sign.inspection_is_of_the_text() {
+        let fact = format!("sign `{id}` was inspected at {inspected} with another text than it has now, or nobody recorded with which");
+        let remedy = format!(
+            "see that the sign hangs with its present words (`placard sign text {id}`), then run `placard sign inspect {id} --by WHO`"
+        );
+        return no(Rule::SignInspected, fact, &remedy);
+    }
     let ends = Stamp::from_ns(inspected.at().ns().saturating_add(i64::from(max_days).saturating_mul(DAY_NS)));
     if now >= ends {
         let fact = format!("sign `{id}` was last inspected at {inspected}; that counted for {max_days} days, until {}", format_utc(ends));

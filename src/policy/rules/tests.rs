@@ -196,3 +196,4 @@ fn a_purpose_of_one_zone_never_reaches_another() {
 }
 
 mod law;
+mod words;

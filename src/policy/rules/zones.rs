@@ -4,6 +4,7 @@ use super::ask::{Ask, SecondOpinion, ZoneCase};
 use super::law::{against_stream, governance_of, paused};
 use super::purposes::{grant_of, purpose_case};
 use super::signs::zone_sign;
+use super::words::announced;
 use super::{PlaneError, Reason, Rule, sooner};
 use crate::clock::{Stamp, Utc, format_utc};
 use crate::policy::facts::{Zone, ZoneKind};
@@ -65,16 +66,22 @@ fn of_zone(ask: &Ask<'_>, opinion: &dyn SecondOpinion, zone: &Zone) -> Result<En
     let mut grants: Vec<Grant> = Vec::new();
     let mut refused: Option<Reason> = None;
     for fact in ask.register.purposes.iter().filter(|p| p.zones.iter().any(|z| z == id)) {
-        let (case, held) = purpose_case(ask, case, fact);
+        let announced = announced(ask, id, fact.purpose.kind());
+        // The policies are asked about the very sign that the purpose relies on.
+        let relied_on = announced.as_ref().map_or(case.sign, |(sign, _)| Some(*sign));
+        let (case, held) = purpose_case(ask, ZoneCase { sign: relied_on, ..case }, fact);
         let permitted = opinion.purpose(ask, &case, held.is_ok())?;
-        match held {
-            Ok(ends) if permitted => {
+        match held.map(|ends| announced.map(|(_, sign_ends)| sooner(ends, Some(sign_ends)))) {
+            Ok(Err(silent)) => {
+                refused.get_or_insert(silent);
+            }
+            Ok(Ok(ends)) if permitted => {
                 next_change = sooner(next_change, ends);
                 if !grants.iter().any(|g| g.purpose == fact.purpose) {
                     grants.push(grant_of(fact, ask.values()));
                 }
             }
-            Ok(_) => {
+            Ok(Ok(_)) => {
                 refused.get_or_insert_with(|| not_permitted(&format!("`{}` in zone `{id}`", fact.purpose)));
             }
             Err(refusal) => {

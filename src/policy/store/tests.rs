@@ -183,6 +183,13 @@ fn two_who_inspect_may_say_that_they_saw_a_sign_and_nothing_else() {
     let seen = proposal(&store, |r| r.signs[0].inspected_at = Some(when("2026-11-21T11:00:00Z")));
     let two = vec![desk.sign(&store, "i", &seen), desk.sign(&store, "a", &seen)];
     assert!(store.submit(seen, two, now()).expect("in force").in_force());
+    // Of words that the sign does not have, nobody can have seen it; and words are not theirs to change.
+    for edit in [|r: &mut Register| r.signs[0].inspected_text_sha256 = Some("ab".repeat(32)), |r: &mut Register| r.signs[0].text.push('.')]
+    {
+        let unseen = proposal(&store, edit);
+        let two = vec![desk.sign(&store, "i", &unseen), desk.sign(&store, "a", &unseen)];
+        assert!(matches!(refusal(store.submit(unseen, two, now())), Disbelief::NotInForce(_)));
+    }
     let moved = proposal(&store, |r| {
         r.signs[0].inspected_at = Some(when("2026-11-21T11:30:00Z"));
         r.signs[0].position = "elsewhere".to_owned();

@@ -56,7 +56,7 @@ pub(crate) struct Signed {
 }
 
 pub(crate) const SIZE: (usize, usize) = (1_280, 720);
-pub(crate) const WORDS: &str = "Face recognition in use";
+pub(crate) const WORDS: &str = "Face recognition in use: missing persons. Transit police, desk 1";
 
 /// The hall as it is commissioned: a look every two seconds for half a minute, which is what `placard sign view` does.
 pub(crate) fn signed(name: &str, seed: u64, every_s: u32) -> Signed {

@@ -26,6 +26,13 @@ const NORTH: StreamIndex = StreamIndex(0);
 const EVERY_S: u32 = 2;
 const STEP_MS: u64 = 100;
 
+/// The sign has these words, and was inspected with them.
+fn reworded(register: &mut Register, words: &str) {
+    let sign = &mut register.signs[0];
+    words.clone_into(&mut sign.text);
+    sign.inspected_text_sha256 = Some(sign.text_sha256());
+}
+
 struct World {
     clock: Arc<SimulatedClock>,
     register: std::path::PathBuf,
@@ -48,7 +55,7 @@ impl World {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("register.redb");
         let mut register = good();
-        register.signs[0].text = WORDS.to_owned();
+        reworded(&mut register, WORDS);
         register.views.push(watched.view);
         let clock = SimulatedClock::starting_at("2026-11-21T12:00:00Z".parse::<When>().expect("date").at());
         put_as_stand_ins(&path, &register, clock.utc()).expect("stored");
@@ -171,7 +178,7 @@ fn other_words_in_the_register_make_the_sign_on_the_wall_foreign_and_no_frames_m
     world.steps(10);
     assert_eq!(world.leases.state(NORTH, world.clock.monotonic()), StreamState::Recognise);
     let permit = world.leases.permit::<Detect>(NORTH, world.clock.monotonic()).expect("lit");
-    world.change(|r| r.signs[0].text.push_str(", also at night"));
+    world.change(|r| reworded(r, &format!("{WORDS}, also at night")));
     let states: Vec<StreamState> = (0..10).map(|_| world.step()).collect();
     assert!(states[1..].iter().all(|s| *s == StreamState::Off), "{states:?}");
     assert!(
@@ -179,7 +186,7 @@ fn other_words_in_the_register_make_the_sign_on_the_wall_foreign_and_no_frames_m
         "{:?}",
         world.policy.snapshot()[0].reason
     );
-    world.change(|r| r.signs[0].text = WORDS.to_owned());
+    world.change(|r| reworded(r, WORDS));
     world.steps(10);
     assert_eq!(world.leases.state(NORTH, world.clock.monotonic()), StreamState::Recognise);
     // The camera hangs: nothing arrives, only time passes.

@@ -22,8 +22,11 @@ S
 [[sign]]
 id = "$place-sign"
 zone = "$place"
-text = "Face recognition in use: search for a missing person. Placard's tests."
+text = "Face recognition in use: search for a missing person. Placard's tests, nobody@placard.invalid"
 languages = ["en"]
+controller = "Placard's tests"
+contact = "nobody@placard.invalid"
+announces = [{ purpose = "missing-person", language = "en", words = "search for a missing person" }]
 position = "inside a virtual machine"
 photo_sha256 = "$(printf '%064d' 0)"
 posted_on = $(day '-10 days')

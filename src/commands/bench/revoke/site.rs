@@ -108,7 +108,9 @@ fn site_toml(streams: usize, now: Stamp<Utc>) -> String {
     format!(
         "[site]\nname = \"bench\"\nmode = \"demo\"\ncontroller = \"Placard bench\"\ncontact = \"bench@placard.invalid\"\n\n\
          [[zone]]\nid = \"hall\"\nkind = \"public\"\n\n{areas}\
-         [[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\ntext = \"Bench\"\nlanguages = [\"en\"]\nposition = \"nowhere\"\n\
+         [[sign]]\nid = \"hall-sign\"\nzone = \"hall\"\ntext = \"A search for nobody. Placard bench, bench@placard.invalid\"\n\
+         languages = [\"en\"]\nposition = \"nowhere\"\ncontroller = \"Placard bench\"\ncontact = \"bench@placard.invalid\"\n\
+         announces = [{{ purpose = \"crime-prevention\", language = \"en\", words = \"A search for nobody\" }}]\n\
          photo_sha256 = \"{}\"\nposted_on = {}\ninspected_at = {}\ninspected_by = \"bench\"\n\n\
          [[purpose]]\npurpose = \"crime-prevention:bench\"\nzones = [\"hall\"]\nassessment = \"bench\"\nreview_on = {}\n\
          basis = {{ kind = \"public-safety\", statute = \"none: nobody exists\", authority = \"bench\", from = {}, until = {} }}\n",
