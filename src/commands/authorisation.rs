@@ -15,7 +15,6 @@ pub struct Args {
 }
 
 #[derive(clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "parsed once, from the command line")]
 enum Action {
     #[command(flatten)]
     Fact(fact::Action<AuthorisationFlags>),
