@@ -73,7 +73,7 @@ impl Site {
         let record = answer.lines[0].to_string();
         assert!(!record.contains("Somebody") && !record.contains(".png") && !record.contains(".jpg"), "{record}");
         let entries = answer.lines[0]["entries"].as_array().unwrap();
-        let of = entries.iter().filter(|entry| entry["what"] == what && text(&entry["purpose"]) != "");
+        let of = entries.iter().filter(|entry| entry["what"] == what && !text(&entry["purpose"]).is_empty());
         of.map(|entry| text(&entry["rule"]).to_owned()).collect()
     }
 

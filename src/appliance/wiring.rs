@@ -45,7 +45,6 @@ use crate::policy::lease::LeaseTable;
 use crate::policy::profile::Library;
 use crate::policy::worker::PolicyThread;
 use crate::progress::ProgressRegistry;
-use crate::purpose::Purpose;
 use crate::queue::Ring;
 use crate::shutdown::Shutdown;
 use crate::signs::attest::Attester;
@@ -254,7 +253,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// Keeps what was to be searched for a purpose that it was not made for (C18).
-    fn purpose_guard(&self) -> Box<dyn FnMut(StreamIndex, &[Purpose], &Purpose) + Send> {
+    fn purpose_guard(&self) -> crate::decide::worker::RefuseQuery {
         let (record, clock) = (self.plan.record.clone(), Arc::clone(&self.clock));
         let names = self.plan.names_in_register();
         Box::new(move |stream, made_for, purpose| {

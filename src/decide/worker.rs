@@ -46,6 +46,9 @@ crate::counters! {
     }
 }
 
+/// Is told of a query on a stream, what it was made for, and for what it was to be searched.
+pub type RefuseQuery = Box<dyn FnMut(StreamIndex, &[Purpose], &Purpose) + Send>;
+
 /// Everything the thread needs. `T`: what the journal's queue holds.
 pub struct DecideWorker<T = ReviewTask> {
     pub queries: Receiver<Query>,
@@ -54,7 +57,7 @@ pub struct DecideWorker<T = ReviewTask> {
     pub record: Box<dyn FnMut(Verified) -> bool + Send>,
     pub answers: Arc<Answers>,
     /// Keeps, with its purposes, a query that could be searched for another purpose than it was made for, and was not.
-    pub refuse: Box<dyn FnMut(StreamIndex, &[Purpose], &Purpose) + Send>,
+    pub refuse: RefuseQuery,
     /// Tells the tracker that nothing more of a track need be embedded.
     pub identified: Sender<Identified>,
     pub leases: LeaseTable,

@@ -48,7 +48,7 @@ fn name() -> Option<String> {
     if __cpuid(0x8000_0000).eax < FIRST + 2 {
         return None;
     }
-    let leaves = [FIRST, FIRST + 1, FIRST + 2].map(|leaf| __cpuid(leaf));
+    let leaves = [FIRST, FIRST + 1, FIRST + 2].map(__cpuid);
     let bytes: Vec<u8> = leaves.iter().flat_map(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]).flat_map(u32::to_le_bytes).collect();
     let text = String::from_utf8_lossy(&bytes);
     Some(text.split('\0').next().unwrap_or_default().trim().to_owned())

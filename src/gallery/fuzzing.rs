@@ -242,8 +242,11 @@ const MANIFESTS: [&str; 3] = [
     include_str!("../../models/concourse-mask.toml"),
 ];
 
+/// A name, and what is given bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every target by name.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [("shard", shard), ("record", record), ("npy", npy), ("manifest", manifest), ("heads", heads)];
+pub const TARGETS: [Target; 5] = [("shard", shard), ("record", record), ("npy", npy), ("manifest", manifest), ("heads", heads)];
 
 fn npy_file(version: u8, text: &str) -> Vec<u8> {
     let length = u32::try_from(text.len()).expect("short").to_le_bytes();
