@@ -1,15 +1,15 @@
 // KERNEL   align_warp — five landmarks → an aligned crop from the full-resolution frame
 // MATH     the least-squares similarity from the landmarks to the template (Umeyama in the plane, without reflection): with centred points p, q
 //          a = Σ p·q / Σ|p|², b = Σ p×q / Σ|p|²; its inverse takes crop pixels to the frame; planes are sampled bilinearly, outside the area and the picture black
-// SHAPES   frames: [any] FrameView (detect/frame.cuh) · faces: [capacity] FaceView · count: [1] u32, on the device · out: [capacity][112][112][channels] fp16,
+// SHAPES   frames: [batch] FrameView (detect/frame.cuh) · faces: [capacity] FaceView · count: [1] u32, on the device · out: [capacity][112][112][channels] fp16,
 //          aligned to 16 B · is_sound: [capacity] u32 · how: one Normalise
 // UNITS    pixels; pixel (i, j) stands at (i, j), as the embedders were trained; chroma 4:2:0 sited left and midway
 // LAUNCH   grid capacity, block 32…256 and a multiple of 32, no dynamic shared memory
 // BYTES    a face: what of the frame lies under it (about 12,544 · 1.5 to 4 ×), 100 to 200 kB written (4 or 8 channels): 32 faces 6.4 MB → 2 µs at 3.35 TB/s
 // ARITH    about 60 FLOP a pixel, 8 of them f64: 12,544 · 8 · 32 faces = 3.2 MFLOP f64
 // NUMERICS matrix and positions f64, each operation rounded by itself: the processor's; samples f32, which may be fused: 0.01 of a pixel value before fp16
-// LIMITS   landmarks that define no similarity: is_sound 0 and a crop of pixel 0; faces from `count` on are left as they are; a face's frame without a permit
-//          (luma null): as if not sound; sm_75 on
+// LIMITS   is_sound 0 and a crop of pixel 0: landmarks that define no similarity, a face's frame without a permit (luma null) or beyond the batch, and every place
+//          from `count` on, so that nothing of an earlier batch stays; a count above the grid (a list that overflowed) is none; sm_75 on
 // TWIN     src/align/similarity.rs, warp.rs   TEST tests/kernels/align.rs   BENCH none yet
 // MEASURED not yet measured
 #include "../detect/frame.cuh"
@@ -73,15 +73,17 @@ static __device__ __forceinline__ float2 chroma_near(const FrameView& frame, int
 
 extern "C" __global__ void __launch_bounds__(256, 2)
     align_warp(const FrameView* __restrict__ frames, const FaceView* __restrict__ faces, const uint32_t* __restrict__ count,
-               const Normalise* __restrict__ how, Half* __restrict__ out, uint32_t* __restrict__ is_sound) {
+               const Normalise* __restrict__ how, Half* __restrict__ out, uint32_t* __restrict__ is_sound, uint32_t batch) {
   SHARED(ToFrame, shared, 1);
   const uint32_t face = blockIdx.x;
-  if (face >= *count) return;
-  const FrameView frame = frames[faces[face].frame];
+  // Nothing of a place that is no face is read: it may be another batch's.
+  const bool is_there = *count <= gridDim.x && face < *count && faces[face].frame < batch;
+  FrameView frame = {};
+  if (is_there) frame = frames[faces[face].frame];
   const Normalise normalise = *how;
   if (threadIdx.x == 0) {
-    shared[0] = fit(faces[face].points);
-    if (!frame.luma) shared[0].is_sound = 0;
+    shared[0] = {0.0, 0.0, 0.0, 0.0, 0};
+    if (frame.luma) shared[0] = fit(faces[face].points);
     is_sound[face] = shared[0].is_sound;
   }
   __syncthreads();

@@ -37,7 +37,8 @@ static __device__ __forceinline__ float2 chroma_at(const FrameView& frame, uint3
   return make_float2(float(frame.cb[at]) - frame.neutral, float(frame.cr[at]) - frame.neutral);
 }
 
-static __device__ __forceinline__ float pixel_of(float value) { return min(max(value, 0.f), 255.f); }
+// A NaN stays one, and the detector drops what it makes of it; a device's min and max would make a black of it.
+static __device__ __forceinline__ float pixel_of(float value) { return value < 0.f ? 0.f : value > 255.f ? 255.f : value; }
 
 // Writes one pixel of an NHWC tensor: three channels, and zeros up to `channels` (3, 4 or 8).
 static __device__ __forceinline__ void write_pixel(Half* to, const Normalise& normalise, float red, float green, float blue) {

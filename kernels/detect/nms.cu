@@ -6,13 +6,15 @@
 // LAUNCH   grid batch, block 32…1024 and a multiple of 32, no dynamic shared memory
 // BYTES    64 a candidate, read some times from the second-level cache      ARITH count² compares to order, kept · count ious
 // NUMERICS f32, each operation rounded by itself: the processor's decisions bit for bit, given the same boxes
-// LIMITS   candidates beyond 1,024 are counted in shed and not looked at; more than `room` that stay: found tells it, `room` are written; a list that overflowed
-//          gives found = 0xffffffff and no face; sm_75 on
+// LIMITS   candidates beyond 1,024 are counted in shed and not looked at; more than `room` that stay: found tells it, `room` are written; a list that overflowed,
+//          or with more than 65,536 candidates, gives found = 0xffffffff and no face; sm_75 on
 // TWIN     src/detect/nms.rs   TEST tests/kernels/faces.rs   BENCH none yet
 // MEASURED not yet measured
 #include "face.cuh"
 
 constexpr uint32_t kLookedAt = 1024;
+// A place has 16 bits; and each candidate is compared with each.
+constexpr uint32_t kMostCandidates = 65536;
 constexpr uint32_t kOverflow = 0xffffffffu;
 
 // Whether a comes before b.
@@ -43,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   SHARED(uint16_t, places, kLookedAt);
   SHARED(uint8_t, is_out, kLookedAt);
   const uint32_t frame = blockIdx.x, count = counts[frame];
-  if (count > capacity) {
+  if (count > capacity || count > kMostCandidates) {
     if (threadIdx.x == 0) found[frame] = kOverflow, shed[frame] = 0;
     return;
   }

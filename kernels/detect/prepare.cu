@@ -6,7 +6,8 @@
 // UNITS    pixels; a sample covers i − ½ … i + ½ of its plane; 4:2:0 chroma sited left, and midway between rows
 // LAUNCH   grid (⌈width / 32⌉, ⌈height / 8⌉, batch), block (32, 8), no shared memory
 // BYTES    the area's planes once, the tensor once: 1080p → 640 × 640, 8 channels: 3.1 MB + 6.6 MB → 2.9 µs a frame at 3.35 TB/s
-// ARITH    2 FLOP a tap: 1080p → 640: 16 + 2 · 9 taps a pixel, about 12 a byte: bound by memory if the taps hit the first-level cache
+// ARITH    a tap: 2 FLOP, a coverage (conversions and a division, computed anew for each tap) and a word of the mask; 1080p → 640: 16 + 9 taps a pixel. Stores of 2 B. It is
+//          rather bound by instructions than by memory
 // NUMERICS positions and coverages are whole numbers; sums in f32. The processor's are in fixed point: they differ by at most 0.25 of a pixel value before rounding to
 //          fp16 (2⁻¹¹ of the value)
 // LIMITS   sides 1…8192, channels 3, 4 or 8; bits of a mask beyond the picture are ignored; sm_75 on

@@ -2,7 +2,7 @@
 // MATH     out[n, y, x, c] = finished(Σ in[n, y · stride − pad_top + i, x · stride − pad_left + j, c] · weights[i, j, c]); outside the picture in is 0
 // SHAPES   one Layer with out_channels = in_channels; out may not overlap in, weights or residual
 // UNITS    none
-// LAUNCH   grid ⌈batch · out_height · out_width · channels / 8 / block⌉, any block, no shared memory
+// LAUNCH   grid ⌈batch · out_height · out_width · channels / 8 / block⌉, block 1…256, no shared memory
 // BYTES    in and out once, if the caches hold what neighbours share: 112 × 112 × 64, batch 32: 102.8 MB → 31 µs at 3.35 TB/s
 // ARITH    18 FLOP an output with 3 × 3, 4.5 a byte: bound by memory
 // NUMERICS fp16 factors, f32 sum row by row, which may be fused; one rounding to fp16: 2⁻¹¹ of the value, and 10⁻⁶ of the sum of the products' sizes

@@ -2,7 +2,7 @@
 // MATH     over the window's pixels that lie in the picture: most, or sum / how many; a NaN under the window is the most
 // SHAPES   one Layer with out_channels = in_channels and no weights; its end (bias, activation, residual) applies; out may not overlap in
 // UNITS    none
-// LAUNCH   grid ⌈batch · out_height · out_width · channels / 2 / block⌉, any block, no shared memory
+// LAUNCH   grid ⌈batch · out_height · out_width · channels / 2 / block⌉, block 1…256, no shared memory
 // BYTES    in and out once: 320 × 320 × 16, batch 32, 2 × 2: 131 MB → 39 µs at 3.35 TB/s      ARITH one compare or addition a value: bound by memory
 // NUMERICS most: exact; mean: f32 sum, one division, one rounding to fp16
 // LIMITS   channels a multiple of 8; a window that lies wholly outside gives −∞, or NaN: plans have none; sm_75 on

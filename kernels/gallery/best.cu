@@ -5,7 +5,8 @@
 // LAUNCH   grid queries, block 32…1024 and a multiple of 32, no dynamic shared memory
 // BYTES    8 · count for each hit, from the second-level cache after the first      ARITH compares only
 // NUMERICS none: whole numbers
-// LIMITS   top_k ≤ 256; time grows with top_k times the rows of a subject; a list that overflowed gives found = 0xffffffff and no hit; sm_75 on
+// LIMITS   top_k ≤ 256; time grows with top_k times the rows of a subject; a list that overflowed, and any list where top_k is more, gives found = 0xffffffff and no
+//          hit; sm_75 on
 // TWIN     src/gallery/scan/best.rs   TEST tests/kernels/gallery.rs   BENCH none yet
 // MEASURED not yet measured
 #include "hit.cuh"
@@ -21,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(1024)
   SHARED(uint32_t, slots, kMostHits);
   const uint32_t query = blockIdx.x, lane = threadIdx.x % 32, warps = blockDim.x / 32;
   const uint32_t count = counts[query];
-  if (count > capacity) {
+  if (count > capacity || top_k > kMostHits) {
     if (threadIdx.x == 0) found[query] = kOverflow;
     return;
   }

@@ -22,6 +22,14 @@ struct Limit {
   int32_t start;
 };
 
+// Whom one query may find: rows with all of `zones` that end after `now`, of at least this score. In device memory, so that a captured graph has each batch's own.
+struct Filter {
+  uint64_t zones;
+  int64_t now;  // ns
+  float threshold;
+  uint32_t unused;
+};
+
 // What all and what any rows of a block have.
 struct Summary {
   uint64_t all_zones, any_zones;

@@ -3,11 +3,11 @@
 // SHAPES   values: [rows][lines][16] f32, aligned to 64 B · queries: [queries][lines][16] f32 · owners: [rows] u32 · counts: [queries] u32
 //          listed: [queries][capacity] u32 rows · least: [queries] f32 · keys: [queries][capacity] u64 (hit.cuh), 0: below least or NaN
 // UNITS    cosines
-// LAUNCH   grid (any x, queries), block a multiple of 32, no shared memory
+// LAUNCH   grid (any x, queries), block 32…256 and a multiple of 32, no shared memory
 // BYTES    a row of 512 values: 2,048; 300 rows a query: nothing beside the scan
 // ARITH    2 FLOP a value, 0.5 a byte: bound by memory (latency: rows lie apart)
 // NUMERICS f32, no operation fused with another: the processor's score bit for bit
-// LIMITS   counts above capacity: the first `capacity` are scored, gallery_best refuses the list; sm_75 on
+// LIMITS   counts above capacity: nothing of the list is read or scored, and gallery_best refuses it; sm_75 on
 // TWIN     src/gallery/scan/portable.rs (dot)   TEST tests/kernels/gallery.rs   BENCH none yet
 // MEASURED not yet measured
 #include "hit.cuh"
@@ -19,7 +19,8 @@ extern "C" __global__ void __launch_bounds__(256)
                     const uint32_t* __restrict__ counts, const uint32_t* __restrict__ listed, const float* __restrict__ least,
                     uint64_t* __restrict__ keys, uint32_t lines, uint32_t capacity) {
   const uint32_t query = blockIdx.y, lane = threadIdx.x % kLanes;
-  const uint32_t count = min(counts[query], capacity);
+  // A list that overflowed, or was never begun, may hold anything.
+  const uint32_t count = counts[query] > capacity ? 0 : counts[query];
   const uint32_t pairs = blockDim.x / kLanes;
   const float* wanted = queries + size_t(query) * lines * kLanes;
   const size_t list = size_t(query) * capacity;

@@ -73,7 +73,7 @@ void load_matrix_combine(Fibre* lanes, unsigned) {
   for (int lane = 0; lane < 32; lane++) {
     const void* row;
     memcpy(&row, lanes[lane].in, sizeof row);
-    if (reinterpret_cast<uintptr_t>(row) % 16) report("ldmatrix: the row of lane %d is not aligned to 16", lane);
+    matrix_row(row, unsigned(lane));
     memcpy(matrices[lane / 8][lane % 8], row, 16);
   }
   for (int lane = 0; lane < 32; lane++) {

@@ -38,6 +38,8 @@ namespace {
 constexpr size_t kStack = 256 * 1024;
 constexpr size_t kGuard = 4096;
 constexpr unsigned kMostThreads = 1024;
+// Of static shared memory, on every device.
+constexpr size_t kMostShared = 48 * 1024;
 
 struct Copy {
   void* to;
@@ -68,8 +70,12 @@ struct Block {
 };
 
 Block block;
-std::map<std::string, Start>& kernels() {
-  static std::map<std::string, Start> all;
+struct Kernel {
+  Start start;
+  unsigned most_threads;
+};
+std::map<std::string, Kernel>& kernels() {
+  static std::map<std::string, Kernel> all;
   return all;
 }
 std::map<std::pair<std::string, int>, Site>& sites() {
@@ -87,8 +93,28 @@ uint64_t draw() {
   return z ^ (z >> 31);
 }
 
-// Bytes of memory whose content nobody may rely on: NaN as a float and a half, or a large number, as the seed has it.
-unsigned char spoilt() { return block.seed % 3 == 2 ? 0x5A : 0xFF; }
+// Fills memory whose content nobody may rely on, as the seed has it: ones (NaN as a float and as a half), zeros, or drawn bytes.
+void spoil(void* memory, size_t bytes) {
+  if (block.seed % 3 != 2) {
+    memset(memory, block.seed % 3 == 0 ? 0xFF : 0, bytes);
+    return;
+  }
+  uint64_t drawn = 0;
+  for (size_t i = 0; i < bytes; i++, drawn >>= 8) {
+    if (i % 8 == 0) drawn = draw();
+    static_cast<unsigned char*>(memory)[i] = static_cast<unsigned char>(drawn);
+  }
+}
+
+// Whether these 16 bytes lie in one of the block's shared arrays.
+bool is_shared(const void* place) {
+  const auto at = reinterpret_cast<uintptr_t>(place);
+  for (const auto& [where, array] : block.shared) {
+    const auto first = reinterpret_cast<uintptr_t>(array.bytes);
+    if (at >= first && at + 16 <= first + array.size) return true;
+  }
+  return false;
+}
 
 #if defined(__x86_64__)
 extern "C" void shim_switch(void** from, void* to);
@@ -144,6 +170,7 @@ char* take_stack() {
   }
   char* stack = block.free_stacks.back();
   block.free_stacks.pop_back();
+  if (current && stack == current->stack) report("a thread would begin on the stack of the thread that runs");
 #ifdef SHIM_ASAN
   __asan_unpoison_memory_region(stack + kGuard, kStack);
 #endif
@@ -211,8 +238,9 @@ void entry() {
   if (in_flight && left_out_line == 0) report("thread %u ends with %zu copies that it has not waited for", me->index, in_flight);
   me->state = State::Done;
   block.done++;
-  block.free_stacks.push_back(me->stack);
   Fibre* other = block.done == block.threads ? &block.main : next();
+  // Only now: who goes next may be a thread that begins, and it must not begin on this very stack.
+  block.free_stacks.push_back(me->stack);
   if (!other) nobody_can_run();
   change(me, other);
   abort();
@@ -224,7 +252,7 @@ void run_block() {
   block.ready.clear();
   block.fresh.clear();
   block.done = block.at_barrier = 0;
-  for (auto& [place, array] : block.shared) memset(array.bytes, spoilt(), array.size);
+  for (auto& [place, array] : block.shared) spoil(array.bytes, array.size);
   for (unsigned i = 0; i < block.threads; i++) {
     Fibre& fibre = block.fibres[i];
     fibre.thread = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
@@ -336,15 +364,25 @@ void* shared(size_t bytes, const char* file, int line) {
     void* memory = nullptr;
     if (posix_memalign(&memory, 128, bytes) != 0) report("no memory for %zu shared bytes", bytes);
     array = {static_cast<unsigned char*>(memory), bytes};
-    memset(memory, spoilt(), bytes);
+    size_t all = 0;
+    for (const auto& [where, other] : block.shared) all += other.size;
+    if (all > kMostShared) report("%zu bytes of shared memory: a kernel may have %zu", all, kMostShared);
+    spoil(memory, bytes);
   }
   if (array.size != bytes) report("the shared array of %s:%d has %zu and then %zu bytes", file, line, array.size, bytes);
   return array.bytes;
 }
 
+void matrix_row(const void* row, unsigned lane) {
+  if (reinterpret_cast<uintptr_t>(row) % 16) report("ldmatrix: the row of lane %u is not aligned to 16", lane);
+  if (!is_shared(row)) report("ldmatrix: the row of lane %u does not lie in shared memory", lane);
+}
+
 void copy(void* to, const void* from, bool valid) {
   if (reinterpret_cast<uintptr_t>(to) % 16 || (valid && reinterpret_cast<uintptr_t>(from) % 16)) report("a copy of 16 bytes is not aligned to 16");
-  memset(to, spoilt(), 16);
+  if (!is_shared(to)) report("a copy of 16 bytes goes to what is not shared memory");
+  if (valid && is_shared(from)) report("a copy of 16 bytes comes from shared memory");
+  spoil(to, 16);
   block.copies[current->index].back().push_back({to, from, valid});
 }
 
@@ -360,7 +398,15 @@ void copy_wait(unsigned pending, Site site) {
   }
 }
 
-Registered::Registered(const char* name, Start start) { kernels()[name] = start; }
+// Of the kernel that is registered next: bounds and kernels are made known in the order in which they stand in a file.
+static unsigned bound_of_next = kMostThreads;
+
+Bound::Bound(unsigned most_threads, unsigned) { bound_of_next = most_threads; }
+
+Registered::Registered(const char* name, Start start) {
+  kernels()[name] = {start, bound_of_next};
+  bound_of_next = kMostThreads;
+}
 
 void launch(const char* name, uint3 grid, uint3 size, void** arguments, uint64_t seed) {
   auto found = kernels().find(name);
@@ -368,7 +414,9 @@ void launch(const char* name, uint3 grid, uint3 size, void** arguments, uint64_t
   if (found == kernels().end()) report("there is no such kernel");
   uint64_t threads = uint64_t(size.x) * size.y * size.z, blocks = uint64_t(grid.x) * grid.y * grid.z;
   if (threads == 0 || threads > kMostThreads || blocks == 0 || grid.y > 65535 || grid.z > 65535) report("no device starts %llu blocks of %llu threads", static_cast<unsigned long long>(blocks), static_cast<unsigned long long>(threads));
-  block.start = found->second, block.arguments = arguments, block.threads = unsigned(threads);
+  if (threads > found->second.most_threads) report("%llu threads, and its __launch_bounds__ are %u", static_cast<unsigned long long>(threads), found->second.most_threads);
+  if (size.z > 64) report("no device starts a block that is %u deep", size.z);
+  block.start = found->second.start, block.arguments = arguments, block.threads = unsigned(threads);
   block_size = size, grid_size = grid;
   std::vector<uint64_t> order(blocks);
   for (uint64_t i = 0; i < blocks; i++) order[i] = seed == 1 ? blocks - 1 - i : i;

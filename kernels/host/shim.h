@@ -5,11 +5,13 @@
 // is reported, with the kernel, the block, the threads and the lines, and ends the process:
 //   - threads of a block that wait at different barriers, or at one that others never reach
 //   - lanes of a warp that meet at different collectives, name lanes that are not there, or read one that takes no part
-//   - copies into shared memory that nobody waited for
+//   - copies into shared memory that nobody waited for, copies and matrices whose memory is not shared or not aligned
+//   - more threads than __launch_bounds__ say, more than 48 KB of shared memory
 // Shared memory is of unknown content at first (the seed's), each array lies alone (the address sanitizer sees one step outside), and a copy's
 // target is spoilt when the copy begins and has the data only when its thread has waited for it.
 //
-// It says nothing about speed, about the order in which memory is seen without a barrier, or about fused multiply-adds.
+// It says nothing about speed, about the order in which memory is seen without a barrier, about lost updates (between two meetings a thread runs alone, so
+// that a plain `+=` does here what an atomicAdd does), or about fused multiply-adds.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -21,7 +23,10 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__ __restrict
-#define __launch_bounds__(...)
+// Stands between `extern "C" __global__ void` and the kernel's name: makes the bound known, and begins the declaration anew.
+#define SHIM_BOUND_OF(line) bound_of_##line
+#define SHIM_BOUND(line) SHIM_BOUND_OF(line)
+#define __launch_bounds__(...) shim_bounded(); static const ::shim::Bound SHIM_BOUND(__LINE__)(__VA_ARGS__); extern "C" void
 #define __align__(bytes) alignas(bytes)
 
 struct alignas(8) uint2 { unsigned x, y; };
@@ -74,6 +79,8 @@ void collective(unsigned mask, Combine combine, Site site);
 // Whether the barrier or wait at this place is left out, to see whether anybody notices.
 bool is_left_out(Site site);
 void* shared(size_t bytes, const char* file, int line);
+// Reports a matrix's row that is not aligned or not in shared memory.
+void matrix_row(const void* row, unsigned lane);
 void copy(void* to, const void* from, bool valid);
 void copy_commit();
 void copy_wait(unsigned pending, Site site);
@@ -82,6 +89,10 @@ void copy_wait(unsigned pending, Site site);
 using Start = void (*)(void** arguments);
 struct Registered {
   Registered(const char* name, Start start);
+};
+// A kernel's __launch_bounds__: more threads than that are reported.
+struct Bound {
+  explicit Bound(unsigned most_threads, unsigned blocks = 1);
 };
 void launch(const char* name, uint3 grid, uint3 block, void** arguments, uint64_t seed);
 void leave_out(const char* file, int line);
@@ -178,6 +189,11 @@ inline double __dadd_rn(double a, double b) { return a + b; }
 inline double __ddiv_rn(double a, double b) { return a / b; }
 inline float __double2float_rn(double a) { return float(a); }
 inline int __float2int_rd(float a) { return a >= 2147483648.f ? INT32_MAX : a <= -2147483648.f ? INT32_MIN : a != a ? 0 : int(floorf(a)); }
+// Of a NaN and a number, the number, as on a device.
+inline float min(float a, float b) { return fminf(a, b); }
+inline float max(float a, float b) { return fmaxf(a, b); }
+inline double min(double a, double b) { return fmin(a, b); }
+inline double max(double a, double b) { return fmax(a, b); }
 template <class T> inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> inline T max(T a, T b) { return a < b ? b : a; }
 template <class T> inline T __ldg(const T* place) { return *place; }

@@ -49,6 +49,9 @@ fn twin(picture: &Picture, input: &Input, face: &Landmarks) -> Option<Vec<[f32; 
     Some(crop)
 }
 
+/// Frames that each face is said to be of: the last is beyond the batch of three.
+const FRAMES: [u32; 4] = [0, 1, 2, 3];
+
 /// Faces of a picture, of the same with all else outside its area, and of a frame without a permit.
 fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], order: ChannelOrder, channels: u32) -> Case {
     let input = input(order);
@@ -61,32 +64,35 @@ fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], ord
         &[(picture, true), (&other, true), (picture, false)].map(|(picture, has_permit)| Shown { picture, geometry, has_permit }),
     );
     let mut views = Vec::new();
-    for frame in [0_u32, 1, 2] {
+    for frame in FRAMES {
         for face in faces {
             views.extend(frame.to_le_bytes());
             views.extend(bytes(&face.iter().flat_map(|p| [p.x, p.y]).collect::<Vec<f32>>(), f32::to_le_bytes));
         }
     }
-    let count = u32::try_from(3 * faces.len()).expect("small");
+    let count = u32::try_from(FRAMES.len() * faces.len()).expect("small");
     let capacity = count + 2;
-    views.resize(44 * capacity as usize, 0xcd);
+    // Behind the last face stand faces of an earlier batch, sound ones.
+    let earlier = [0_u32.to_le_bytes().to_vec(), bytes(&TEMPLATE.map(|p| [p.x, p.y]).concat(), f32::to_le_bytes)].concat();
+    views.extend([earlier.clone(), earlier].concat());
     let (views, count_on_device, how) = (job.input(views), job.input(count.to_le_bytes().to_vec()), normalise(&mut job, &input, channels));
     let values = PIXELS * channels as usize;
     let out = job.output(vec![0xcd; 2 * values * capacity as usize]);
     let sound = job.output(vec![0xcd; 4 * capacity as usize]);
-    let arguments = [table.into(), views.into(), count_on_device.into(), how.into(), out.into(), sound.into()];
+    let arguments = [table.into(), views.into(), count_on_device.into(), how.into(), out.into(), sound.into(), 3_u32.into()];
     job.launch("align_warp", [capacity, 1, 1], [96, 1, 1], &arguments);
     let expected: Vec<Option<Vec<[f32; 3]>>> = faces.iter().map(|face| twin(picture, &input, face)).collect();
+    let faces_of_a_frame = faces.len();
     let check = move |outputs: &Outputs<'_>| {
         let (halves, sound) = (outputs.values(out, u16::from_le_bytes), outputs.u32s(sound));
         let crop = |face: usize| &halves[face * values..][..values];
         for (index, expected) in expected.iter().enumerate() {
-            let [whole, other, withheld] = [0, 1, 2].map(|frame| frame * expected_len(count) + index);
+            let [whole, other, withheld, beyond] = [0, 1, 2, 3].map(|frame| frame * faces_of_a_frame + index);
             if crop(whole) != crop(other) || sound[whole] != sound[other] {
                 return Err(format!("face {index}: what lies outside the area changes the crop"));
             }
-            if (sound[whole] == 1) != expected.is_some() || sound[withheld] != 0 {
-                return Err(format!("face {index}: sound {} and {}, expected {}", sound[whole], sound[withheld], expected.is_some()));
+            if (sound[whole] == 1) != expected.is_some() || sound[withheld] != 0 || sound[beyond] != 0 {
+                return Err(format!("face {index}: sound {sound:?}, expected {}", expected.is_some()));
             }
             for at in 0..values {
                 let (channel, pixel) = (at % channels as usize, at / channels as usize);
@@ -107,16 +113,40 @@ fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], ord
                     return Err(format!("face {index}: a frame without a permit shows {}", half_value(crop(withheld)[at])));
                 }
             }
+            if crop(beyond) != crop(withheld) {
+                return Err(format!("face {index}: a frame beyond the batch shows something"));
+            }
         }
-        let untouched = outputs.bytes(out)[2 * values * count as usize..].iter().all(|byte| *byte == 0xcd);
-        if untouched { Ok(()) } else { Err("a crop behind the last face was written".to_owned()) }
+        (count as usize..capacity as usize).try_for_each(|place| shows_nothing(&input, channels, crop(place), sound[place], place))
     };
     Case { name: name.to_owned(), job, check: Box::new(check) }
 }
 
-/// Faces of each of the three frames.
-fn expected_len(count: u32) -> usize {
-    count as usize / 3
+/// That a place which is no face is not sound, and all of pixel 0.
+fn shows_nothing(input: &Input, channels: u32, crop: &[u16], sound: u32, place: usize) -> Result<(), String> {
+    let padding = |c: usize| if c < 3 { -input.mean[c] * input.scale[c] } else { 0.0 };
+    let is_empty = (0..).zip(crop).all(|(at, half)| half_value(*half) == half_value(half_bits(padding(at % channels as usize))));
+    if sound == 0 && is_empty { Ok(()) } else { Err(format!("place {place}, which is no face: sound {sound}, empty {is_empty}")) }
+}
+
+/// A list that overflowed is no list: nothing in it is read as a face.
+fn overflowed(count: u32) -> Case {
+    let mut draw = Draw(43);
+    let colours = Colorimetry { matrix: ColourMatrix::Bt601, full_range: false };
+    let picture = Picture::new(&mut draw, (80, 60), PixelLayout::Nv12, colours, 3, Area::whole());
+    let geometry = Geometry { crop: picture.mask().bounds().expect("something is inside"), picture: (1, 1), tensor: (1, 1) };
+    let (mut job, input) = (Job::default(), input(ChannelOrder::Rgb));
+    let table = upload(&mut job, &[Shown { picture: &picture, geometry, has_permit: true }]);
+    let (views, count_on_device, how) =
+        (job.input(vec![0xcd; 44 * 2]), job.input(count.to_le_bytes().to_vec()), normalise(&mut job, &input, 3));
+    let (out, sound) = (job.output(vec![0xcd; 2 * 3 * PIXELS * 2]), job.output(vec![0xcd; 4 * 2]));
+    let arguments = [table.into(), views.into(), count_on_device.into(), how.into(), out.into(), sound.into(), 1_u32.into()];
+    job.launch("align_warp", [2, 1, 1], [64, 1, 1], &arguments);
+    let check = move |outputs: &Outputs<'_>| {
+        let (halves, sound) = (outputs.values(out, u16::from_le_bytes), outputs.u32s(sound));
+        (0..2).try_for_each(|place| shows_nothing(&input, 3, &halves[place * 3 * PIXELS..][..3 * PIXELS], sound[place], place))
+    };
+    Case { name: format!("{count} faces in room for 2"), job, check: Box::new(check) }
 }
 
 pub fn cases() -> Vec<Case> {
@@ -146,6 +176,7 @@ pub fn cases() -> Vec<Case> {
         ChannelOrder::Rgb,
         3,
     ));
+    cases.extend([overflowed(3), overflowed(u32::MAX)]);
     cases.push(case(&mut draw, "nobody", &wedged, &[], ChannelOrder::Rgb, 3));
     cases
 }

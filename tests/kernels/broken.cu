@@ -1,5 +1,5 @@
 // broken.cu: kernels that are wrong, each in one way, to see that the shim and the sanitizers say so (tests/kernels/shim.rs). Not built for devices.
-#include "../../kernels/primitives.cuh"
+#include "../../kernels/detect/frame.cuh"
 
 extern "C" __global__ void broken_write_behind(uint32_t* out, uint32_t count) { out[threadIdx.x + count - blockDim.x + 1] = threadIdx.x; }
 KERNEL(broken_write_behind)
@@ -93,6 +93,50 @@ extern "C" __global__ void broken_copy_without_barrier(const uint8_t* in, uint8_
   out[threadIdx.x] = line[16 * ((threadIdx.x + 1) % 32)];
 }
 KERNEL(broken_copy_without_barrier)
+
+// Copies and matrices know shared memory only.
+extern "C" __global__ void broken_copy_to_global(const uint8_t* in, uint32_t* out) {
+  if (threadIdx.x < 16) copy_async16(out + 4 * threadIdx.x, in + 16 * threadIdx.x, true);
+  copy_commit();
+  copy_wait<0>();
+}
+KERNEL(broken_copy_to_global)
+
+extern "C" __global__ void broken_matrix_from_global(uint32_t* out) {
+  uint32_t r[4];
+  load_matrix_x4(r, out + threadIdx.x % 16 * 4);
+  out[threadIdx.x] = r[0];
+}
+KERNEL(broken_matrix_from_global)
+
+extern "C" __global__ void __launch_bounds__(32) broken_bound(uint32_t* out) { out[threadIdx.x % 32] = 1; }
+KERNEL(broken_bound)
+
+extern "C" __global__ void broken_much_shared(uint32_t* out) {
+  SHARED(uint32_t, some, 8192);
+  SHARED(uint32_t, others, 4097);
+  some[threadIdx.x] = others[threadIdx.x] = threadIdx.x;
+  out[threadIdx.x] = some[threadIdx.x] + others[threadIdx.x];
+}
+KERNEL(broken_much_shared)
+
+// A flag that nobody has written.
+extern "C" __global__ void broken_unwritten_flag(uint32_t* out) {
+  SHARED(uint8_t, flags, 32);
+  out[threadIdx.x] = flags[threadIdx.x] != 0;
+}
+KERNEL(broken_unwritten_flag)
+
+// Wrong on a device, and the shim cannot see it: an increment that is no atomicAdd.
+extern "C" __global__ void unseen_lost_update(uint32_t* out) { out[0] += 1; }
+KERNEL(unseen_lost_update)
+
+// The device's least and most of a NaN and a number; and what a pixel becomes.
+extern "C" __global__ void whole_least_and_most(float* out, float value) {
+  out[0] = min(value, 1.f), out[1] = min(1.f, value), out[2] = max(value, 1.f), out[3] = max(1.f, value);
+  out[4] = pixel_of(value), out[5] = pixel_of(-3.f), out[6] = pixel_of(300.f), out[7] = pixel_of(77.f);
+}
+KERNEL(whole_least_and_most)
 
 // Right, all of it: what every primitive does, for shim.rs to compare with.
 extern "C" __global__ void whole_primitives(const uint8_t* in, float* products, uint32_t* others) {

@@ -14,6 +14,8 @@ const STRIDES: [u32; 3] = [8, 16, 32];
 /// Values of a `Candidate`: box, score, ten coordinates, number.
 const FIELDS: usize = 16;
 const OVERFLOW: u32 = u32::MAX;
+/// What the suppression refuses more of: `kMostCandidates` of `nms.cu`.
+const MOST_CANDIDATES: u32 = 65_536;
 
 /// Anchors of a cell.
 fn anchors(layout: &Decode) -> u32 {
@@ -184,7 +186,7 @@ fn suppressed(name: &str, faces: Vec<Face>, capacity: u32, room: u32, max_iou: f
     let beyond = suppress(&mut expected, max_iou);
     let check = move |outputs: &Outputs<'_>| {
         let found = outputs.u32s(found)[0];
-        if count > capacity {
+        if count > capacity || count > MOST_CANDIDATES {
             return if found == OVERFLOW { Ok(()) } else { Err(format!("{found} found instead of an overflow")) };
         }
         if (found as usize, outputs.u32s(shed)[0] as usize) != (expected.len(), beyond) {
@@ -236,6 +238,9 @@ pub fn cases() -> Vec<Case> {
     };
     cases.push(suppressed("as much in common as may be", halved(2.0).to_vec(), 2, 2, 0.5));
     cases.push(suppressed("a hair more in common", halved(2.0_f32.next_up()).to_vec(), 2, 2, 0.5));
+    let too_many = MOST_CANDIDATES + 1;
+    let crowd = scattered(&mut draw, too_many as usize, 4_000.0);
+    cases.push(suppressed("more than a place can name", crowd, too_many, 4, 0.3));
     let many = scattered(&mut draw, CAPACITY + 200, 4_000.0);
     cases.push(suppressed("more than are looked at", many, 1_400, 1_400, 0.3));
     cases

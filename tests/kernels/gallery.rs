@@ -62,14 +62,24 @@ fn upload(job: &mut Job, twin: &Twin, rows: &[Row], withdrawn: &[usize]) -> Uplo
     }
 }
 
+/// `Filter` of `hit.cuh`.
+fn filter(wanted: &Wanted) -> Vec<u8> {
+    let halves = [wanted.zones.to_le_bytes(), wanted.now.ns().to_le_bytes()].concat();
+    [halves, wanted.threshold.to_le_bytes().to_vec(), vec![0; 4]].concat()
+}
+
 struct Asked {
     packed: Buffer,
     values: Buffer,
     reaches: Buffer,
-    count: u32,
+    /// Whom each of them may find.
+    filters: Buffer,
+    /// Queries that are there, on the device; `places` are launched.
+    count: Buffer,
+    places: u32,
 }
 
-fn ask(job: &mut Job, twin: &Twin, queries: &[Vec<f32>]) -> Asked {
+fn ask(job: &mut Job, twin: &Twin, queries: &[Vec<f32>], wanted: &[Wanted], live: u32) -> Asked {
     let coded: Vec<_> = queries.iter().map(|query| twin.code(query)).collect();
     let reach = |c: &placard::gallery::twin::Coded| {
         let mut bytes: Vec<u8> = [c.size, c.residual, c.step].iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -81,7 +91,9 @@ fn ask(job: &mut Job, twin: &Twin, queries: &[Vec<f32>]) -> Asked {
         packed: job.input(coded.iter().flat_map(|c| bytes(&c.packed, i32::to_le_bytes)).collect()),
         values: job.input(coded.iter().flat_map(|c| bytes(&c.values, f32::to_le_bytes)).collect()),
         reaches: job.input(coded.iter().flat_map(reach).collect()),
-        count: number(queries.len()),
+        filters: job.input(wanted.iter().flat_map(filter).collect()),
+        count: job.input(live.to_le_bytes().to_vec()),
+        places: number(queries.len()),
     }
 }
 
@@ -100,6 +112,8 @@ fn launch_scan(job: &mut Job, shard: &Uploaded, asked: &Asked, wanted: &Wanted, 
         shard.plane[usize::from(wanted.is_nibble)].into(),
         asked.packed.into(),
         limits.into(),
+        asked.filters.into(),
+        asked.count.into(),
         shard.summaries.into(),
         shard.zones.into(),
         shard.ends.into(),
@@ -107,18 +121,16 @@ fn launch_scan(job: &mut Job, shard: &Uploaded, asked: &Asked, wanted: &Wanted, 
         listed.into(),
         shard.rows.into(),
         shard.pairs.into(),
-        asked.count.into(),
+        asked.places.into(),
         shape.capacity.into(),
         step.into(),
-        wanted.zones.into(),
-        wanted.now.ns().into(),
     ];
-    job.launch(scan, [shape.grid, asked.count.div_ceil(8), 1], [shape.block, 1, 1], &scan_of);
+    job.launch(scan, [shape.grid, asked.places.div_ceil(8), 1], [shape.block, 1, 1], &scan_of);
 }
 
 /// limits → scan → rescore → best. `bar`: hits and their counts of an earlier pass.
 fn pass(job: &mut Job, shard: &Uploaded, asked: &Asked, wanted: &Wanted, shape: &Shape, step: u32, bar: Option<&Passed>) -> Passed {
-    let (queries, top_k) = (asked.count as usize, wanted.top_k);
+    let (queries, top_k) = (asked.places as usize, wanted.top_k);
     let unknown = |bytes: usize| vec![0xcd; bytes];
     let limits = job.output(unknown(12 * queries));
     let least = job.input(unknown(4 * queries));
@@ -134,14 +146,15 @@ fn pass(job: &mut Job, shard: &Uploaded, asked: &Asked, wanted: &Wanted, shape: 
         asked.reaches.into(),
         bar_hits,
         bar_found,
+        asked.filters.into(),
+        asked.count.into(),
         limits.into(),
         least.into(),
-        wanted.threshold.into(),
-        asked.count.into(),
+        asked.places.into(),
         k.into(),
         nibble.into(),
     ];
-    job.launch("gallery_limits", [asked.count.div_ceil(32), 1, 1], [32, 1, 1], &limits_of);
+    job.launch("gallery_limits", [asked.places.div_ceil(32), 1, 1], [32, 1, 1], &limits_of);
     launch_scan(job, shard, asked, wanted, shape, step, [limits, counts, listed]);
     let rescore_of = [
         shard.lines.into(),
@@ -154,9 +167,9 @@ fn pass(job: &mut Job, shard: &Uploaded, asked: &Asked, wanted: &Wanted, shape: 
         shard.per_row.into(),
         shape.capacity.into(),
     ];
-    job.launch("gallery_rescore", [shape.grid, asked.count, 1], [shape.block, 1, 1], &rescore_of);
+    job.launch("gallery_rescore", [shape.grid, asked.places, 1], [shape.block, 1, 1], &rescore_of);
     let best_of = [keys.into(), counts.into(), hits.into(), found.into(), shape.capacity.into(), k.into()];
-    job.launch("gallery_best", [asked.count, 1, 1], [shape.block, 1, 1], &best_of);
+    job.launch("gallery_best", [asked.places, 1, 1], [shape.block, 1, 1], &best_of);
     Passed { limits, hits, found }
 }
 
@@ -174,45 +187,62 @@ fn hits(outputs: &Outputs<'_>, passed: &Passed, query: usize, top_k: usize) -> O
 
 /// A search on the device and on the processor. `withdrawn` rows are there for the device, and for the twin have ended.
 fn search(name: &str, rows: &[Row], withdrawn: &[usize], queries: Vec<Vec<f32>>, wanted: Wanted, shape: Shape) -> Case {
+    let (each, live) = (vec![wanted; queries.len()], number(queries.len()));
+    search_each(name, rows, withdrawn, (&queries, &each, live), shape)
+}
+
+/// The rows, those that `is_seen` denies ended.
+fn seen(rows: &[Row], is_seen: impl Fn(usize) -> bool) -> Vec<Row> {
+    let ended = Stamp::from_ns(i64::MIN);
+    rows.iter().enumerate().map(|(i, row)| if is_seen(i) { row.clone() } else { Row { expires_at: ended, ..row.clone() } }).collect()
+}
+
+/// The same, each query with its own zones, time and threshold; all with the first's depth and number of hits. Places from `live` on are of an
+/// earlier batch.
+fn search_each(
+    name: &str,
+    rows: &[Row],
+    withdrawn: &[usize],
+    (queries, wanted, live): (&[Vec<f32>], &[Wanted], u32),
+    shape: Shape,
+) -> Case {
     let dim = rows.first().map_or(64, |row| row.values.len());
     let twin = Twin::new(dim, rows).expect("rows are templates");
     let mut job = Job::default();
     let shard = upload(&mut job, &twin, rows, withdrawn);
-    let asked = ask(&mut job, &twin, &queries);
-    let bar = (shape.sample > 0).then(|| pass(&mut job, &shard, &asked, &wanted, &shape, shape.sample, None));
-    let passed = pass(&mut job, &shard, &asked, &wanted, &shape, 1, bar.as_ref());
-    let ended = Stamp::from_ns(i64::MIN);
-    let seen: Vec<Row> = rows
-        .iter()
-        .enumerate()
-        .map(|(i, row)| if withdrawn.contains(&i) { Row { expires_at: ended, ..row.clone() } } else { row.clone() })
-        .collect();
-    let views: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-    let expected: Vec<Vec<(u32, u32)>> = Twin::new(dim, &seen)
-        .expect("rows are templates")
-        .search(&views, &wanted)
-        .into_iter()
-        .map(|hits| hits.into_iter().map(|(slot, score)| (slot, score.to_bits())).collect())
-        .collect();
-    let limits: Vec<(u32, u32, i32)> = queries
-        .iter()
-        .map(|query| twin.limit(query, wanted.is_nibble, wanted.threshold))
-        .map(|(rise, floor, start)| (rise.to_bits(), floor.to_bits(), start))
-        .collect();
+    let asked = ask(&mut job, &twin, queries, wanted, live);
+    let (top_k, is_nibble) = (wanted[0].top_k, wanted[0].is_nibble);
+    let bar = (shape.sample > 0).then(|| pass(&mut job, &shard, &asked, &wanted[0], &shape, shape.sample, None));
+    let passed = pass(&mut job, &shard, &asked, &wanted[0], &shape, 1, bar.as_ref());
+    let all = Twin::new(dim, &seen(rows, |i| !withdrawn.contains(&i))).expect("rows are templates");
+    let is_sampled = |i: usize| !withdrawn.contains(&i) && (i / 32).is_multiple_of(shape.sample as usize);
+    let sample = bar.is_some().then(|| Twin::new(dim, &seen(rows, is_sampled)).expect("rows are templates"));
+    let (mut expected, mut limits) = (Vec::new(), Vec::new());
+    for (index, (query, wanted)) in queries.iter().zip(wanted).enumerate() {
+        if index >= live as usize {
+            expected.push(Vec::new());
+            limits.push([0, f32::INFINITY.to_bits(), 0]);
+            continue;
+        }
+        let found = all.search(&[query], wanted).remove(0);
+        expected.push(found.into_iter().map(|(slot, score)| (slot, score.to_bits())).collect::<Vec<(u32, u32)>>());
+        let of_sample = sample.as_ref().map_or_else(Vec::new, |sample| sample.search(&[query], wanted).remove(0));
+        let worst = top_k.checked_sub(1).and_then(|last| of_sample.get(last)).map_or(wanted.threshold, |hit| hit.1);
+        let (rise, floor, start) = twin.limit(query, is_nibble, worst);
+        limits.push([rise.to_bits(), floor.to_bits(), start.cast_unsigned()]);
+    }
     let check = move |outputs: &Outputs<'_>| {
         for (query, expected) in expected.iter().enumerate() {
-            let found = hits(outputs, &passed, query, wanted.top_k);
+            let found = hits(outputs, &passed, query, top_k);
             if found.as_ref() != Some(expected) {
                 return Err(format!("query {query}: {found:?} instead of {expected:?}"));
             }
         }
         let of_device = outputs.u32s(passed.limits);
-        for (query, (rise, floor, start)) in limits.iter().enumerate().filter(|_| bar.is_none()) {
-            if of_device[3 * query..][..3] != [*rise, *floor, start.cast_unsigned()] {
-                return Err(format!("query {query}: limit {:x?} instead of {rise:x} {floor:x} {start:x}", &of_device[3 * query..][..3]));
-            }
+        match (0..).zip(of_device.chunks(3).zip(&limits)).find(|(_, (got, right))| *got != right.as_slice()) {
+            Some((query, (got, right))) => Err(format!("query {query}: limit {got:x?} instead of {right:x?}")),
+            None => Ok(()),
         }
-        Ok(())
     };
     Case { name: name.to_owned(), job, check: Box::new(check) }
 }
@@ -286,6 +316,15 @@ fn filters(cases: &mut Vec<Case>) {
             let name = format!("zones {zones:b}, now {now}, nibble {is_nibble}");
             cases.push(search(&name, &rows, &[3, 70], queries.clone(), wanted, SMALL));
         }
+        // Each camera's own, in one batch; and places beyond those that are there.
+        let each: Vec<Wanted> = [(0b10, 0, 0.1), (0b01, 1_000, 0.1), (0, 0, 0.9), (0b11, 1_000, -1.0), (0, i64::MAX, -1.0)]
+            .map(|(zones, now, threshold)| Wanted { zones, now: Stamp::from_ns(now), ..wanted(threshold, 4, is_nibble) })
+            .to_vec();
+        let (queries, each) = ([(); 4].map(|()| queries.clone()).concat(), each.repeat(4));
+        for live in [20, 9, 8, 1, 0, 77] {
+            let name = format!("zones of their own, {live} of 20 queries, nibble {is_nibble}");
+            cases.push(search_each(&name, &rows, &[3, 70], (&queries, &each, live), SMALL));
+        }
     }
 }
 
@@ -317,9 +356,29 @@ fn samples(cases: &mut Vec<Case>) {
     let rows = rows(&mut draw, 700, 64, 2);
     let queries: Vec<Vec<f32>> = (0..4).map(|i| near(&mut draw, &rows[i * 150].values, 1.5)).collect();
     for is_nibble in [true, false] {
-        let shape = Shape { grid: 3, block: 96, capacity: 704, sample: 5 };
-        let name = format!("no threshold, nibble {is_nibble}");
-        cases.push(search(&name, &rows, &[], queries.clone(), wanted(f32::NEG_INFINITY, 7, is_nibble), shape));
+        // Without the bar all 700 would be listed.
+        let shape = Shape { grid: 3, block: 96, capacity: 500, sample: 5 };
+        let all = |top_k| wanted(f32::NEG_INFINITY, top_k, is_nibble);
+        cases.push(search(&format!("no threshold, nibble {is_nibble}"), &rows, &[], queries.clone(), all(7), shape));
+        // Blocks 0, 5, … are the sample. Its last hit ties with a row of block 1, whose slot is lower.
+        let mut tied = rows.clone();
+        (tied[642].values, tied[40].values) = (tied[640].values.clone(), tied[640].values.clone());
+        let query = near(&mut draw, &tied[640].values, 0.5);
+        for top_k in [1, 2] {
+            let name = format!("the bar is a tie, {top_k} hits, nibble {is_nibble}");
+            cases.push(search(&name, &tied, &[], vec![query.clone()], all(top_k), shape));
+        }
+        let towards = draw.direction(64);
+        let crowd: Vec<Row> = rows.iter().map(|row| Row { values: near(&mut draw, &towards, 0.8), ..row.clone() }).collect();
+        let away: Vec<f32> = towards.iter().map(|v| -v).collect();
+        cases.push(search(
+            &format!("all scores negative, nibble {is_nibble}"),
+            &crowd,
+            &[],
+            vec![away],
+            all(7),
+            Shape { capacity: 704, ..shape },
+        ));
     }
 }
 
@@ -336,10 +395,10 @@ fn bounds(cases: &mut Vec<Case>) {
             let (rise, _, start) = twin.limit(&query, is_nibble, 0.0);
             let mut job = Job::default();
             let shard = upload(&mut job, &twin, &rows, &[]);
-            let asked = ask(&mut job, &twin, std::slice::from_ref(&query));
+            let wanted = wanted(0.0, 1, is_nibble);
+            let asked = ask(&mut job, &twin, std::slice::from_ref(&query), std::slice::from_ref(&wanted), 1);
             let limits = job.input([rise.to_le_bytes(), floor.to_le_bytes(), start.to_le_bytes()].concat());
             let (counts, listed) = (job.output(vec![0; 4]), job.output(vec![0xff; 4 * 96]));
-            let wanted = wanted(0.0, 1, is_nibble);
             launch_scan(&mut job, &shard, &asked, &wanted, &Shape { capacity: 96, ..SMALL }, 1, [limits, counts, listed]);
             let right: Vec<u32> = (0..90).filter(|row| bounds[*row as usize] >= floor).collect();
             let check = move |outputs: &Outputs<'_>| {
@@ -359,17 +418,27 @@ fn overflow(cases: &mut Vec<Case>) {
     let mut draw = Draw(23);
     let rows = rows(&mut draw, 64, 64, 1);
     let twin = Twin::new(64, &rows).expect("templates");
-    let mut job = Job::default();
-    let shard = upload(&mut job, &twin, &rows, &[]);
-    let asked = ask(&mut job, &twin, &[draw.direction(64), draw.direction(64)]);
-    let shape = Shape { capacity: 63, ..SMALL };
-    let all = wanted(f32::NEG_INFINITY, 2, false);
-    let passed = pass(&mut job, &shard, &asked, &all, &shape, 1, None);
-    let check = move |outputs: &Outputs<'_>| match [0, 1].map(|query| hits(outputs, &passed, query, 2)) {
-        [None, None] => Ok(()),
-        found => Err(format!("{found:?} instead of an overflow")),
-    };
-    cases.push(Case { name: "64 rows pass, room for 63".to_owned(), job, check: Box::new(check) });
+    let queries = [draw.direction(64), draw.direction(64)];
+    // Rows that are said to be, pairs, capacity, hits: what a list or a kernel has no room for is refused as an overflow, and nothing is read or written there.
+    for (name, count, pairs, capacity, top_k) in [
+        ("64 rows pass, room for 63", 64, None, 63, 2),
+        ("more hits than there is room for", 64, None, 64, 257),
+        ("more values than there is room for", 64, Some(129), 64, 2),
+        ("pairs that wrap", 64, Some(0x8000_0008), 64, 2),
+        ("rows that wrap", u32::MAX, None, 64, 2),
+    ] {
+        let mut job = Job::default();
+        let mut shard = upload(&mut job, &twin, &rows, &[]);
+        (shard.rows, shard.pairs) = (count, pairs.unwrap_or(shard.pairs));
+        let all = wanted(f32::NEG_INFINITY, top_k, false);
+        let asked = ask(&mut job, &twin, &queries, &[all, all], 2);
+        let passed = pass(&mut job, &shard, &asked, &all, &Shape { capacity, ..SMALL }, 1, None);
+        let check = move |outputs: &Outputs<'_>| match [0, 1].map(|query| hits(outputs, &passed, query, top_k)) {
+            [None, None] => Ok(()),
+            found => Err(format!("{found:?} instead of an overflow")),
+        };
+        cases.push(Case { name: name.to_owned(), job, check: Box::new(check) });
+    }
 }
 
 pub fn cases() -> Vec<Case> {

@@ -23,15 +23,16 @@ fn batteries() -> Vec<Battery> {
     ]
 }
 
-/// Every barrier and wait that stands in a folder's files.
-fn written(folder: &str) -> Vec<Site> {
+/// Every barrier and wait that stands in a folder's files, and of which kind it is.
+fn written(folder: &str) -> Vec<(Site, &'static str)> {
     let mut sites = Vec::new();
     for file in sources(folder, &["cu", "cuh"]) {
         let text = std::fs::read_to_string(root().join(&file)).expect("readable source");
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            if WRITTEN.iter().any(|w| code.contains(w)) {
-                sites.push(Site { file: file.to_string_lossy().into_owned(), line: u32::try_from(number + 1).expect("a short file") });
+            if let Some(kind) = WRITTEN.iter().find(|w| code.contains(**w)) {
+                let site = Site { file: file.to_string_lossy().into_owned(), line: u32::try_from(number + 1).expect("a short file") };
+                sites.push((site, *kind));
             }
         }
     }
@@ -76,9 +77,13 @@ fn no_barrier_and_no_wait_can_be_left_out_unnoticed() {
     let Some(runner) = runner() else { return };
     let mut unnoticed = Vec::new();
     let mut told = std::io::stdout().lock();
+    for kind in WRITTEN {
+        let count = batteries().iter().flat_map(|(folder, _)| written(folder)).filter(|(_, of)| *of == kind).count();
+        writeln!(told, "{count} places with {kind}").expect("standard output is open");
+    }
     for (folder, cases) in batteries() {
         let cases = cases();
-        for site in written(folder) {
+        for (site, _) in written(folder) {
             let noticed = cases.iter().find_map(|case| case.run(runner, Some(&site)).err());
             let place = format!("{}:{}", site.file, site.line);
             match noticed {

@@ -53,6 +53,55 @@ fn a_copy_that_nobody_waits_for_is_reported() {
 }
 
 #[test]
+fn what_no_device_can_do_is_reported() {
+    is_reported("broken_copy_to_global", "goes to what is not shared memory", |job, out| vec![job.input(vec![1; 512]).into(), out.into()]);
+    is_reported("broken_matrix_from_global", "does not lie in shared memory", only_out);
+    is_reported("broken_much_shared", "bytes of shared memory", only_out);
+    let Some(result) = run("broken_bound", 33, only_out) else { return };
+    let report = result.expect_err("a thread too many");
+    assert!(report.contains("its __launch_bounds__ are 32"), "{report}");
+    assert_eq!(run("broken_bound", 32, only_out), Some(Ok(())));
+}
+
+/// Unwritten shared memory is zeros under some seeds, and something else under others.
+#[test]
+fn a_flag_that_nobody_has_written_is_not_always_set() {
+    let Some(runner) = runner() else { return };
+    for always in [0_u32, 1] {
+        let mut job = Job::default();
+        let out = job.output(vec![0; 128]);
+        job.launch("broken_unwritten_flag", [1, 1, 1], [32, 1, 1], &[out.into()]);
+        let seen = job.run(runner, None, |outputs| if outputs.u32s(out) == [always; 32] { Ok(()) } else { Err("another".to_owned()) });
+        assert!(seen.is_err_and(|wrong| wrong.contains("another")), "it is always {always}");
+    }
+}
+
+/// What `docs/kernels.md` says is not seen, is not: once it is, that page is wrong.
+#[test]
+fn a_lost_update_is_not_seen() {
+    let Some(runner) = runner() else { return };
+    let mut job = Job::default();
+    let out = job.output(vec![0; 4]);
+    job.launch("unseen_lost_update", [2, 1, 1], [32, 1, 1], &[out.into()]);
+    let right = |outputs: &crate::job::Outputs<'_>| if outputs.u32s(out) == [64] { Ok(()) } else { Err("lost".to_owned()) };
+    assert_eq!(job.run(runner, None, right).map(|_| ()), Ok(()));
+}
+
+#[test]
+fn the_least_and_the_most_of_nan_are_the_devices() {
+    let Some(runner) = runner() else { return };
+    let mut job = Job::default();
+    let out = job.output(vec![0; 32]);
+    job.launch("whole_least_and_most", [1, 1, 1], [1, 1, 1], &[out.into(), f32::NAN.into()]);
+    let check = |outputs: &crate::job::Outputs<'_>| {
+        let got = outputs.f32s(out);
+        let right = got[..4] == [1.0; 4] && got[4].is_nan() && got[5..] == [0.0, 255.0, 77.0];
+        if right { Ok(()) } else { Err(format!("{got:?}")) }
+    };
+    assert_eq!(job.run(runner, None, check).map(|_| ()), Ok(()));
+}
+
+#[test]
 fn what_is_read_too_early_differs_from_order_to_order() {
     let Some(runner) = runner() else { return };
     let mut job = Job::default();
