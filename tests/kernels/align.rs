@@ -73,8 +73,7 @@ fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], ord
     let count = u32::try_from(FRAMES.len() * faces.len()).expect("small");
     let capacity = count + 2;
     // Behind the last face stand faces of an earlier batch, sound ones.
-    let earlier = [0_u32.to_le_bytes().to_vec(), bytes(&TEMPLATE.map(|p| [p.x, p.y]).concat(), f32::to_le_bytes)].concat();
-    views.extend([earlier.clone(), earlier].concat());
+    views.extend(earlier_face().repeat(2));
     let (views, count_on_device, how) = (job.input(views), job.input(count.to_le_bytes().to_vec()), normalise(&mut job, &input, channels));
     let values = PIXELS * channels as usize;
     let out = job.output(vec![0xcd; 2 * values * capacity as usize]);
@@ -122,6 +121,11 @@ fn case(draw: &mut Draw, name: &str, picture: &Picture, faces: &[Landmarks], ord
     Case { name: name.to_owned(), job, check: Box::new(check) }
 }
 
+/// A sound one, of frame 0.
+fn earlier_face() -> Vec<u8> {
+    [0_u32.to_le_bytes().to_vec(), bytes(&TEMPLATE.map(|p| [p.x, p.y]).concat(), f32::to_le_bytes)].concat()
+}
+
 /// That a place which is no face is not sound, and all of pixel 0.
 fn shows_nothing(input: &Input, channels: u32, crop: &[u16], sound: u32, place: usize) -> Result<(), String> {
     let padding = |c: usize| if c < 3 { -input.mean[c] * input.scale[c] } else { 0.0 };
@@ -137,8 +141,8 @@ fn overflowed(count: u32) -> Case {
     let geometry = Geometry { crop: picture.mask().bounds().expect("something is inside"), picture: (1, 1), tensor: (1, 1) };
     let (mut job, input) = (Job::default(), input(ChannelOrder::Rgb));
     let table = upload(&mut job, &[Shown { picture: &picture, geometry, has_permit: true }]);
-    let (views, count_on_device, how) =
-        (job.input(vec![0xcd; 44 * 2]), job.input(count.to_le_bytes().to_vec()), normalise(&mut job, &input, 3));
+    let views = job.input(earlier_face().repeat(2));
+    let (count_on_device, how) = (job.input(count.to_le_bytes().to_vec()), normalise(&mut job, &input, 3));
     let (out, sound) = (job.output(vec![0xcd; 2 * 3 * PIXELS * 2]), job.output(vec![0xcd; 4 * 2]));
     let arguments = [table.into(), views.into(), count_on_device.into(), how.into(), out.into(), sound.into(), 1_u32.into()];
     job.launch("align_warp", [2, 1, 1], [64, 1, 1], &arguments);
