@@ -333,6 +333,22 @@ fn placard(state: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
+fn a_key_that_is_not_there_hinders_no_stop_and_opens_nothing() {
+    let lit = Lit::demonstration();
+    let state = lit.directory.path();
+    let missing = state.join("no-such.key");
+    let missing = missing.to_str().expect("UTF-8");
+    let stop = ["objection", "add", "o-1", "--stream", "north", "--at", "2026-11-21", "--key-file", missing];
+    assert!(placard(state, &stop).stdout(Stdio::null()).status().expect("runs").success(), "done without a signature");
+    lit.policy.reload().expect("answers");
+    assert_eq!(lit.state(), StreamState::Off, "{}", lit.policy.snapshot()[0].reason);
+    let settled = placard(state, &["objection", "settle", "o-1", "--key-file", missing]).stdout(Stdio::null()).status();
+    assert!(!settled.expect("runs").success());
+    lit.policy.reload().expect("answers");
+    assert_eq!(lit.state(), StreamState::Off);
+}
+
+#[test]
 fn what_was_acknowledged_is_there_after_kill_9_and_nothing_is_there_by_half() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = directory.path().join("register.redb");

@@ -199,7 +199,7 @@ impl<'a> Wiring<'a> {
                     let known = state.clock().exists();
                     leap::believe(&state, now).is_ok() && known
                 }),
-                refused: Box::new(move || policy.refused_uses()),
+                refused: Arc::new(move || policy.refused_uses()),
                 keep_record: Duration::from_secs(u64::from(config.record.retain_days) * 86_400),
             },
             context: emit::Context { streams, table: self.leases.id() },

@@ -19,7 +19,7 @@ use crate::policy::observed::Moment;
 use crate::policy::profile::Library;
 use crate::policy::rules::DecisionPlane;
 use crate::policy::store::{
-    Approval, Digest, Fact, Outcome as Recorded, PersonKey, Present, Proposal, Rejection, Request, Store, StoreError, difference,
+    Approval, Digest, Fact, Needs, Outcome as Recorded, PersonKey, Present, Proposal, Rejection, Request, Store, StoreError, difference,
 };
 use crate::policy::when::When;
 
@@ -258,7 +258,14 @@ pub(super) fn propose(
         return Ok(Changed { outcome: Recorded::Unchanged, streams: Vec::new(), register: before, service: false });
     }
     let proposal = Proposal::new(edits, &told.by(), why, When::to_the_millisecond(SystemClock.utc()))?;
-    let approvals = told.approvals(&before, &view.site, &proposal.digest())?;
+    let approvals = match told.approvals(&before, &view.site, &proposal.digest()) {
+        // A stop waits for no signature: a key that is not there, or nobody's any more, hinders none.
+        Err(failed) if proposal.applied_to(&before).is_ok_and(|(_, needs)| needs == Needs::Nobody) => {
+            writeln!(std::io::stderr().lock(), "placard: it is done without a signature: {:#}", failed.error)?;
+            Vec::new()
+        }
+        signed => signed?,
+    };
     request(context, Request::Submit { proposal, approvals })
 }
 

@@ -121,7 +121,7 @@ impl Emitter {
         let head = journal.head();
         let source = Journal::source(&settings.directory);
         let (recent, counters) = (settings.recent, Arc::new(EmitCounters::default()));
-        let record = settings.record.clone();
+        let (record, refused) = (settings.record.clone(), Arc::clone(&settings.retention.refused));
         let worker = EmitWorker {
             tasks,
             journal,
@@ -143,6 +143,7 @@ impl Emitter {
                 directory: settings.directory.clone(),
                 source: Arc::clone(&source),
                 head: head.clone(),
+                refused: Arc::clone(&refused),
                 pauses: settings.pauses,
                 clock: Arc::clone(&settings.clock),
                 shutdown: settings.shutdown.clone(),

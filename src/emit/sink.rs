@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use super::backoff::{Backoff, Pauses};
 use super::journal::files::JournalSource;
 use super::journal::reader::{Item, JournalReader, Record};
+use super::journal::retention::{RefusedUses, came_of};
 use super::journal::{JournalHead, Position};
 use crate::clock::{Monotonic, SharedClock, Stamp};
 use crate::counters::{Counter, Counters, Gauge, Reading};
@@ -60,6 +61,7 @@ pub struct SinkCounters {
     pub delivered: Counter,
     pub errors: Counter,
     pub corrupt_lines: Counter,
+    pub withheld: Counter,
     /// 1 while the last attempt failed.
     pub failing: Gauge,
     last_error: Mutex<Option<String>>,
@@ -89,6 +91,7 @@ impl Counters for SinkCounters {
         each(counter("delivered", "Events the sink has taken over.", &self.delivered));
         each(counter("errors", "Attempts to deliver that failed and were, or will be, repeated.", &self.errors));
         each(counter("corrupt_lines", "Damaged journal lines that the sink skipped.", &self.corrupt_lines));
+        each(counter("withheld", "Events that the sink was not given, because the use that they came of was refused.", &self.withheld));
         each(Reading::Gauge { name: "failing", help: "1 while the last attempt to deliver failed.", value: self.failing.get() });
     }
 }
@@ -99,6 +102,8 @@ pub struct SinkSettings {
     pub directory: PathBuf,
     pub source: Arc<dyn JournalSource>,
     pub head: JournalHead,
+    /// What came of these is delivered to nobody, also where it is in the journal still.
+    pub refused: RefusedUses,
     pub pauses: Pauses,
     pub clock: SharedClock,
     pub shutdown: Shutdown,
@@ -252,6 +257,11 @@ impl Runner {
     fn deliver(&mut self, record: &Record, erasures: u64) -> Delivered {
         let name = self.sink.name();
         loop {
+            // The journal's erasure goes file by file and may have failed: what was delivered could not be taken back.
+            if came_of(&record.json, &(self.settings.refused)()).is_some() {
+                self.counters.withheld.increment();
+                return Delivered::Yes;
+            }
             match self.sink.deliver(record) {
                 Ok(()) => {
                     self.recovered();

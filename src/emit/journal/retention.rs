@@ -26,6 +26,9 @@ use crate::policy::when::When;
 /// What one file holds at most.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
+/// The uses that were refused, as the register has them now.
+pub type RefusedUses = Arc<dyn Fn() -> Arc<Vec<RefusedUse>> + Send + Sync>;
+
 /// The rule of one journal.
 pub struct Retention {
     /// No event becomes older.
@@ -33,7 +36,7 @@ pub struct Retention {
     /// Whether the clock is believed.
     pub may_erase: Box<dyn Fn(Now) -> bool + Send>,
     /// What of it goes at once, however young it is.
-    pub refused: Box<dyn Fn() -> Arc<Vec<RefusedUse>> + Send>,
+    pub refused: RefusedUses,
     /// As long as this, and no more than a day longer, is kept what was refused and erased (`record.rs`).
     pub keep_record: Duration,
 }
@@ -41,8 +44,21 @@ pub struct Retention {
 impl Default for Retention {
     /// As `[emit.journal] retain_days` is where nobody says otherwise, by a clock that is always believed.
     fn default() -> Self {
-        Self { keep: 30 * DAY, may_erase: Box::new(|_| true), refused: Box::new(Arc::default), keep_record: 1_096 * DAY }
+        Self { keep: 30 * DAY, may_erase: Box::new(|_| true), refused: Arc::new(Arc::default), keep_record: 1_096 * DAY }
     }
+}
+
+#[derive(Deserialize)]
+struct Made {
+    purpose: String,
+    decided_at: When,
+}
+
+/// Which of these uses an event came of.
+pub(in crate::emit) fn came_of<'a>(json: &[u8], refused: &'a [RefusedUse]) -> Option<&'a RefusedUse> {
+    let Made { purpose, decided_at } = serde_json::from_slice(json).ok()?;
+    let purpose = purpose.parse().ok()?;
+    refused.iter().find(|one| one.covers(&purpose, decided_at.at()))
 }
 
 #[derive(Deserialize)]

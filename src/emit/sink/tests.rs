@@ -7,6 +7,10 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::emit::journal::Journal;
 use crate::emit::journal::erasure::Erasure;
+use crate::emit::journal::retention::Retention;
+use crate::policy::facts::Register;
+use crate::policy::refused::testing::refused;
+use crate::policy::refused::{RefusedUse, refused_uses};
 
 /// Cannot be read until it is mended: too many open files, say.
 struct Flaky {
@@ -51,6 +55,46 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
+fn what_came_of_a_refused_use_is_delivered_to_nobody_though_it_is_in_the_journal_still() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (mut journal, _) = Journal::open(directory.path(), 1).expect("journal");
+    let mut lines = Vec::new();
+    for (id, purpose) in [("first", "crime-prevention:7"), ("second", "missing-person:mp-7"), ("third", "crime-prevention:7")] {
+        let json = format!(r#"{{"id":"{id}","stream":"gate","purpose":"{purpose}","decided_at":"2026-11-11T00:00:00Z"}}"#);
+        crate::emit::journal::line::seal(json.as_bytes(), &mut lines);
+    }
+    journal.append(&lines).expect("writes");
+    let ((given, asked), (take, takes)) = (crossbeam::channel::unbounded(), crossbeam::channel::unbounded());
+    let (shutdown, list) = (Shutdown::new(), Arc::new(Mutex::new(Arc::<Vec<RefusedUse>>::default())));
+    let in_force = Arc::clone(&list);
+    let settings = SinkSettings {
+        directory: directory.path().to_owned(),
+        source: Journal::source(directory.path()),
+        head: journal.head(),
+        refused: Arc::new(move || Arc::clone(&in_force.lock())),
+        pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(5) },
+        clock: SystemClock::shared(),
+        shutdown: shutdown.clone(),
+    };
+    let mut thread = SinkThread::start(Box::new(Told { given, takes }), settings).expect("a thread");
+    let next = || asked.recv_timeout(Duration::from_secs(30)).expect("asked");
+    assert_eq!(next(), "first");
+    // The webhook is down; meanwhile the use is refused, and nothing of it is erased yet.
+    let purpose = "crime-prevention:7".parse().expect("a purpose");
+    let register = Register { authorisations: vec![refused("u-1", &purpose)], ..Register::default() };
+    *list.lock() = Arc::new(refused_uses(&register));
+    take.send(false).expect("listens");
+    assert_eq!(next(), "second", "another purpose");
+    take.send(true).expect("listens");
+    wait_until("it is read to its end", || thread.counters.withheld.get() == 2);
+    assert_eq!(thread.counters.delivered.get(), 1);
+    shutdown.request();
+    drop(take);
+    thread.join();
+    assert!(asked.try_recv().is_err(), "nothing else was told");
+}
+
+#[test]
 fn an_idle_sink_is_called_failing_only_while_it_fails() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let (journal, _) = Journal::open(directory.path(), 1).expect("journal");
@@ -60,6 +104,7 @@ fn an_idle_sink_is_called_failing_only_while_it_fails() {
         directory: directory.path().to_owned(),
         source: Arc::clone(&source) as Arc<dyn JournalSource>,
         head: journal.head(),
+        refused: Retention::default().refused,
         pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(5) },
         clock: SystemClock::shared(),
         shutdown: shutdown.clone(),
@@ -109,6 +154,7 @@ fn an_event_that_was_read_and_not_told_yet_is_told_to_nobody_once_it_is_erased()
         directory: directory.path().to_owned(),
         source: Journal::source(directory.path()),
         head: journal.head(),
+        refused: Retention::default().refused,
         pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(5) },
         clock: SystemClock::shared(),
         shutdown: shutdown.clone(),

@@ -10,14 +10,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::{EmitWorker, RETENTION_CHECK, Retention, Runner, Telling, noted_once, put_back};
 use crate::clock::Now;
 use crate::emit::journal::erasure::{Erased, Erasure};
+use crate::emit::journal::retention::came_of;
 use crate::emit::record::Entry;
 use crate::policy::refused::RefusedUse;
-use crate::policy::when::When;
 
 /// An erasure that is under way.
 pub(super) struct Erasing {
@@ -120,17 +118,4 @@ impl<T: Into<Telling>> Runner<T> {
             came_of.is_none()
         });
     }
-}
-
-#[derive(Deserialize)]
-struct Made {
-    purpose: String,
-    decided_at: When,
-}
-
-/// Which of these uses an event came of.
-fn came_of<'a>(json: &[u8], refused: &'a [RefusedUse]) -> Option<&'a RefusedUse> {
-    let Made { purpose, decided_at } = serde_json::from_slice(json).ok()?;
-    let purpose = purpose.parse().ok()?;
-    refused.iter().find(|one| one.covers(&purpose, decided_at.at()))
 }

@@ -396,6 +396,7 @@ fn what_was_acknowledged_before_the_disk_filled_is_kept_and_delivered_and_the_re
         directory: rig.directory.path().to_owned(),
         source: Arc::new(disk.clone()),
         head: head.clone(),
+        refused: Retention::default().refused,
         pauses: Pauses { first: Duration::from_millis(1), longest: Duration::from_millis(10) },
         clock: Arc::clone(&rig.clock) as SharedClock,
         shutdown: shutdown.clone(),

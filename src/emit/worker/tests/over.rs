@@ -61,7 +61,7 @@ fn what_came_of_a_refused_use_is_erased_and_told_to_nobody_and_the_record_says_s
     let purpose: Purpose = PURPOSE.parse().expect("purpose");
     let with = |authorisations| {
         let register = Register { authorisations, ..Register::default() };
-        Retention { refused: Box::new(move || Arc::new(refused_uses(&register))), ..Retention::default() }
+        Retention { refused: Arc::new(move || Arc::new(refused_uses(&register))), ..Retention::default() }
     };
     assert_eq!(look(&rig, with(vec![authorisation("u-1", &purpose)])), 3, "nobody refused it");
     assert_eq!(look(&rig, with(vec![refused("u-1", &purpose), authorisation("u-2", &purpose)])), 3, "they rest on the other");
@@ -81,7 +81,7 @@ fn what_came_of_a_refused_use_is_erased_and_told_to_nobody_and_the_record_says_s
 fn changing() -> (Arc<Mutex<Arc<Vec<RefusedUse>>>>, Retention) {
     let list: Arc<Mutex<Arc<Vec<RefusedUse>>>> = Arc::default();
     let asked = Arc::clone(&list);
-    (list, Retention { refused: Box::new(move || Arc::clone(&asked.lock())), ..Retention::default() })
+    (list, Retention { refused: Arc::new(move || Arc::clone(&asked.lock())), ..Retention::default() })
 }
 
 fn refuse(list: &Mutex<Arc<Vec<RefusedUse>>>, purposes: &[&str]) {
@@ -179,7 +179,7 @@ fn where_all_that_came_of_a_refused_use_is_over_for_its_age_the_journal_is_not_r
         let register = Register { authorisations: vec![refused("u-1", &purpose)], ..Register::default() };
         let refused = move || Arc::new(refused_uses(&register));
         let keep = Duration::from_secs(300 * 86_400);
-        Retention { refused: Box::new(refused), may_erase: Box::new(move |_| may_erase), keep, ..Retention::default() }
+        Retention { refused: Arc::new(refused), may_erase: Box::new(move |_| may_erase), keep, ..Retention::default() }
     };
     // It goes by retention, or where the clock is not believed by the refusal.
     assert_eq!((look(&rig, with(true)), rig.counters.files_retired.get(), rig.counters.events_erased.get()), (0, 1, 0));
