@@ -119,7 +119,10 @@ impl Site {
         use placard::clock::{Clock, format_utc};
         let file = self.directory.path().join("site-file.toml");
         let text = SITE.replace("mode = \"commissioning\"", &format!("mode = \"{mode}\""));
-        let under = if mode == "operational" { "[rules]\nprofiles = [\"cn-pipl\"]\n[[zone]]" } else { "[[zone]]" };
+        let regime = "[rules]\nprofiles = [\"cn-pipl\"]\n[[governance]]\nid = \"g-1\"\nzones = [\"hall\"]\n\
+                      document_sha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\ndecided_on = 2020-01-01\n\
+                      decided_by = \"board\"\n[[zone]]";
+        let under = if mode == "operational" { regime } else { "[[zone]]" };
         let text = text.replacen("[[zone]]", under, 1);
         std::fs::write(
             &file,

@@ -56,6 +56,10 @@ fn photographs_give_figures_and_are_not_for_an_operational_site() {
     assert_eq!(run(&state, &[&drawn[..], &["--out", folder]].concat()).0, 0);
     std::fs::write(faces.join("broken.jpg"), "no picture").unwrap();
     let eval = ["model", "eval", "--only-photographs", "--photographs", folder];
+    // Whose site it would be nobody can tell.
+    let (exit, report, errors) = run(&state, &eval);
+    assert!(exit == 6 && report.is_null() && errors.contains(state.to_str().unwrap()), "{exit} {errors}");
+    std::fs::create_dir_all(&state).unwrap();
     let (exit, report, errors) = run(&state, &eval);
     assert_eq!(exit, 0, "{errors}");
     let photographs = &report["photographs"];
@@ -64,7 +68,6 @@ fn photographs_give_figures_and_are_not_for_an_operational_site() {
     assert_eq!((&photographs["telling"]["people"], &photographs["telling"]["gallery"]), (&Value::from(4), &Value::from(5)));
     assert!(report["rendered"].is_null() && !report.to_string().contains("rendered-"), "no names: {report}");
 
-    std::fs::create_dir_all(&state).unwrap();
     let site = |mode: &str| format!("[site]\nname = \"east\"\nmode = \"{mode}\"\ncontroller = \"c\"\ncontact = \"c\"\n");
     std::fs::write(state.join("site.toml"), site("operational")).unwrap();
     let (exit, report, errors) = run(&state, &eval);
